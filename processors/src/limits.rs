@@ -1,0 +1,12 @@
+//! Named maxima of the steps.
+
+/// Sellers of one listing whose last offer is kept; the one observed longest ago gives way.
+pub const SELLERS_PER_LISTING_MAX: usize = 512;
+/// Products that may track one listing.
+pub const PRODUCTS_PER_LISTING_MAX: usize = 1_024;
+/// Listings that one product may own or compete with, together.
+pub const LISTINGS_PER_PRODUCT_MAX: usize = 4_096;
+/// Days that windows reach back, plus the days of grace for late records.
+pub const WINDOW_DAYS: i32 = 30;
+/// Days after which a window is dropped, on top of [`WINDOW_DAYS`].
+pub const GRACE_DAYS: i32 = 7;

@@ -1,0 +1,209 @@
+//! What a step is, and what it may see.
+
+use std::ops::{Deref, DerefMut};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use skuflow_schemas::{Day, Envelope, Event, EventId, Family, Key, Outcome, Text, Timestamp};
+
+/// One deterministic step of a stage.
+///
+/// The runtime keeps one state per step and key; a key is what [`Key::entity`] gives of the record's key.
+pub trait Processor: Send + Sync {
+    /// What the step remembers of one key.
+    type State: State;
+
+    /// Name of the step; names its store, so it never changes.
+    fn name(&self) -> &'static str;
+
+    /// Says whether the record may pass. Only the first step of a chain is asked, before any state is written; a refusal
+    /// goes to the dead letters in the transaction that consumes the record.
+    ///
+    /// # Errors
+    /// The rule that refuses, and why.
+    fn check(&self, input: &Input, state: &Self::State) -> Result<(), Reject> {
+        let _ = (input, state);
+        Ok(())
+    }
+
+    /// Takes one record. Total: what passed `check` always has an outcome. Records that are none of the step's business
+    /// are forwarded as they are.
+    fn apply(&self, input: Input, state: &mut Stated<Self::State>, context: &mut Context<'_>);
+
+    /// Stream time has reached a moment that the step had asked for with [`Context::wake_at`].
+    fn wake(&self, timer: &Timer, state: &mut Stated<Self::State>, context: &mut Context<'_>) {
+        let _ = (timer, state, context);
+    }
+}
+
+/// What a step remembers of one key. `VERSION` names the encoding: it changes whenever the fields do.
+pub trait State: Default + Clone + PartialEq + Send + Serialize + DeserializeOwned + 'static {
+    /// Version of the encoding; state of another version is refused, never misread.
+    const VERSION: u8;
+
+    /// Bytes the state holds on the heap, roughly; the cache is bounded by it.
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+}
+
+impl State for () {
+    const VERSION: u8 = 0;
+}
+
+/// A state that knows whether it was written to: any mutable access counts.
+#[derive(Debug, Default)]
+pub struct Stated<S> {
+    value: S,
+    dirty: bool,
+}
+
+impl<S> Stated<S> {
+    /// A state as it was committed.
+    pub fn clean(value: S) -> Self {
+        Self { value, dirty: false }
+    }
+
+    /// Whether it was written to since it was committed.
+    pub fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Marks it as committed.
+    pub fn commit(&mut self) {
+        self.dirty = false;
+    }
+}
+
+impl<S> Deref for Stated<S> {
+    type Target = S;
+    fn deref(&self) -> &S {
+        &self.value
+    }
+}
+
+impl<S> DerefMut for Stated<S> {
+    fn deref_mut(&mut self) -> &mut S {
+        self.dirty = true;
+        &mut self.value
+    }
+}
+
+/// What a step takes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// An event, with the hash of what it says ([`skuflow_schemas::body_hash`]).
+    Event {
+        /// The event.
+        event: Event,
+        /// Hash of its body.
+        body: u64,
+    },
+    /// The end of a row of a table.
+    Tombstone {
+        /// Of which table.
+        family: Family,
+        /// Which row.
+        key: Key,
+    },
+}
+
+impl Input {
+    /// The event, if it is one.
+    pub fn event(&self) -> Option<&Event> {
+        match self {
+            Self::Event { event, .. } => Some(event),
+            Self::Tombstone { .. } => None,
+        }
+    }
+}
+
+/// What a step gives: to the next step, or, from the last one, to the topic of its family.
+pub type Output = Input;
+
+/// Why a record is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// Id of the rule, stable.
+    pub rule: &'static str,
+    /// The reason in words, with the offending value.
+    pub message: String,
+}
+
+/// A wish to be woken when stream time reaches `due`. Timers fire in this order: by time, then step, then key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timer {
+    /// When.
+    pub due: Timestamp,
+    /// Index of the step in its chain.
+    pub step: u8,
+    /// For which key.
+    pub key: Text,
+}
+
+/// A count for the quality topic, to be added up.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted<'a> {
+    /// Of which family the record is.
+    pub family: Family,
+    /// Its envelope.
+    pub envelope: &'a Envelope,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The rule, for `suspect`; else empty.
+    pub rule: &'a str,
+}
+
+/// What a task offers a step besides its state.
+pub trait Outbox {
+    /// Hands `output` to the next step.
+    fn forward(&mut self, output: Output);
+    /// Counts what became of a record.
+    fn count(&mut self, counted: Counted<'_>);
+    /// Publishes a copy of `event` on `late.<topic>`.
+    fn late(&mut self, event: &Event);
+    /// Asks for a call of `wake` for the current step and key.
+    fn wake_at(&mut self, due: Timestamp);
+}
+
+/// The ids a task has seen, see [`SeenIds::insert`].
+pub trait SeenIds {
+    /// Remembers `id` in the bucket of the day it was taken in, unless it is there already in any bucket that has not
+    /// expired: a bucket expires once a record was taken in more than `window_days` days after it.
+    fn insert(&mut self, taken_in: Day, window_days: u16, id: EventId, body: u64) -> Seen;
+}
+
+/// Whether an id was seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// No.
+    New,
+    /// Yes, and it said the same.
+    Same,
+    /// Yes, and it said something else.
+    Different,
+}
+
+/// What a step may use while it works on one record.
+pub struct Context<'a> {
+    /// Highest valid event time the task has seen, this record included. Use it for timers only.
+    pub stream_time: Timestamp,
+    /// Ids seen by the task.
+    pub seen: &'a mut dyn SeenIds,
+    /// Where results go.
+    pub outbox: &'a mut dyn Outbox,
+}
+
+impl Context<'_> {
+    /// Hands `output` to the next step.
+    pub fn forward(&mut self, output: Output) {
+        self.outbox.forward(output);
+    }
+
+    /// Counts what became of `event`.
+    pub fn count(&mut self, event: &Event, outcome: Outcome, rule: &str) {
+        if let Some(envelope) = event.envelope() {
+            self.outbox.count(Counted { family: event.family(), envelope, outcome, rule });
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The runtime: brokers, tasks, transactions, state.
+//!
+//! ```text
+//!   Broker (Embedded | Memory)                 worker thread (one consumer, one transactional producer)
+//!   ┌───────────────────────┐  poll  ┌──────────────────────────────────────────────────────────────┐
+//!   │ partitions, offsets,  │ ─────▶ │ task = (stage, partition): merge inputs ▸ decode ▸ check ▸   │
+//!   │ cursors, state        │ ◀───── │ steps ▸ outbox        … every commit interval: one commit of │
+//!   └───────────────────────┘ commit │ offsets + outputs + dead letters + state                     │
+//!                                    └──────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Sees no HTTP, no SQL, no Parquet.
+
+pub mod broker;
+pub mod clock;
+pub mod engine;
+pub mod limits;

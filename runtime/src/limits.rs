@@ -1,0 +1,22 @@
+//! Named maxima of the runtime.
+
+use skuflow_schemas::{DEAD_LETTER_OVERHEAD_BYTES_MAX, RECORD_BYTES_MAX};
+
+/// Bytes one fetch of a partition returns at most; one record larger than that is returned alone.
+pub const FETCH_BYTES_MAX: usize = 1 << 20;
+/// Records that one transaction consumes at most, per worker.
+pub const TXN_RECORDS_MAX: usize = 50_000;
+/// Bytes that one transaction produces at most, per worker; one record may exceed it.
+pub const TXN_BYTES_MAX: usize = 32 << 20;
+/// Records a task takes from its inputs before its worker looks at the next task.
+pub const TASK_RECORDS_PER_TURN_MAX: usize = 4_096;
+/// Largest dead letter: the largest record and the headers that say what is wrong with it.
+pub const DEAD_LETTER_BYTES_MAX: usize = RECORD_BYTES_MAX + DEAD_LETTER_OVERHEAD_BYTES_MAX;
+/// Timers that may fire between two records of a task; the rest fire before the next one.
+pub const WAKES_PER_RECORD_MAX: usize = 10_000;
+/// Bytes of decoded state a task's cache keeps, unless configured.
+pub const CACHE_BYTES_DEFAULT: usize = 64 << 20;
+/// Times a replayed record may come back to the dead letters before `dlq replay` leaves it alone.
+pub const REPLAY_ATTEMPTS_MAX: u32 = 5;
+
+const _: () = assert!(FETCH_BYTES_MAX < TXN_BYTES_MAX && RECORD_BYTES_MAX < TXN_BYTES_MAX);

@@ -1,0 +1,2 @@
+use super::*;
+use crate::{Envelope, EventId, Money, Offer, Sale, Timestamp};

@@ -1,0 +1,278 @@
+//! Who is who: event ids, record keys, listing ids, customers.
+
+use std::fmt::{self, Write as _};
+use std::str::FromStr;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
+use crate::{CUSTOMER_BYTES_MAX, Family};
+
+/// Short text; up to 24 bytes are kept inline, without an allocation.
+pub type Text = compact_str::CompactString;
+
+/// The identity of one observation: equal for every re-delivery and re-fetch of it.
+///
+/// The first 16 bytes of SHA-256 over the length-prefixed (family, customer, dedup tuple). Wire and text: 32 lower-case
+/// hex digits; in binary state: 16 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct EventId(pub [u8; 16]);
+
+impl EventId {
+    /// Computes the id of an event of `family` for `customer` from its dedup tuple.
+    ///
+    /// Every part is preceded by its length (4 bytes, little endian), so ("ab", "c") and ("a", "bc") differ.
+    pub fn of(family: Family, customer: &str, tuple: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            hash.update((bytes.len() as u32).to_le_bytes());
+            hash.update(bytes);
+        };
+        part(family.name().as_bytes());
+        part(customer.as_bytes());
+        for bytes in tuple {
+            part(bytes);
+        }
+        let digest = hash.finalize();
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest[..16]);
+        Self(id)
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(hex_text(&self.0, &mut [0; 32]))
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EventId({self})")
+    }
+}
+
+fn hex_text<'a>(id: &[u8; 16], buffer: &'a mut [u8; 32]) -> &'a str {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in buffer.chunks_exact_mut(2).zip(id) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    std::str::from_utf8(buffer).expect("hex digits are ASCII")
+}
+
+/// Text that is no event id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an event id has 32 hex digits")]
+pub struct IdParseError;
+
+impl FromStr for EventId {
+    type Err = IdParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bytes = text.as_bytes();
+        if bytes.len() != 32 {
+            return Err(IdParseError);
+        }
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Ok(byte - b'0'),
+            b'a'..=b'f' => Ok(byte - b'a' + 10),
+            _ => Err(IdParseError),
+        };
+        let mut id = [0; 16];
+        for (byte, pair) in id.iter_mut().zip(bytes.chunks_exact(2)) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Ok(Self(id))
+    }
+}
+
+impl Serialize for EventId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_str(hex_text(&self.0, &mut [0; 32]))
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for EventId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return <[u8; 16]>::deserialize(deserializer).map(Self);
+        }
+        struct Hex;
+        impl serde::de::Visitor<'_> for Hex {
+            type Value = EventId;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("32 hex digits")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<EventId, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Hex).map_err(D::Error::custom)
+    }
+}
+
+/// A record's key: `<customer>/<listing>` up to `route`, `<customer>/<product>` after.
+///
+/// Rows of a table that has several rows per listing append `|<row>`; the part before the bar is what decides the
+/// partition, so the table stays co-partitioned with the events it is joined to. Parts are percent-encoded, so `/` and
+/// `|` never occur inside one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Key(Text);
+
+impl Key {
+    /// The key of everything `customer` knows about one listing or product; `entity` is already percent-encoded.
+    pub fn new(customer: &str, entity: &str) -> Self {
+        let mut key = Text::with_capacity(customer.len() + 1 + entity.len());
+        key.push_str(customer);
+        key.push('/');
+        key.push_str(entity);
+        Self(key)
+    }
+
+    /// The key of one product.
+    pub fn of_product(customer: &str, product: &str) -> Self {
+        let mut entity = Text::default();
+        percent_encode(product, &mut entity);
+        Self::new(customer, &entity)
+    }
+
+    /// This key extended by the row of a table, see the type.
+    #[must_use]
+    pub fn row(&self, row: &str) -> Self {
+        let mut key = self.0.clone();
+        key.push('|');
+        percent_encode(row, &mut key);
+        Self(key)
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The part that decides the partition and names the state: everything before the bar.
+    pub fn entity(text: &str) -> &str {
+        text.split_once('|').map_or(text, |(entity, _)| entity)
+    }
+
+    /// The row part behind the bar, decoded; of use only for a tombstone, which has no value to ask.
+    pub fn row_of(text: &str) -> Option<Text> {
+        text.split_once('|').map(|(_, row)| percent_decode(row))
+    }
+}
+
+impl From<&str> for Key {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The id of a listing: `<source>:<marketplace>:<native id>`, parts percent-encoded; never parsed back.
+pub fn listing_id(source: &str, marketplace: &str, native_id: &str) -> Text {
+    let mut id = Text::with_capacity(source.len() + marketplace.len() + native_id.len() + 2);
+    percent_encode(source, &mut id);
+    id.push(':');
+    percent_encode(marketplace, &mut id);
+    id.push(':');
+    percent_encode(native_id, &mut id);
+    id
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+fn percent_encode(part: &str, into: &mut Text) {
+    if part.bytes().all(is_plain) {
+        into.push_str(part);
+        return;
+    }
+    for byte in part.bytes() {
+        if is_plain(byte) {
+            into.push(char::from(byte));
+        } else {
+            write!(into, "%{byte:02X}").expect("writing to memory does not fail");
+        }
+    }
+}
+
+fn percent_decode(part: &str) -> Text {
+    let bytes = part.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escaped = (bytes[at] == b'%')
+            .then(|| part.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok()))
+            .flatten();
+        decoded.push(escaped.unwrap_or(bytes[at]));
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    Text::from(String::from_utf8_lossy(&decoded))
+}
+
+/// A customer name that breaks the rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("customer `{0}` must be 1 to 64 characters out of a-z, 0-9 and `-`")]
+pub struct CustomerError(pub String);
+
+/// Checks that `name` is a customer name: 1 to 64 characters out of `a-z`, `0-9` and `-`.
+///
+/// # Errors
+/// The name itself, with the rule.
+pub fn check_customer(name: &str) -> Result<(), CustomerError> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() || name.len() > CUSTOMER_BYTES_MAX || !name.bytes().all(plain) {
+        return Err(CustomerError(name.into()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_length_prefixed() {
+        let id = |tuple: &[&[u8]]| EventId::of(Family::Offer, "demo", tuple);
+        assert_ne!(id(&[b"ab", b"c"]), id(&[b"a", b"bc"]));
+        assert_ne!(id(&[b"a"]), EventId::of(Family::Sale, "demo", &[b"a"]));
+        assert_eq!(id(&[b"a"]).to_string().parse(), Ok(id(&[b"a"])));
+    }
+
+    /// The published definition, held against a value computed by another program.
+    #[test]
+    fn an_id_never_changes() {
+        let id = EventId::of(Family::Sale, "demo", &[b"shop", b"1001", b"1"]);
+        assert_eq!(id.to_string(), "204b38d11ce8c397bcd3333f3cc1b08e");
+    }
+
+    #[test]
+    fn separators_inside_parts_are_encoded() {
+        assert_eq!(listing_id("shop", "de", "A/1|x:y"), "shop:de:A%2F1%7Cx%3Ay");
+        let key = Key::new("demo", &listing_id("shop", "de", "ä")).row("P|1");
+        assert_eq!(key.as_str(), "demo/shop:de:%C3%A4|P%7C1");
+        assert_eq!(Key::entity(key.as_str()), "demo/shop:de:%C3%A4");
+        assert_eq!(Key::row_of(key.as_str()).as_deref(), Some("P|1"));
+    }
+
+    #[test]
+    fn customers_are_plain() {
+        assert!(check_customer("acme-1").is_ok());
+        for bad in ["", "Acme", "a/b", &"x".repeat(65)] {
+            assert!(check_customer(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The contract: what travels on skuflow's topics.
+//!
+//! ```text
+//!   .avsc files ──▶ Codec ◀── Rust types (Offer, Sale, Inventory, Catalog, Listing, Quality)
+//!                     │                        │
+//!            framed bytes on a topic     EventId, Key, Money, Timestamp
+//! ```
+//!
+//! Pure data and pure functions: no clock, no files, no network. Everything else depends on this crate, it depends on
+//! nothing of ours.
+
+mod catalog;
+mod codec;
+mod dead_letter;
+mod envelope;
+mod event;
+mod id;
+mod inventory;
+mod limits;
+mod listing;
+mod money;
+mod offer;
+mod quality;
+mod sale;
+mod time;
+mod topic;
+mod units;
+
+pub use catalog::{Catalog, ListingRef};
+pub use codec::{DecodeError, Decoder, EncodeError, Encoder, body_hash, schema_json};
+pub use dead_letter::{ATTEMPT_HEADER, DeadLetter, ErrorStage, HEADER_PREFIX, Origin};
+pub use envelope::Envelope;
+pub use event::{Event, Family};
+pub use id::{CustomerError, EventId, IdParseError, Key, Text, check_customer, listing_id};
+pub use inventory::{Inventory, QuantityRelation};
+pub use limits::*;
+pub use listing::{Listing, Role};
+pub use money::{Currency, Money, MoneyError};
+pub use offer::{Availability, BuyBox, Condition, Extraction, Fulfilment, Offer, Rank, Track, Vantage};
+pub use quality::{Outcome, Quality};
+pub use sale::{Sale, SaleStatus};
+pub use time::{BusinessDate, Day, Timestamp};
+pub use topic::{Cleanup, DEAD_LETTER_PREFIX, LATE_PREFIX, TOPICS, TopicSpec, topic};
+pub use units::{ByteSize, Span, UnitError};

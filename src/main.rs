@@ -1,0 +1,2 @@
+//! skuflow.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Long runs.
+fn main() {}
