@@ -13,5 +13,6 @@
 
 pub mod broker;
 pub mod clock;
-pub mod engine;
 pub mod limits;
+pub mod stage;
+pub mod storage;

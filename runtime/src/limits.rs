@@ -1,6 +1,7 @@
 //! Named maxima of the runtime.
 
-use skuflow_schemas::{DEAD_LETTER_OVERHEAD_BYTES_MAX, RECORD_BYTES_MAX};
+use skuflow_schemas::DEAD_LETTER_OVERHEAD_BYTES_MAX;
+pub use skuflow_schemas::RECORD_BYTES_MAX;
 
 /// Bytes one fetch of a partition returns at most; one record larger than that is returned alone.
 pub const FETCH_BYTES_MAX: usize = 1 << 20;
@@ -20,3 +21,15 @@ pub const CACHE_BYTES_DEFAULT: usize = 64 << 20;
 pub const REPLAY_ATTEMPTS_MAX: u32 = 5;
 
 const _: () = assert!(FETCH_BYTES_MAX < TXN_BYTES_MAX && RECORD_BYTES_MAX < TXN_BYTES_MAX);
+/// A run of seen ids of at least this many bytes is never written again.
+pub const RUN_BYTES_MIN: usize = 64 << 10;
+/// Smaller runs of seen ids of one day that stand side by side before they are merged.
+pub const OPEN_RUNS_MAX: usize = 64;
+/// Bytes of one input that wait in a task before its fetching pauses.
+pub const INPUT_BYTES_MAX: usize = 4 * FETCH_BYTES_MAX;
+/// Time a call waits for records at most before its caller looks around again.
+pub const POLL_MAX: std::time::Duration = std::time::Duration::from_millis(100);
+/// First and longest pause between attempts at what may succeed later.
+pub const BACKOFF_MIN: std::time::Duration = std::time::Duration::from_millis(20);
+/// See [`BACKOFF_MIN`].
+pub const BACKOFF_MAX: std::time::Duration = std::time::Duration::from_secs(2);

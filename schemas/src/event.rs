@@ -37,6 +37,17 @@ impl Family {
         }
     }
 
+    /// The topic that connectors write the family to; `None` for what only stages make.
+    pub fn raw_topic(self) -> Option<&'static str> {
+        match self {
+            Self::Offer => Some("raw.offers.v1"),
+            Self::Sale => Some("raw.sales.v1"),
+            Self::Inventory => Some("raw.inventory.v1"),
+            Self::Catalog => Some("raw.catalog.v1"),
+            Self::Listing | Self::Quality => None,
+        }
+    }
+
     /// The family called `name`.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|family| family.name() == name)
@@ -98,6 +109,21 @@ impl Event {
         match self {
             Self::Quality(quality) => quality.hour,
             _ => self.envelope().map_or(Timestamp::MIN, |envelope| envelope.observed_at),
+        }
+    }
+
+    /// The topic that a stage publishes it on.
+    pub fn topic(&self) -> &'static str {
+        match self {
+            Self::Offer(e) if e.track.is_some() => "product-offers.v1",
+            Self::Offer(_) => "offers.v1",
+            Self::Sale(e) if e.track.is_some() => "product-sales.v1",
+            Self::Sale(_) => "sales.v1",
+            Self::Inventory(e) if e.track.is_some() => "product-inventory.v1",
+            Self::Inventory(_) => "inventory.v1",
+            Self::Catalog(_) => "catalog.v1",
+            Self::Listing(_) => "listings.v1",
+            Self::Quality(_) => "quality.v1",
         }
     }
 

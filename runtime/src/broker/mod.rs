@@ -3,6 +3,10 @@
 //! A transaction is `send` … `commit`, or `abort`. What it sent, what it consumed and what it changed in state becomes
 //! visible and durable together, or not at all.
 
+pub mod embedded;
+mod local;
+#[cfg(any(test, feature = "testing"))]
+pub mod memory;
 mod record;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,183 @@
+//! A task's inputs: one queue per topic, merged by the event time of their heads.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use skuflow_processors::Input;
+use skuflow_schemas::{DecodeError, Decoder, Family, Key, Timestamp, body_hash};
+
+use crate::broker::{Consumed, Offset, RecordBatch, RecordView, TopicPartition};
+use crate::limits::INPUT_BYTES_MAX;
+
+/// Records of one topic that wait for the task, and how far it has come.
+pub(super) struct InputQueue {
+    pub(super) of: TopicPartition,
+    family: Family,
+    batches: VecDeque<RecordBatch>,
+    /// The next record in the first batch: its byte and its number.
+    cursor: usize,
+    index: u32,
+    head: Option<Head>,
+    /// Committed position; `None` where the group has none yet.
+    committed: Option<Offset>,
+    /// Offset of the next record to process.
+    next: Offset,
+    /// Offset of the next record to be polled.
+    polled: Offset,
+    /// Empty, and not to be waited for in this turn.
+    pub(super) absent: bool,
+    /// Since when the input is known to be empty.
+    idle_since: Option<Instant>,
+    /// Event time of the last record, the place in time of a tombstone, which has none.
+    time: Timestamp,
+    bytes: usize,
+}
+
+/// The next record, decoded.
+struct Head {
+    /// Its place among the other inputs' heads.
+    time: Timestamp,
+    /// What it is, or why it is nothing.
+    input: Result<Input, DecodeError>,
+    cursor: usize,
+    next_cursor: usize,
+}
+
+impl InputQueue {
+    /// An empty queue, at the committed position or, without one, at the log's first offset.
+    pub(super) fn new(of: TopicPartition, family: Family, committed: Option<Offset>, first: Offset) -> Self {
+        let next = committed.unwrap_or(first);
+        Self {
+            of,
+            family,
+            batches: VecDeque::new(),
+            cursor: 0,
+            index: 0,
+            head: None,
+            committed,
+            next,
+            polled: next,
+            absent: false,
+            idle_since: None,
+            time: Timestamp::MIN,
+            bytes: 0,
+        }
+    }
+
+    /// Takes records that were polled.
+    pub(super) fn push(&mut self, from: Offset, batch: RecordBatch) {
+        assert_eq!(from, self.polled, "{}: polled records are consecutive", self.of);
+        self.polled = batch.next_offset();
+        self.bytes += batch.bytes.len();
+        self.idle_since = None;
+        self.absent = false;
+        let skip = from.saturating_sub(batch.base_offset) as u32;
+        self.batches.push_back(batch);
+        if self.batches.len() == 1 {
+            self.skip_to(skip);
+        }
+        debug_assert!(skip == 0 || self.batches.len() == 1, "only the first batch after a seek begins early");
+    }
+
+    fn skip_to(&mut self, index: u32) {
+        (self.cursor, self.index) = (0, index);
+        for number in 0..index {
+            self.batches[0].view(&mut self.cursor, number);
+        }
+    }
+
+    /// Notes that the partition is read to its end.
+    pub(super) fn at_end(&mut self, now: Instant) {
+        if self.batches.is_empty() {
+            self.idle_since.get_or_insert(now);
+        }
+    }
+
+    /// Whether it holds so much that fetching should pause.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= INPUT_BYTES_MAX
+    }
+
+    /// Whether it is empty and was so for `idle_max`.
+    pub(super) fn is_idle(&self, now: Instant, idle_max: Duration) -> bool {
+        self.idle_since.is_some_and(|since| now.duration_since(since) >= idle_max)
+    }
+
+    /// Whether every record that was polled is processed.
+    pub(super) fn is_drained(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// Offset of the next record to process.
+    pub(super) fn next_offset(&self) -> Offset {
+        self.next
+    }
+
+    /// The place in time of the next record, which is decoded for it, once.
+    pub(super) fn peek(&mut self, decoder: Decoder) -> Option<Timestamp> {
+        if self.head.is_none() {
+            let batch = self.batches.front()?;
+            let mut next_cursor = self.cursor;
+            let record = batch.view(&mut next_cursor, self.index);
+            let input = decode(decoder, &record, self.family);
+            let time = match &input {
+                Ok(Input::Event { event, .. }) => event.observed_at(),
+                _ => self.time,
+            };
+            self.time = time;
+            self.head = Some(Head { time, input, cursor: self.cursor, next_cursor });
+        }
+        self.head.as_ref().map(|head| head.time)
+    }
+
+    /// Takes the record that was peeked; `work` sees its raw form too.
+    pub(super) fn take<R>(&mut self, work: impl FnOnce(Result<Input, DecodeError>, &RecordView<'_>) -> R) -> Option<R> {
+        let head = self.head.take()?;
+        let batch = self.batches.front().expect("a head is in the first batch");
+        let mut cursor = head.cursor;
+        let result = work(head.input, &batch.view(&mut cursor, self.index));
+        self.cursor = head.next_cursor;
+        self.index += 1;
+        self.next += 1;
+        if self.index == batch.records {
+            self.bytes -= batch.bytes.len();
+            self.batches.pop_front();
+            (self.cursor, self.index) = (0, 0);
+        }
+        Some(result)
+    }
+
+    /// The step since the last commit, if there was one.
+    pub(super) fn consumed(&self) -> Option<Consumed> {
+        let moved = self.committed.map_or(self.next > 0, |committed| self.next != committed);
+        moved.then(|| Consumed { of: self.of.clone(), from: self.committed, to: self.next })
+    }
+
+    /// The step is committed.
+    pub(super) fn committed(&mut self) {
+        if let Some(step) = self.consumed() {
+            self.committed = Some(step.to);
+        }
+    }
+
+    /// The step is void: back to the committed position, which is returned for the consumer to seek to.
+    pub(super) fn aborted(&mut self, first: Offset) -> Offset {
+        let rewound = Self::new(self.of.clone(), self.family, self.committed, first);
+        *self = rewound;
+        self.next
+    }
+}
+
+fn decode(decoder: Decoder, record: &RecordView<'_>, family: Family) -> Result<Input, DecodeError> {
+    // Only a row of a table can end; anywhere else no value is an error.
+    match record.value {
+        None if family == Family::Listing || family == Family::Catalog => {
+            Ok(Input::Tombstone { family, key: Key::from(record.key_text()) })
+        }
+        value => {
+            let value = value.unwrap_or_default();
+            let event = decoder.decode_family(value, family)?;
+            Ok(Input::Event { event, body: body_hash(value) })
+        }
+    }
+}

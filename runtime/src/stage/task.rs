@@ -1,0 +1,402 @@
+//! A task: one stage on one partition. It owns the state and the position in time of its keys.
+//!
+//! ```text
+//!   Created ──restore──▶ Running ──commit──▶ Running
+//!                           │ abort: evict what was touched, go back to the committed positions
+//!                           ▼
+//!                        dropped (revoked, lost, outcome unknown): the next one restores what is committed
+//! ```
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use skuflow_processors::{Counted, Input, Output, Reject};
+use skuflow_schemas::{
+    ATTEMPT_HEADER, DEAD_LETTER_PREFIX, DeadLetter, DecodeError, Decoder, Encoder, ErrorStage, Event, HEADER_PREFIX,
+    Key, LATE_PREFIX, Outcome, Timestamp,
+};
+
+use super::StageSpec;
+use super::chain::{Chain, Effects};
+use super::counts::Counts;
+use super::inputs::InputQueue;
+use super::seen::SeenTable;
+use super::timers::Timers;
+use crate::broker::{
+    Broker, BrokerError, Consumed, Header, Offset, Positions, Producer, Record, RecordView, StateChange, StateReader,
+    TopicPartition, TxnError,
+};
+use crate::limits::WAKES_PER_RECORD_MAX;
+
+const META_KEY: &[u8] = b"meta";
+
+/// A record could not be processed, and what is to be done about it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TaskError {
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error(transparent)]
+    Txn(#[from] TxnError),
+}
+
+/// Work between reading a record and sending what comes of it.
+pub(super) struct Task {
+    spec: Arc<StageSpec>,
+    owner: Arc<str>,
+    pub(super) partition: u32,
+    pub(super) inputs: Vec<InputQueue>,
+    chain: Chain,
+    seen: SeenTable,
+    timers: Timers,
+    counts: Counts,
+    committed: Box<dyn StateReader>,
+    stream_time: Timestamp,
+    committed_stream_time: Timestamp,
+    decoder: Decoder,
+    encoder: Encoder,
+    scratch: Scratch,
+}
+
+/// Memory kept between records.
+#[derive(Default)]
+struct Scratch {
+    key: String,
+    value: Vec<u8>,
+    published: Vec<Output>,
+    late: Vec<Event>,
+}
+
+impl Task {
+    /// Restores the task from what is committed.
+    pub(super) fn restore(
+        spec: &Arc<StageSpec>,
+        partition: u32,
+        broker: &dyn Broker,
+        positions: &Positions,
+    ) -> Result<Self, BrokerError> {
+        let owner: Arc<str> = format!("task:{}/{partition}", spec.group).into();
+        let committed = broker.state(&owner)?;
+        let mut seen = SeenTable::restore(owner.clone(), committed.as_ref())?;
+        let stream_time = match committed.get(META_KEY)? {
+            Some(meta) => {
+                let (time, latest) = decode_meta(&meta)
+                    .ok_or_else(|| BrokerError::Fatal(format!("state of {owner}: its time does not decode")))?;
+                seen.set_latest(latest);
+                time
+            }
+            None => Timestamp::MIN,
+        };
+        let inputs = spec.inputs.iter().map(|input| {
+            let of = TopicPartition::new(input.topic.clone(), partition);
+            let (first, _) = broker.offsets(&of)?;
+            let committed = positions.get(&of).copied();
+            Ok(InputQueue::new(of, input.family, committed, first))
+        });
+        Ok(Self {
+            inputs: inputs.collect::<Result<_, BrokerError>>()?,
+            chain: Chain::new(&spec.steps, &owner, spec.settings.cache_bytes),
+            timers: Timers::restore(owner.clone(), committed.as_ref())?,
+            spec: spec.clone(),
+            owner,
+            partition,
+            seen,
+            counts: Counts::default(),
+            committed,
+            stream_time,
+            committed_stream_time: stream_time,
+            decoder: Decoder,
+            encoder: Encoder::default(),
+            scratch: Scratch::default(),
+        })
+    }
+
+    /// The queue of `of`.
+    pub(super) fn input_mut(&mut self, of: &TopicPartition) -> Option<&mut InputQueue> {
+        self.inputs.iter_mut().find(|input| input.of == *of)
+    }
+
+    /// Processes up to `records_max` records; returns how many. Fewer means that it waits for an input: `absent` says of an
+    /// empty one, once per turn, that nothing more is to be waited for.
+    pub(super) fn turn(
+        &mut self,
+        records_max: usize,
+        producer: &mut dyn Producer,
+        absent: &dyn Fn(&InputQueue) -> bool,
+    ) -> Result<usize, TaskError> {
+        for input in &mut self.inputs {
+            input.absent = input.is_drained() && absent(input);
+        }
+        for done in 0..records_max {
+            let Some(index) = self.choose() else { return Ok(done) };
+            self.process(index, producer)?;
+        }
+        Ok(records_max)
+    }
+
+    /// The input whose head is first in event time, earlier inputs first; none while an empty one is to be waited for.
+    fn choose(&mut self) -> Option<usize> {
+        let mut first: Option<(Timestamp, usize)> = None;
+        for (index, input) in self.inputs.iter_mut().enumerate() {
+            match input.peek(self.decoder) {
+                Some(time) if first.is_none_or(|(earliest, _)| time < earliest) => first = Some((time, index)),
+                None if !input.absent => return None,
+                _ => {}
+            }
+        }
+        first.map(|(_, index)| index)
+    }
+
+    fn process(&mut self, index: usize, producer: &mut dyn Producer) -> Result<(), TaskError> {
+        // The queue is taken out for the call, so that the record it lends can be used beside the rest of the task.
+        let mut inputs = std::mem::take(&mut self.inputs);
+        let topic = inputs[index].of.clone();
+        let result = inputs[index].take(|input, record| self.process_record(&topic, input, record, producer));
+        self.inputs = inputs;
+        result.unwrap_or(Ok(()))
+    }
+
+    fn process_record(
+        &mut self,
+        from: &TopicPartition,
+        input: Result<Input, DecodeError>,
+        record: &RecordView<'_>,
+        producer: &mut dyn Producer,
+    ) -> Result<(), TaskError> {
+        let input = match input {
+            Ok(input) if record.key_text().is_empty() => {
+                let message = "the record has no key, or one that is no UTF-8".to_owned();
+                let reject = Reject { rule: "key-missing", message };
+                return self.refuse(from, record, Some(&input), ErrorStage::Decoding, &reject, producer);
+            }
+            Ok(input) => input,
+            Err(error) => {
+                let reject = Reject { rule: error.code(), message: error.to_string() };
+                return self.refuse(from, record, None, ErrorStage::Decoding, &reject, producer);
+            }
+        };
+        let mut key = std::mem::take(&mut self.scratch.key);
+        key.clear();
+        key.push_str(Key::entity(record.key_text()));
+        if let Err(reject) = self.chain.check(&key, &input, self.committed.as_ref())? {
+            self.scratch.key = key;
+            return self.refuse(from, record, Some(&input), ErrorStage::Processing, &reject, producer);
+        }
+        if let Some(event) = input.event() {
+            self.advance(event.observed_at(), producer)?;
+        }
+        let late_topic = &from.topic;
+        self.run(producer, late_topic, |chain, effects, committed| chain.feed(0, &key, input, effects, committed))?;
+        self.scratch.key = key;
+        Ok(())
+    }
+
+    /// Moves stream time on and fires what is due, before the record that moved it.
+    fn advance(&mut self, to: Timestamp, producer: &mut dyn Producer) -> Result<(), TaskError> {
+        if to <= self.stream_time {
+            return Ok(());
+        }
+        self.stream_time = to;
+        for _ in 0..WAKES_PER_RECORD_MAX {
+            let Some(timer) = self.timers.take_due(to) else { break };
+            let topic = self.inputs.first().map_or_else(|| self.owner.clone(), |input| input.of.topic.clone());
+            self.run(producer, &topic, |chain, effects, committed| chain.wake(&timer, effects, committed))?;
+        }
+        Ok(())
+    }
+
+    fn run(
+        &mut self,
+        producer: &mut dyn Producer,
+        late_topic: &Arc<str>,
+        work: impl FnOnce(&mut Chain, &mut Effects<'_>, &dyn StateReader) -> Result<(), BrokerError>,
+    ) -> Result<(), TaskError> {
+        let mut effects = Effects {
+            stream_time: self.stream_time,
+            seen: &mut self.seen,
+            timers: &mut self.timers,
+            counts: &mut self.counts,
+            published: &mut self.scratch.published,
+            late: &mut self.scratch.late,
+        };
+        work(&mut self.chain, &mut effects, self.committed.as_ref())?;
+        for output in self.scratch.published.drain(..) {
+            publish(&output, &self.spec, &mut self.encoder, &mut self.scratch.value, producer)?;
+        }
+        for event in self.scratch.late.drain(..) {
+            let topic: Arc<str> = format!("{LATE_PREFIX}{late_topic}").into();
+            send_event(&event, &topic, &mut self.encoder, &mut self.scratch.value, producer)?;
+        }
+        Ok(())
+    }
+
+    fn refuse(
+        &mut self,
+        from: &TopicPartition,
+        record: &RecordView<'_>,
+        input: Option<&Input>,
+        stage: ErrorStage,
+        reject: &Reject,
+        producer: &mut dyn Producer,
+    ) -> Result<(), TaskError> {
+        let event = input.and_then(Input::event);
+        match event.and_then(Event::envelope) {
+            Some(envelope) => {
+                let family = event.map_or(self.spec.inputs[0].family, Event::family);
+                self.counts.add(&Counted { family, envelope, outcome: Outcome::Rejected, rule: reject.rule });
+            }
+            None => {
+                let input = self.spec.inputs.iter().find(|input| input.topic == from.topic);
+                let family = input.unwrap_or(&self.spec.inputs[0]).family;
+                self.counts.add_unreadable(family, record.appended_at, reject.rule);
+            }
+        }
+        let letter = DeadLetter {
+            topic: from.topic.as_ref().into(),
+            partition: from.partition,
+            offset: record.offset,
+            group: self.spec.name.as_str().into(),
+            stage,
+            code: reject.rule.into(),
+            message: reject.message.clone(),
+            attempt: attempts(record) + 1,
+            origin: None,
+        };
+        send_dead_letter(&letter, record, producer)?;
+        Ok(())
+    }
+
+    /// What the open transaction consumed and changed, the counts published; call once per commit.
+    pub(super) fn prepare(
+        &mut self,
+        producer: &mut dyn Producer,
+        consumed: &mut Vec<Consumed>,
+        state: &mut Vec<StateChange>,
+        counted: &mut Vec<Event>,
+    ) -> Result<(), TaskError> {
+        let steps: Vec<_> = self.inputs.iter().filter_map(InputQueue::consumed).collect();
+        if steps.is_empty() {
+            return Ok(());
+        }
+        consumed.extend(steps);
+        let before = (self.committed_stream_time, self.seen.latest());
+        self.chain.changes(state);
+        self.seen.changes(state);
+        self.timers.changes(state);
+        if (self.stream_time, self.seen.latest()) != before || self.committed_stream_time == Timestamp::MIN {
+            let value = encode_meta(self.stream_time, self.seen.latest());
+            state.push(StateChange { owner: self.owner.clone(), key: META_KEY.to_vec(), value: Some(value) });
+        }
+        for event in self.counts.take() {
+            send_event(&event, &self.spec.quality_topic, &mut self.encoder, &mut self.scratch.value, producer)?;
+            counted.push(event);
+        }
+        Ok(())
+    }
+
+    /// The transaction is committed.
+    pub(super) fn committed(&mut self) {
+        self.inputs.iter_mut().for_each(InputQueue::committed);
+        self.chain.committed();
+        self.seen.committed();
+        self.timers.committed();
+        self.committed_stream_time = self.stream_time;
+    }
+
+    /// The transaction is void: gives, for each input, the position to seek to.
+    pub(super) fn aborted(&mut self, broker: &dyn Broker) -> Result<Vec<(TopicPartition, Offset)>, BrokerError> {
+        self.chain.aborted();
+        self.seen.aborted();
+        self.timers.aborted();
+        self.counts.clear();
+        self.stream_time = self.committed_stream_time;
+        let rewound = self.inputs.iter_mut().map(|input| {
+            let (first, _) = broker.offsets(&input.of)?;
+            Ok((input.of.clone(), input.aborted(first)))
+        });
+        rewound.collect()
+    }
+
+    /// Whether `absent` holds for every input: nothing is left to do, or to come.
+    pub(super) fn is_finished(&self, absent: &dyn Fn(&InputQueue) -> bool) -> bool {
+        self.inputs.iter().all(|input| input.is_drained() && absent(input))
+    }
+
+    /// Ids in the table of `dedup`.
+    pub(super) fn seen_ids(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// Bytes of decoded state in memory, roughly.
+    pub(super) fn cache_bytes(&self) -> usize {
+        self.chain.cache_bytes()
+    }
+
+    /// Notes that the input `of` was read to its end at `now`.
+    pub(super) fn at_end(&mut self, of: &TopicPartition, now: Instant) {
+        if let Some(input) = self.input_mut(of) {
+            input.at_end(now);
+        }
+    }
+}
+
+fn publish(
+    output: &Output,
+    spec: &StageSpec,
+    encoder: &mut Encoder,
+    scratch: &mut Vec<u8>,
+    producer: &mut dyn Producer,
+) -> Result<(), TaskError> {
+    match output {
+        Output::Event { event, .. } => match spec.output(event.topic()) {
+            Some(topic) => send_event(event, topic, encoder, scratch, producer),
+            None => Ok(()),
+        },
+        Output::Tombstone { family, key } => {
+            let logical = match family {
+                skuflow_schemas::Family::Listing => "listings.v1",
+                _ => "catalog.v1",
+            };
+            let Some(topic) = spec.output(logical) else { return Ok(()) };
+            let record = Record { key: Some(key.as_str().as_bytes()), value: None, headers: &[] };
+            Ok(producer.send(topic, None, &record)?)
+        }
+    }
+}
+
+fn send_event(
+    event: &Event,
+    topic: &Arc<str>,
+    encoder: &mut Encoder,
+    scratch: &mut Vec<u8>,
+    producer: &mut dyn Producer,
+) -> Result<(), TaskError> {
+    scratch.clear();
+    encoder.encode(event, scratch).map_err(|error| TxnError::Fatal(error.to_string()))?;
+    let key = event.key();
+    let record = Record { key: Some(key.as_str().as_bytes()), value: Some(scratch), headers: &[] };
+    Ok(producer.send(topic, None, &record)?)
+}
+
+/// Key, value and headers go verbatim, but for what an earlier dead letter had added.
+fn send_dead_letter(letter: &DeadLetter, record: &RecordView<'_>, producer: &mut dyn Producer) -> Result<(), TxnError> {
+    let topic: Arc<str> = format!("{DEAD_LETTER_PREFIX}{}", letter.topic).into();
+    let added = letter.headers();
+    let mut headers: Vec<Header<'_>> = record.headers().filter(|(name, _)| !name.starts_with(HEADER_PREFIX)).collect();
+    headers.extend(added.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
+    producer.send(&topic, None, &Record { key: record.key, value: record.value, headers: &headers })
+}
+
+/// How often the record was tried before.
+fn attempts(record: &RecordView<'_>) -> u32 {
+    let header = record.headers().find(|(name, _)| *name == ATTEMPT_HEADER);
+    header.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok()).unwrap_or(0)
+}
+
+fn encode_meta(stream_time: Timestamp, latest: u16) -> Vec<u8> {
+    [stream_time.micros().to_le_bytes().as_slice(), &latest.to_le_bytes()].concat()
+}
+
+fn decode_meta(bytes: &[u8]) -> Option<(Timestamp, u16)> {
+    let (time, latest) = bytes.split_first_chunk::<8>()?;
+    Some((Timestamp::from_micros(i64::from_le_bytes(*time)), u16::from_le_bytes(latest.try_into().ok()?)))
+}

@@ -1,0 +1,269 @@
+//! A worker: a thread with one consumer, one transactional producer and the tasks of its partitions.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::inputs::InputQueue;
+use super::task::{Task, TaskError};
+use super::{Control, StageSpec, Tally};
+use crate::broker::{
+    Broker, BrokerError, Commit, Consumer, Member, Offset, Polled, Producer, TopicPartition, TxnError,
+};
+use crate::limits::{BACKOFF_MAX, BACKOFF_MIN, POLL_MAX, TASK_RECORDS_PER_TURN_MAX, TXN_BYTES_MAX, TXN_RECORDS_MAX};
+
+/// Why a stage cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[error("stage {stage}: {reason}")]
+pub struct StageError {
+    stage: String,
+    reason: String,
+}
+
+/// One worker of a stage.
+pub struct Worker {
+    /// The stage.
+    pub spec: Arc<StageSpec>,
+    /// Where its topics are.
+    pub broker: Arc<dyn Broker>,
+    /// Which of the stage's workers it is.
+    pub member: Member,
+    /// Shared with the rest of the run.
+    pub control: Arc<Control>,
+    /// Where it counts.
+    pub tally: Arc<Tally>,
+}
+
+/// How a session, the time between joining the group and leaving it, ended.
+enum Ended {
+    /// Everything is done, or the run is stopping.
+    Done,
+    /// Join again and begin from what is committed.
+    Rejoin(String),
+}
+
+impl Worker {
+    /// Works until the run stops or, with `--once`, everything is processed.
+    ///
+    /// # Errors
+    /// What will not get better by itself; everything else is tried again from what is committed.
+    pub fn run(&self) -> Result<(), StageError> {
+        let mut failures = 0;
+        loop {
+            let before = self.tally.commits();
+            let reason = match self.session() {
+                Ok(Ended::Done) => return Ok(()),
+                Ok(Ended::Rejoin(reason)) => reason,
+                Err(TaskError::Broker(BrokerError::Retry(reason) | BrokerError::Reopen(reason))) => reason,
+                Err(TaskError::Txn(
+                    TxnError::Retry(reason)
+                    | TxnError::Abort(reason)
+                    | TxnError::Fenced(reason)
+                    | TxnError::Unknown(reason),
+                )) => reason,
+                Err(error) => return Err(StageError { stage: self.spec.name.clone(), reason: error.to_string() }),
+            };
+            failures = if self.tally.commits() == before { failures + 1 } else { 1 };
+            self.tally.rejoined();
+            tracing::warn!(stage = %self.spec.name, member = %self.member.id, reason, "joining again");
+            if back_off(failures, &self.control) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn session(&self) -> Result<Ended, TaskError> {
+        let topics: Vec<Arc<str>> = self.spec.inputs.iter().map(|input| input.topic.clone()).collect();
+        let mut session = Session {
+            worker: self,
+            producer: self.broker.producer(&self.member.id)?,
+            consumer: self.broker.join(&self.spec.group, &topics, &self.member)?,
+            tasks: Vec::new(),
+            pending_records: 0,
+            last_commit: Instant::now(),
+        };
+        session.run()
+    }
+}
+
+/// Waits longer with each failure in a row; `true` when the run is stopping.
+pub fn back_off(failures: u32, control: &Control) -> bool {
+    let until = Instant::now() + (BACKOFF_MIN * 2_u32.saturating_pow(failures.min(16))).min(BACKOFF_MAX);
+    while Instant::now() < until {
+        if control.is_stopping() {
+            return true;
+        }
+        std::thread::park_timeout(BACKOFF_MIN);
+    }
+    control.is_stopping()
+}
+
+struct Session<'a> {
+    worker: &'a Worker,
+    producer: Box<dyn Producer>,
+    consumer: Box<dyn Consumer>,
+    tasks: Vec<Task>,
+    /// Records processed since the last commit.
+    pending_records: usize,
+    last_commit: Instant,
+}
+
+impl Session<'_> {
+    fn run(&mut self) -> Result<Ended, TaskError> {
+        let mut busy = false;
+        loop {
+            if self.worker.control.is_stopping() {
+                return self.commit().map(|ended| ended.unwrap_or(Ended::Done));
+            }
+            for polled in self.consumer.poll(self.patience(busy))? {
+                if let Some(ended) = self.take(polled)? {
+                    return Ok(ended);
+                }
+            }
+            busy = self.take_turns()?;
+            if self.is_commit_due()
+                && let Some(ended) = self.commit()?
+            {
+                return Ok(ended);
+            }
+            if !busy && self.is_finished()? {
+                return self.commit().map(|ended| ended.unwrap_or(Ended::Done));
+            }
+        }
+    }
+
+    /// How long to wait for records: not at all while there is work, and never past the next commit.
+    fn patience(&self, busy: bool) -> Duration {
+        if busy {
+            return Duration::ZERO;
+        }
+        let interval = self.worker.spec.settings.commit_interval;
+        let until_commit = interval.saturating_sub(self.last_commit.elapsed());
+        if self.pending_records > 0 {
+            until_commit.min(POLL_MAX)
+        } else {
+            POLL_MAX.min(self.worker.spec.settings.idle_max)
+        }
+    }
+
+    fn take(&mut self, polled: Polled) -> Result<Option<Ended>, TaskError> {
+        match polled {
+            Polled::Assigned(partitions) => {
+                let broker = self.worker.broker.as_ref();
+                let positions = broker.committed(&self.worker.spec.group)?;
+                for partition in partitions {
+                    self.tasks.push(Task::restore(&self.worker.spec, partition, broker, &positions)?);
+                }
+            }
+            Polled::Revoked(partitions) => {
+                if let Some(ended) = self.commit()? {
+                    return Ok(Some(ended));
+                }
+                self.tasks.retain(|task| !partitions.contains(&task.partition));
+            }
+            Polled::Lost(_) => {
+                self.producer.abort();
+                return Ok(Some(Ended::Rejoin("partitions were lost".into())));
+            }
+            Polled::Records { of, from, batch } => {
+                if let Some(input) = self.input_mut(&of) {
+                    input.push(from, batch);
+                    if input.is_full() {
+                        self.consumer.pause(&of, true);
+                    }
+                }
+            }
+            Polled::End(of) => {
+                let now = Instant::now();
+                if let Some(task) = self.tasks.iter_mut().find(|task| task.partition == of.partition) {
+                    task.at_end(&of, now);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn input_mut(&mut self, of: &TopicPartition) -> Option<&mut InputQueue> {
+        let task = self.tasks.iter_mut().find(|task| task.partition == of.partition)?;
+        task.input_mut(of)
+    }
+
+    /// Lets every task work for a while; whether any has more to do.
+    fn take_turns(&mut self) -> Result<bool, TaskError> {
+        let worker = self.worker;
+        let now = Instant::now();
+        let absent = |input: &InputQueue| is_absent(worker, input, now);
+        let mut busy = false;
+        for task in &mut self.tasks {
+            let done = task.turn(TASK_RECORDS_PER_TURN_MAX, self.producer.as_mut(), &absent)?;
+            self.pending_records += done;
+            busy |= done > 0;
+            for input in task.inputs.iter().filter(|input| !input.is_full()) {
+                self.consumer.pause(&input.of, false);
+            }
+        }
+        Ok(busy)
+    }
+
+    fn is_commit_due(&self) -> bool {
+        let full = self.pending_records >= TXN_RECORDS_MAX || self.producer.pending_bytes() >= TXN_BYTES_MAX;
+        let due = self.last_commit.elapsed() >= self.worker.spec.settings.commit_interval;
+        self.pending_records > 0 && (full || due)
+    }
+
+    fn is_finished(&self) -> Result<bool, TaskError> {
+        if !self.worker.control.is_once() || self.tasks.is_empty() {
+            return Ok(false);
+        }
+        let now = Instant::now();
+        Ok(self.tasks.iter().all(|task| task.is_finished(&|input| is_absent(self.worker, input, now))))
+    }
+
+    /// Commits what is done; `Some` where the session has to end for it.
+    fn commit(&mut self) -> Result<Option<Ended>, TaskError> {
+        self.last_commit = Instant::now();
+        let (mut consumed, mut state, mut counted) = (Vec::new(), Vec::new(), Vec::new());
+        for task in &mut self.tasks {
+            task.prepare(self.producer.as_mut(), &mut consumed, &mut state, &mut counted)?;
+        }
+        if consumed.is_empty() {
+            return Ok(None);
+        }
+        let generation = self.consumer.generation();
+        match self.producer.commit(Commit { consumed: Some((&generation, &consumed)), state }) {
+            Ok(()) => {}
+            Err(TxnError::Abort(reason)) => return self.abort(&reason).map(|()| None),
+            Err(error) => return Err(error.into()),
+        }
+        self.tasks.iter_mut().for_each(Task::committed);
+        self.worker.tally.committed(self.pending_records as u64, &counted);
+        self.pending_records = 0;
+        Ok(None)
+    }
+
+    /// Goes back to what is committed.
+    fn abort(&mut self, reason: &str) -> Result<(), TaskError> {
+        tracing::warn!(stage = %self.worker.spec.name, reason, "transaction aborted");
+        self.producer.abort();
+        let mut seeks: Vec<(TopicPartition, Offset)> = Vec::new();
+        for task in &mut self.tasks {
+            seeks.extend(task.aborted(self.worker.broker.as_ref())?);
+        }
+        for (of, offset) in seeks {
+            self.consumer.seek(&of, offset);
+            self.consumer.pause(&of, false);
+        }
+        self.pending_records = 0;
+        Ok(())
+    }
+}
+
+/// Whether an empty input is not to be waited for: nobody writes to it any more and it is read to its end, or it was
+/// quiet for as long as anyone should wait.
+fn is_absent(worker: &Worker, input: &InputQueue, now: Instant) -> bool {
+    if worker.control.is_once() {
+        let complete = worker.control.is_complete(&input.of.topic); // first this, then where it ends
+        let ends = worker.broker.offsets(&input.of);
+        return complete && ends.is_ok_and(|(_, next)| next == input.next_offset());
+    }
+    input.is_idle(now, worker.spec.settings.idle_max)
+}

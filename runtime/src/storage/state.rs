@@ -1,0 +1,170 @@
+//! Key-value pairs: changed ones in memory, the rest in `state.redb` as of the last checkpoint.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+
+use hashbrown::HashMap;
+use redb::{Database, ReadableDatabase, TableDefinition};
+use serde::{Deserialize, Serialize};
+
+use super::segments::PartitionMeta;
+use super::{EngineError, Put};
+
+const PAIRS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pairs");
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+
+type Changed = HashMap<Vec<u8>, Option<Vec<u8>>>;
+/// Key and value.
+pub(super) type Pair = (Vec<u8>, Vec<u8>);
+
+/// What a checkpoint says about the rest of the directory.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Meta {
+    /// Transactions up to this one are in the checkpoint.
+    pub(super) applied: u64,
+    /// By partition index.
+    pub(super) partitions: Vec<PartitionMeta>,
+}
+
+/// The pairs.
+pub(super) struct StateMap {
+    db: Database,
+    layers: RwLock<Layers>,
+}
+
+#[derive(Default)]
+struct Layers {
+    dirty: Changed,
+    dirty_bytes: usize,
+    /// What the checkpoint under way is writing.
+    frozen: Arc<Changed>,
+}
+
+impl StateMap {
+    pub(super) fn open(dir: &Path, cache_bytes: usize) -> Result<(Self, Meta), EngineError> {
+        let path = dir.join("state.redb");
+        let db = Database::builder().set_cache_size(cache_bytes).create(&path).map_err(|error| match error {
+            redb::DatabaseError::Storage(redb::StorageError::Io(error)) => {
+                EngineError::Retry(format!("opening {}: {error}", path.display()))
+            }
+            redb::DatabaseError::DatabaseAlreadyOpen => EngineError::Retry(format!("{} is still open", path.display())),
+            other => {
+                EngineError::Damaged(format!("{}: {other}; restore the data directory from a backup", path.display()))
+            }
+        })?;
+        let state = Self { db, layers: RwLock::default() };
+        let meta = state.read_meta()?;
+        Ok((state, meta))
+    }
+
+    fn read_meta(&self) -> Result<Meta, EngineError> {
+        let read = self.db.begin_read().map_err(failed)?;
+        let table = match read.open_table(META) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Meta::default()),
+            Err(error) => return Err(failed(error)),
+        };
+        match table.get("meta").map_err(failed)? {
+            Some(bytes) => serde_json::from_slice(bytes.value()).map_err(|error| {
+                EngineError::Damaged(format!("the checkpoint in state.redb does not decode: {error}"))
+            }),
+            None => Ok(Meta::default()),
+        }
+    }
+
+    /// Applies committed changes.
+    pub(super) fn apply(&self, puts: impl IntoIterator<Item = Put>) {
+        let mut layers = self.layers.write().expect("no holder panics");
+        for put in puts {
+            layers.dirty_bytes +=
+                put.key.len() + put.value.as_ref().map_or(0, Vec::len) + size_of::<(Vec<u8>, Vec<u8>)>();
+            layers.dirty.insert(put.key, put.value);
+        }
+    }
+
+    /// Bytes of changed pairs that no checkpoint has taken yet.
+    pub(super) fn dirty_bytes(&self) -> usize {
+        self.layers.read().expect("no holder panics").dirty_bytes
+    }
+
+    /// The value of `key`.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        {
+            let layers = self.layers.read().expect("no holder panics");
+            if let Some(value) = layers.dirty.get(key).or_else(|| layers.frozen.get(key)) {
+                return Ok(value.clone());
+            }
+        }
+        let read = self.db.begin_read().map_err(failed)?;
+        match read.open_table(PAIRS) {
+            Ok(table) => Ok(table.get(key).map_err(failed)?.map(|value| value.value().to_vec())),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// All pairs whose key starts with `prefix`, in order.
+    pub(super) fn scan(&self, prefix: &[u8]) -> Result<Vec<Pair>, EngineError> {
+        // The layers are held while the store is read: a checkpoint that ends in between would else hide its pairs.
+        let layers = self.layers.read().expect("no holder panics");
+        let mut pairs: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        let read = self.db.begin_read().map_err(failed)?;
+        match read.open_table(PAIRS) {
+            Ok(table) => {
+                for entry in table.range(prefix..).map_err(failed)? {
+                    let (key, value) = entry.map_err(failed)?;
+                    if !key.value().starts_with(prefix) {
+                        break;
+                    }
+                    pairs.insert(key.value().to_vec(), value.value().to_vec());
+                }
+            }
+            Err(redb::TableError::TableDoesNotExist(_)) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        for (key, value) in layers.frozen.iter().chain(&layers.dirty).filter(|(key, _)| key.starts_with(prefix)) {
+            match value {
+                Some(value) => pairs.insert(key.clone(), value.clone()),
+                None => pairs.remove(key),
+            };
+        }
+        Ok(pairs.into_iter().collect())
+    }
+
+    /// Sets the changed pairs aside for a checkpoint.
+    pub(super) fn freeze(&self) {
+        let mut layers = self.layers.write().expect("no holder panics");
+        assert!(layers.frozen.is_empty(), "one checkpoint at a time");
+        layers.frozen = Arc::new(std::mem::take(&mut layers.dirty));
+        layers.dirty_bytes = 0;
+    }
+
+    /// Writes what was frozen, and `meta`, in one transaction.
+    pub(super) fn write_frozen(&self, meta: &Meta) -> Result<(), EngineError> {
+        let frozen = self.layers.read().expect("no holder panics").frozen.clone();
+        let mut write = self.db.begin_write().map_err(failed)?;
+        write.set_quick_repair(true);
+        {
+            let mut table = write.open_table(PAIRS).map_err(failed)?;
+            let mut pairs: Vec<_> = frozen.iter().collect();
+            pairs.sort_unstable(); // neighbours share pages
+            for (key, value) in pairs {
+                match value {
+                    Some(value) => table.insert(key.as_slice(), value.as_slice()).map(drop),
+                    None => table.remove(key.as_slice()).map(drop),
+                }
+                .map_err(failed)?;
+            }
+            let bytes = serde_json::to_vec(meta).expect("plain data");
+            write.open_table(META).map_err(failed)?.insert("meta", bytes.as_slice()).map_err(failed)?;
+        }
+        write.commit().map_err(failed)?;
+        self.layers.write().expect("no holder panics").frozen = Arc::default();
+        Ok(())
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> EngineError {
+    EngineError::Unknown(format!("state.redb: {error}"))
+}
