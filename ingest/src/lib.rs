@@ -1,1 +1,18 @@
-//! skuflow-ingest.
+//! Connectors: what the outside says, as events on raw topics.
+//!
+//! ```text
+//!   files ─▶ records of bytes ─▶ mapping (config) ─▶ Page { events, rejected rows, next cursor }
+//!                                                        │ publisher: one transaction per page
+//!                                                        ▼
+//!                                  raw.<family>s.v1 · dlq.<connector> · quality.v1 · cursor
+//! ```
+//!
+//! A crash neither loses nor repeats a page. Reading is apart from parsing, and parsing is pure. Sees no sinks.
+
+mod connector;
+pub mod file;
+pub mod limits;
+mod publisher;
+
+pub use connector::{Connector, ConnectorError, Mapped, Page, Poll, RejectedRow};
+pub use publisher::{Intake, PublishError, Publisher};

@@ -49,6 +49,8 @@ pub struct Origin {
     pub byte_end: u64,
     /// SHA-256 of the whole record, hex, also where the value keeps only its beginning.
     pub sha256: Text,
+    /// The names of the columns as a JSON array, where the file names them in a header of its own.
+    pub columns: Option<String>,
 }
 
 /// Why a record was refused, as its headers tell.
@@ -94,6 +96,7 @@ impl DeadLetter {
                 header("origin.bytes", &format!("{}-{}", origin.byte_start, origin.byte_end)),
                 header("origin.sha256", &origin.sha256),
             ]);
+            headers.extend(origin.columns.iter().map(|columns| header("origin.columns", columns)));
         }
         headers
     }
@@ -115,6 +118,7 @@ impl DeadLetter {
                 byte_start: start.parse().ok()?,
                 byte_end: end.parse().ok()?,
                 sha256: text("origin.sha256")?,
+                columns: found.get("origin.columns").cloned(),
             })
         });
         Some(Self {
@@ -150,7 +154,14 @@ mod tests {
             code: "price-not-positive".into(),
             message: "price is 0.00 EUR".into(),
             attempt: 2,
-            origin: Some(Origin { file: "a.csv".into(), line: 7, byte_start: 100, byte_end: 190, sha256: "ab".into() }),
+            origin: Some(Origin {
+                file: "a.csv".into(),
+                line: 7,
+                byte_start: 100,
+                byte_end: 190,
+                sha256: "ab".into(),
+                columns: Some("[\"a\"]".into()),
+            }),
         };
         let mut headers = letter.headers();
         headers.push(("traceparent".into(), b"00-1".to_vec()));

@@ -1,1 +1,107 @@
-//! catalog
+//! Step `catalog`, by product: the last word on each product, and a row per listing that it tracks.
+
+use serde::{Deserialize, Serialize};
+use skuflow_schemas::{Catalog as Entry, Envelope, Event, Family, Listing, ListingRef, Outcome, Role, Timestamp};
+
+use crate::{Context, Input, Output, Processor, State, Stated};
+
+/// What the step takes.
+pub const TAKES: &[Family] = &[Family::Catalog];
+/// What it gives.
+pub const GIVES: &[Family] = &[Family::Catalog, Family::Listing];
+
+/// Settings of the step: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {}
+
+/// The step.
+#[derive(Default)]
+pub struct Catalog {}
+
+impl Catalog {
+    /// A step with these settings.
+    pub fn new(_config: Config) -> Self {
+        Self {}
+    }
+}
+
+/// The last word on a product.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LastWord {
+    /// When it was said; none before the first.
+    observed_at: Option<Timestamp>,
+    /// Hash of what it said, whatever its times and ids.
+    what: u64,
+    /// The listings that have a row, in order.
+    rows: Vec<(ListingRef, Role)>,
+}
+
+impl State for LastWord {
+    const VERSION: u8 = 1;
+
+    fn heap_bytes(&self) -> usize {
+        self.rows.capacity() * size_of::<(ListingRef, Role)>()
+    }
+}
+
+impl Processor for Catalog {
+    type State = LastWord;
+
+    fn name(&self) -> &'static str {
+        "catalog"
+    }
+
+    fn apply(&self, input: Input, state: &mut Stated<LastWord>, context: &mut Context<'_>) {
+        let Input::Event { event: Event::Catalog(entry), body } = input else { return context.forward(input) };
+        let event = Event::Catalog(entry.clone());
+        let rows = rows_of(&entry);
+        let older = state.observed_at.is_some_and(|last| entry.envelope.observed_at < last);
+        let what = fingerprint(&entry);
+        if older || (state.observed_at.is_some() && state.what == what && state.rows == rows) {
+            return context.count(&event, Outcome::Unchanged, "");
+        }
+        context.count(&event, Outcome::Accepted, "");
+        emit_changes(&entry, &state.rows, &rows, context);
+        state.observed_at = Some(entry.envelope.observed_at);
+        state.what = what;
+        state.rows = rows;
+        context.forward(Output::Event { event, body });
+    }
+}
+
+/// The rows that an entry asks for, in a fixed order; none for a product that is taken out.
+fn rows_of(entry: &Entry) -> Vec<(ListingRef, Role)> {
+    if !entry.active {
+        return Vec::new();
+    }
+    let own = entry.own.iter().map(|listing| (listing.clone(), Role::Own));
+    let competitors = entry.competitors.iter().map(|listing| (listing.clone(), Role::Competitor));
+    let mut rows: Vec<_> = own.chain(competitors).collect();
+    rows.sort();
+    rows.dedup();
+    rows
+}
+
+fn emit_changes(entry: &Entry, before: &[(ListingRef, Role)], after: &[(ListingRef, Role)], context: &mut Context<'_>) {
+    for (listing, _) in before.iter().filter(|(listing, _)| after.iter().all(|(kept, _)| kept != listing)) {
+        let key = listing.key(&entry.envelope.customer).row(&entry.product);
+        context.forward(Output::Tombstone { family: Family::Listing, key });
+    }
+    for (listing, role) in after.iter().filter(|row| !before.contains(row)) {
+        let envelope = Envelope { cause_id: Some(entry.envelope.event_id), ..entry.envelope.clone() };
+        let row = Listing { envelope, listing: listing.clone(), product: entry.product.clone(), role: *role };
+        let mut event = Event::Listing(Box::new(row));
+        let id = event.compute_id();
+        if let Some(envelope) = event.envelope_mut() {
+            envelope.event_id = id;
+        }
+        context.forward(Output::Event { event, body: 0 });
+    }
+}
+
+/// A hash of what the entry says besides its listings.
+fn fingerprint(entry: &Entry) -> u64 {
+    let said = Entry { envelope: Envelope::default(), own: Vec::new(), competitors: Vec::new(), ..entry.clone() };
+    skuflow_schemas::content_hash(&Event::Catalog(Box::new(said)))
+}

@@ -1,1 +1,167 @@
-//! route
+//! Step `route`, by listing: passes each event on, with one copy per product that tracks the listing.
+//!
+//! A listing that nobody tracks stands for itself: its copy goes to a product with the listing's own id. When the
+//! catalog changes, the last offers are sent again to who tracks the listing now, and taken back from who no longer does.
+
+mod copies;
+
+use serde::{Deserialize, Serialize};
+use skuflow_schemas::{Day, Event, Family, Key, Listing, Offer, Outcome, Role, Text};
+
+use crate::{
+    Context, GRACE_DAYS, Input, Output, PRODUCTS_PER_LISTING_MAX, Processor, SELLERS_PER_LISTING_MAX, State, Stated,
+    WINDOW_DAYS,
+};
+use copies::{copy_for, resend, standing_alone};
+
+/// What the step takes.
+pub const TAKES: &[Family] = &[Family::Offer, Family::Sale, Family::Inventory, Family::Listing];
+/// What it gives.
+pub const GIVES: &[Family] = &[Family::Offer, Family::Sale, Family::Inventory];
+
+/// Settings of the step: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {}
+
+/// The step.
+#[derive(Default)]
+pub struct Route {}
+
+impl Route {
+    /// A step with these settings.
+    pub fn new(_config: Config) -> Self {
+        Self {}
+    }
+}
+
+/// What is known of a listing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tracked {
+    /// Products that track it, in the order they came.
+    products: Vec<(Text, Role)>,
+    /// The last offer per seller and condition, the least recently observed first to go.
+    last: Vec<Offer>,
+    /// Latest day of any event.
+    newest: Option<Day>,
+}
+
+impl State for Tracked {
+    const VERSION: u8 = 1;
+
+    fn heap_bytes(&self) -> usize {
+        self.products.capacity() * size_of::<(Text, Role)>() + self.last.capacity() * size_of::<Offer>()
+    }
+}
+
+impl Processor for Route {
+    type State = Tracked;
+
+    fn name(&self) -> &'static str {
+        "route"
+    }
+
+    fn apply(&self, input: Input, state: &mut Stated<Tracked>, context: &mut Context<'_>) {
+        match input {
+            Input::Event { event: Event::Listing(row), .. } => track(&row, state, context),
+            Input::Tombstone { family: Family::Listing, key } => {
+                if let Some(product) = Key::row_of(key.as_str()) {
+                    untrack(&product, state, context);
+                }
+            }
+            Input::Event { event: event @ (Event::Offer(_) | Event::Sale(_) | Event::Inventory(_)), body } => {
+                judge_lateness(&event, state, context);
+                context.count(&event, Outcome::Accepted, "");
+                if let Event::Offer(offer) = &event {
+                    remember(offer, state);
+                }
+                send_copies(&event, state, context);
+                context.forward(Output::Event { event, body });
+            }
+            other => context.forward(other),
+        }
+    }
+}
+
+/// A record is late only for windows that its key has dropped already; it passes all the same.
+fn judge_lateness(event: &Event, state: &mut Stated<Tracked>, context: &mut Context<'_>) {
+    let day = event.observed_at().day();
+    match state.newest {
+        Some(newest) if day.0 < newest.0 - (WINDOW_DAYS + GRACE_DAYS) => {
+            context.count(event, Outcome::Late, "");
+            context.outbox.late(event);
+        }
+        Some(newest) if day <= newest => {}
+        _ => state.newest = Some(day),
+    }
+}
+
+/// Sales and stock concern only who owns the listing.
+fn concerns(event: &Event, role: Role) -> bool {
+    matches!(event, Event::Offer(_)) || role == Role::Own
+}
+
+fn send_copies(event: &Event, state: &Tracked, context: &mut Context<'_>) {
+    if state.products.is_empty() {
+        return context.forward(Output::Event { event: standing_alone(event, false), body: 0 });
+    }
+    for (product, role) in state.products.iter().filter(|(_, role)| concerns(event, *role)) {
+        context.forward(Output::Event { event: copy_for(event, product, *role), body: 0 });
+    }
+}
+
+/// Keeps the offer as its seller's last, unless a later one is known.
+fn remember(offer: &Offer, state: &mut Stated<Tracked>) {
+    let same = |known: &Offer| {
+        known.seller == offer.seller && known.condition == offer.condition && known.vantage == offer.vantage
+    };
+    match state.last.iter().position(same) {
+        Some(at) if state.last[at].envelope.observed_at > offer.envelope.observed_at => return,
+        Some(at) => return state.last[at] = offer.clone(),
+        None => {}
+    }
+    if state.last.len() == SELLERS_PER_LISTING_MAX {
+        let oldest = (0..state.last.len()).min_by_key(|at| state.last[*at].envelope.observed_at).unwrap_or(0);
+        state.last.remove(oldest);
+    }
+    state.last.push(offer.clone());
+}
+
+fn track(row: &Listing, state: &mut Stated<Tracked>, context: &mut Context<'_>) {
+    let known = state.products.iter().position(|(product, _)| *product == row.product);
+    match known {
+        Some(at) if state.products[at].1 == row.role => return,
+        Some(at) => state.products[at].1 = row.role,
+        None => {
+            if state.products.is_empty() {
+                for offer in &state.last {
+                    let alone = standing_alone(&Event::Offer(Box::new(offer.clone())), true);
+                    context.forward(Output::Event { event: alone, body: 0 });
+                }
+            }
+            if state.products.len() == PRODUCTS_PER_LISTING_MAX {
+                state.products.remove(0);
+            }
+            state.products.push((row.product.clone(), row.role));
+        }
+    }
+    for offer in &state.last {
+        let event = resend(offer, &row.product, row.role, false, row.envelope.event_id);
+        context.forward(Output::Event { event, body: 0 });
+    }
+}
+
+fn untrack(product: &Text, state: &mut Stated<Tracked>, context: &mut Context<'_>) {
+    let Some(at) = state.products.iter().position(|(known, _)| known == product) else { return };
+    let (product, role) = state.products.remove(at);
+    for offer in &state.last {
+        let event = resend(offer, &product, role, true, offer.envelope.event_id);
+        context.forward(Output::Event { event, body: 0 });
+    }
+    if state.products.is_empty() {
+        for offer in &state.last {
+            let event = standing_alone(&Event::Offer(Box::new(offer.clone())), false);
+            context.forward(Output::Event { event, body: 0 });
+        }
+    }
+}

@@ -107,7 +107,7 @@ impl Embedded {
                 read.entry(of).and_modify(|least| *least = (*least).min(position)).or_insert(position);
             }
         }
-        for topic in engine.topics() {
+        for topic in engine.topics().iter() {
             let Some(before) = keep_from(&topic.name) else { continue };
             for number in 0..topic.partitions {
                 let of = TopicPartition::new(topic.name.as_str(), number);
@@ -130,7 +130,7 @@ impl Embedded {
 }
 
 fn find(engine: &Engine, topic: &str) -> Result<TopicMeta, BrokerError> {
-    let found = engine.topics().into_iter().find(|meta| meta.name == topic);
+    let found = engine.topics().iter().find(|meta| meta.name == topic).cloned();
     found.ok_or_else(|| BrokerError::Fatal(format!("there is no topic {topic}")))
 }
 

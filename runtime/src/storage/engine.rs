@@ -66,6 +66,8 @@ struct Shared {
     queue: Mutex<Vec<Waiting>>,
     core: Mutex<Core>,
     partitions: RwLock<Vec<Arc<Mutex<PartitionLog>>>>,
+    /// As in the identity; read without waiting for a commit.
+    topics: RwLock<Arc<Vec<TopicMeta>>>,
     state: StateMap,
     poisoned: OnceLock<String>,
     /// Counts commits, and wakes who waits for one.
@@ -107,6 +109,7 @@ impl Engine {
             dir,
             options,
             queue: Mutex::default(),
+            topics: RwLock::new(Arc::new(identity.topics.clone())),
             core: Mutex::new(Core { journal, identity, frames: Vec::new() }),
             partitions: RwLock::new(logs.into_iter().map(|log| Arc::new(Mutex::new(log))).collect()),
             state,
@@ -160,8 +163,8 @@ impl Engine {
     }
 
     /// All topics.
-    pub fn topics(&self) -> Vec<TopicMeta> {
-        lock(&self.shared.core).identity.topics.clone()
+    pub fn topics(&self) -> Arc<Vec<TopicMeta>> {
+        self.shared.topics.read().expect("no holder panics").clone()
     }
 
     /// Makes a topic unless there is one with the same number of partitions.
@@ -188,6 +191,7 @@ impl Engine {
             let log = PartitionLog::open(dir, name, &PartitionMeta::default(), self.shared.options.segment_bytes)?;
             logs.push(Arc::new(Mutex::new(log)));
         }
+        *self.shared.topics.write().expect("no holder panics") = Arc::new(core.identity.topics.clone());
         Ok(topic)
     }
 

@@ -1,0 +1,311 @@
+//! Settings of the file connector.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use skuflow_schemas::{Currency, Family};
+
+use super::mapping::compile_expression;
+
+/// Settings of connector `file`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// A file, a glob (`data/*.csv`) or a folder; relative to the config file.
+    pub path: String,
+    /// How records stand in a file.
+    pub format: Format,
+    /// How files are compressed; by their first bytes unless said.
+    #[serde(default)]
+    pub compression: Compression,
+    /// How text is encoded.
+    #[serde(default)]
+    pub encoding: Encoding,
+    /// What separates fields of CSV.
+    #[serde(default = "comma")]
+    pub delimiter: char,
+    /// What encloses fields of CSV.
+    #[serde(default = "double_quote")]
+    pub quote: char,
+    /// The decimal separator of numbers, `.` or `,`.
+    #[serde(default = "point")]
+    pub decimal: char,
+    /// IANA time zone of times that do not say theirs.
+    #[serde(default = "utc")]
+    pub time_zone: String,
+    /// What a record is: `offer`, `sale`, `inventory` or `catalog`.
+    pub event: String,
+    /// Whether a record says what was seen, or that something changed.
+    #[serde(default)]
+    pub semantics: Semantics,
+    /// Keep watching for new files and lines.
+    #[serde(default)]
+    pub watch: bool,
+    /// How fields of the event come from columns.
+    pub map: BTreeMap<String, FieldMapping>,
+}
+
+fn comma() -> char {
+    ','
+}
+fn double_quote() -> char {
+    '"'
+}
+fn point() -> char {
+    '.'
+}
+fn utc() -> String {
+    "UTC".into()
+}
+
+/// How records stand in a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Comma-separated values with a header.
+    #[default]
+    Csv,
+    /// A JSON object per line.
+    Ndjson,
+    /// One JSON object, or an array of them.
+    Json,
+}
+
+/// How a file is compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names are the meaning")]
+pub enum Compression {
+    #[default]
+    Auto,
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// How text is encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names are the meaning")]
+pub enum Encoding {
+    #[default]
+    #[serde(rename = "utf-8")]
+    Utf8,
+    #[serde(rename = "latin-1")]
+    Latin1,
+    #[serde(rename = "windows-1252")]
+    Windows1252,
+}
+
+/// What a record means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Semantics {
+    /// What was seen at a moment.
+    #[default]
+    Observation,
+    /// What holds from a moment on until the next record; events carry `source_version = "change"`.
+    Change,
+}
+
+/// Where a field of the event comes from: exactly one of `constant`, `column`, `expression`, `row_hash` or `each`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FieldMapping {
+    /// Always this text.
+    pub constant: Option<String>,
+    /// The column; a dotted path in JSON.
+    pub column: Option<String>,
+    /// A CEL expression over the columns: by name, or `row["any name"]`; in lists also `item`.
+    pub expression: Option<String>,
+    /// The hash of the record's bytes: 32 hex digits.
+    pub row_hash: Option<Empty>,
+    /// Only for lists of listings: a list in the record (dotted path in JSON).
+    pub each: Option<String>,
+    /// Only with `each`: which items, as a CEL expression over `item`.
+    pub when: Option<String>,
+    /// Only with `each`: the listing's source.
+    pub source: Option<Box<FieldMapping>>,
+    /// Only with `each`: the listing's marketplace.
+    pub marketplace: Option<Box<FieldMapping>>,
+    /// Only with `each`: the listing's native id.
+    pub native_id: Option<Box<FieldMapping>>,
+    /// For money: its currency.
+    pub currency: Option<String>,
+    /// For money: the column with its currency.
+    pub currency_column: Option<String>,
+    /// For times and dates: their strptime format; without one RFC 3339 and `YYYY-MM-DD[ HH:MM:SS]` are read.
+    pub format: Option<String>,
+    /// Texts that mean null, besides the empty one.
+    pub null: Vec<String>,
+    /// Texts to replace.
+    pub values: BTreeMap<String, String>,
+    /// What null becomes.
+    pub default: Option<String>,
+}
+
+/// A table without fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Empty {}
+
+/// Something in the settings that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// Where, as a path of field names.
+    pub path: Vec<String>,
+    /// What.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+const ENVELOPE: &[&str] = &["customer", "source", "marketplace", "observed_at", "source_event_id", "source_version"];
+
+/// The fields of an event that can be mapped, and which of them must be.
+pub fn fields(family: Family) -> (Vec<&'static str>, &'static [&'static str]) {
+    let (own, required): (&[&str], &[&str]) = match family {
+        Family::Offer => (
+            &[
+                "native_id",
+                "seller",
+                "price",
+                "shipping",
+                "landed_price",
+                "list_price",
+                "availability",
+                "stock_level",
+                "condition",
+                "fulfilment",
+                "buy_box",
+                "offer_count",
+                "rank",
+                "rank_category",
+                "rating",
+                "rating_best",
+                "review_count",
+                "country",
+                "postal",
+                "membership",
+            ],
+            &["source", "marketplace", "observed_at", "native_id"],
+        ),
+        Family::Sale => (
+            &["native_id", "order_id", "line_id", "units", "unit_price", "status", "business_date"],
+            &["source", "marketplace", "observed_at", "native_id", "order_id", "line_id", "units"],
+        ),
+        Family::Inventory => (
+            &["native_id", "location", "quantity", "relation"],
+            &["source", "marketplace", "observed_at", "native_id", "location", "quantity"],
+        ),
+        Family::Catalog => (
+            &[
+                "product",
+                "name",
+                "category",
+                "currency",
+                "cost",
+                "price_floor",
+                "price_ceiling",
+                "own",
+                "competitors",
+                "active",
+            ],
+            &["source", "observed_at", "product"],
+        ),
+        Family::Listing | Family::Quality => (&[], &[]),
+    };
+    (ENVELOPE.iter().chain(own).copied().collect(), required)
+}
+
+/// Fields that are amounts of money.
+pub(super) const MONEY_FIELDS: &[&str] =
+    &["price", "shipping", "landed_price", "list_price", "unit_price", "cost", "price_floor", "price_ceiling"];
+/// Fields that are lists of listings.
+pub(super) const LIST_FIELDS: &[&str] = &["own", "competitors"];
+
+impl Config {
+    /// What a record is, where the name is known.
+    pub fn family(&self) -> Option<Family> {
+        Family::parse(&self.event).filter(|family| family.raw_topic().is_some())
+    }
+
+    /// Everything that cannot be, with its place.
+    pub fn validate(&self) -> Vec<ConfigProblem> {
+        let mut problems = Vec::new();
+        let mut report = |path: &[&str], message: String, help: Option<String>| {
+            let path = path.iter().map(|part| (*part).to_owned()).collect();
+            problems.push(ConfigProblem { path, message, help });
+        };
+        if !matches!(self.decimal, '.' | ',') {
+            report(
+                &["decimal"],
+                format!("`{}` is no decimal separator", self.decimal),
+                Some("write \".\" or \",\"".into()),
+            );
+        }
+        if !self.delimiter.is_ascii() || !self.quote.is_ascii() || self.delimiter == self.quote {
+            let help = "use two different ASCII characters".to_owned();
+            report(&["delimiter"], "the delimiter and the quote cannot be told apart".into(), Some(help));
+        }
+        if jiff::tz::TimeZone::get(&self.time_zone).is_err() {
+            let help = "write an IANA name like \"Europe/London\" or \"UTC\"".to_owned();
+            report(&["time_zone"], format!("`{}` is not a known time zone", self.time_zone), Some(help));
+        }
+        let Some(family) = self.family() else {
+            let help = "expected one of: offer, sale, inventory, catalog".to_owned();
+            report(&["event"], format!("`{}` is no event that a file can hold", self.event), Some(help));
+            return problems;
+        };
+        let (known, required) = fields(family);
+        for missing in required.iter().filter(|field| !self.map.contains_key(**field)) {
+            let help = format!("add `{missing} = {{ column = \"…\" }}` to the map");
+            report(&["map"], format!("an event of family {} needs `{missing}`", self.event), Some(help));
+        }
+        for (field, mapping) in &self.map {
+            if !known.contains(&field.as_str()) {
+                let help = format!("expected one of: {}", known.join(", "));
+                report(&["map", field], format!("events of family {} have no field `{field}`", self.event), Some(help));
+            } else {
+                mapping.validate(field, &mut report);
+            }
+        }
+        problems
+    }
+}
+
+impl FieldMapping {
+    fn validate(&self, field: &str, report: &mut dyn FnMut(&[&str], String, Option<String>)) {
+        let is_list = LIST_FIELDS.contains(&field);
+        let ways = [
+            self.constant.is_some(),
+            self.column.is_some(),
+            self.expression.is_some(),
+            self.row_hash.is_some(),
+            self.each.is_some(),
+        ];
+        if ways.iter().filter(|way| **way).count() != 1 || self.each.is_some() != is_list {
+            let expected = if is_list { "`each`" } else { "one of `constant`, `column`, `expression`, `row_hash`" };
+            let help = Some(format!("give exactly {expected}"));
+            report(&["map", field], format!("it is not clear where `{field}` comes from"), help);
+        }
+        if is_list && (self.source.is_none() || self.marketplace.is_none() || self.native_id.is_none()) {
+            let help = Some("give `source`, `marketplace` and `native_id`, each as a mapping".to_owned());
+            report(&["map", field], format!("the listings of `{field}` are not identified"), help);
+        }
+        for (part, expression) in [("expression", &self.expression), ("when", &self.when)] {
+            if let Some(Err(error)) = expression.as_deref().map(compile_expression) {
+                report(&["map", field, part], format!("the expression does not parse: {error}"), None);
+            }
+        }
+        let is_money = MONEY_FIELDS.contains(&field);
+        if is_money && self.currency.is_none() && self.currency_column.is_none() {
+            let help = Some("add `currency = \"EUR\"` or `currency_column = \"…\"`".to_owned());
+            report(&["map", field], format!("the currency of `{field}` is not said"), help);
+        }
+        if let Some(code) = &self.currency
+            && Currency::parse(code).ok().and_then(|currency| currency.exponent()).is_none()
+        {
+            report(&["map", field, "currency"], format!("`{code}` is not an ISO 4217 currency code"), None);
+        }
+    }
+}

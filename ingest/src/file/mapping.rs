@@ -1,0 +1,492 @@
+//! From a record to an event: pure.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use cel::{Context, Program};
+use jiff::tz::TimeZone;
+use serde_json::Value;
+use skuflow_schemas::{
+    Availability, BusinessDate, BuyBox, Catalog, Condition, Currency, DEAD_LETTER_EXCERPT_BYTES_MAX, Envelope, Event,
+    Family, Fulfilment, Inventory, ListingRef, Money, Offer, QuantityRelation, Rank, Sale, SaleStatus, Text, Timestamp,
+    Vantage,
+};
+
+use super::config::{Config, FieldMapping, Format, Semantics};
+use super::values::{Row, csv_fields, decode, json_at};
+
+/// Why a record is no event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct MappingError {
+    /// Stable code.
+    pub code: &'static str,
+    /// In words, with the offending value.
+    pub message: String,
+}
+
+impl MappingError {
+    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// Compiles a CEL expression.
+pub(super) fn compile_expression(source: &str) -> Result<Program, String> {
+    Program::compile(source).map_err(|errors| errors.to_string().lines().collect::<Vec<_>>().join(" "))
+}
+
+/// A compiled mapping.
+pub struct Mapping {
+    config: Config,
+    family: Family,
+    customer: String,
+    time_zone: TimeZone,
+    expressions: BTreeMap<String, Program>,
+    functions: Context<'static, 'static>,
+}
+
+impl Mapping {
+    /// Compiles the mapping of a config that was found valid.
+    ///
+    /// # Errors
+    /// What [`Config::validate`] would have found.
+    pub fn new(config: &Config, customer: &str) -> Result<Self, String> {
+        let mut expressions = BTreeMap::new();
+        let nested = config.map.values().flat_map(|mapping| {
+            [Some(mapping), mapping.source.as_deref(), mapping.marketplace.as_deref(), mapping.native_id.as_deref()]
+        });
+        for mapping in nested.flatten() {
+            for source in [&mapping.expression, &mapping.when].into_iter().flatten() {
+                expressions.insert(source.clone(), compile_expression(source)?);
+            }
+        }
+        Ok(Self {
+            family: config.family().ok_or_else(|| format!("`{}` is no event that a file can hold", config.event))?,
+            time_zone: TimeZone::get(&config.time_zone).map_err(|error| error.to_string())?,
+            config: config.clone(),
+            customer: customer.to_owned(),
+            expressions,
+            functions: Context::default(),
+        })
+    }
+
+    /// What the records are.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// The source of all records, where the mapping says it without reading them.
+    pub fn constant_source(&self) -> Text {
+        self.config
+            .map
+            .get("source")
+            .and_then(|mapping| mapping.constant.as_deref())
+            .map_or_else(Text::default, Text::from)
+    }
+
+    /// The customer, where no column says it.
+    pub fn customer(&self) -> &str {
+        &self.customer
+    }
+
+    /// The names in a CSV header, checked against the columns that the mapping uses.
+    ///
+    /// # Errors
+    /// The columns that are missing: the file is another one, or its delimiter is.
+    pub fn header(&self, bytes: &[u8]) -> Result<Vec<String>, MappingError> {
+        let (delimiter, quote) = (self.config.delimiter as u8, self.config.quote as u8);
+        let names = csv_fields(bytes, delimiter, quote, self.config.encoding)?;
+        let names: Vec<String> = names.iter().map(|name| name.trim().to_owned()).collect();
+        let used = self.config.map.values().flat_map(|mapping| [&mapping.column, &mapping.currency_column]).flatten();
+        let missing: Vec<&str> =
+            used.map(String::as_str).filter(|used| !names.iter().any(|name| name == used)).collect();
+        if missing.is_empty() {
+            return Ok(names);
+        }
+        let mut message = format!("no column {}; the header has: {}", missing.join(", "), names.join(", "));
+        if names.len() == 1 {
+            message.push_str("; with one column only, `delimiter` may be another");
+        }
+        Err(MappingError::new("file-header", message))
+    }
+
+    /// The event that a record is. `columns` are the names of a CSV header; `row_hash` identifies the record's bytes.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn map(&self, bytes: &[u8], columns: &[String], row_hash: &[u8]) -> Result<Event, MappingError> {
+        if self.config.format == Format::Csv {
+            let (delimiter, quote) = (self.config.delimiter as u8, self.config.quote as u8);
+            let fields = csv_fields(bytes, delimiter, quote, self.config.encoding)?;
+            if fields.len() != columns.len() {
+                let message = format!("the record has {} fields, the header {}", fields.len(), columns.len());
+                return Err(MappingError::new("row-malformed", message));
+            }
+            return self.event(&Reading { mapping: self, row: Row::Csv { names: columns, fields }, row_hash });
+        }
+        let text = decode(bytes, self.config.encoding)?;
+        let value: Value = serde_json::from_str(&text).map_err(|error| {
+            let deep = error.to_string().contains("recursion limit");
+            MappingError::new(if deep { "json-too-deep" } else { "json-invalid" }, error.to_string())
+        })?;
+        if !value.is_object() {
+            return Err(MappingError::new("json-invalid", "the record is not a JSON object"));
+        }
+        self.event(&Reading { mapping: self, row: Row::Json(&value), row_hash })
+    }
+
+    fn event(&self, reading: &Reading<'_>) -> Result<Event, MappingError> {
+        let envelope = reading.envelope()?;
+        Ok(match self.family {
+            Family::Offer => Event::Offer(Box::new(reading.offer(envelope)?)),
+            Family::Sale => Event::Sale(Box::new(reading.sale(envelope)?)),
+            Family::Inventory => Event::Inventory(Box::new(reading.inventory(envelope)?)),
+            _ => Event::Catalog(Box::new(reading.catalog(envelope)?)),
+        })
+    }
+}
+
+/// One record under a mapping.
+struct Reading<'a> {
+    mapping: &'a Mapping,
+    row: Row<'a>,
+    row_hash: &'a [u8],
+}
+
+impl Reading<'_> {
+    fn envelope(&self) -> Result<Envelope, MappingError> {
+        let version = match self.mapping.config.semantics {
+            Semantics::Change => Some(Text::from("change")),
+            Semantics::Observation => None,
+        };
+        Ok(Envelope {
+            customer: self.text("customer")?.unwrap_or_else(|| self.mapping.customer.as_str().into()),
+            source: self.required("source")?,
+            marketplace: self.text("marketplace")?.unwrap_or_default(),
+            observed_at: self.instant("observed_at")?,
+            source_event_id: self.text("source_event_id")?,
+            source_version: self.text("source_version")?.or(version),
+            ..Envelope::default()
+        })
+    }
+
+    fn offer(&self, envelope: Envelope) -> Result<Offer, MappingError> {
+        let rank = self.number("rank")?;
+        let category = self.text("rank_category")?.unwrap_or_default();
+        Ok(Offer {
+            envelope,
+            native_id: self.required("native_id")?,
+            seller: self.text("seller")?,
+            price: self.money("price")?,
+            shipping: self.money("shipping")?,
+            landed_price: self.money("landed_price")?,
+            list_price: self.money("list_price")?,
+            availability: self.name::<Availability>("availability")?,
+            stock_level: self.number("stock_level")?,
+            condition: self.name::<Condition>("condition")?,
+            fulfilment: self.name::<Fulfilment>("fulfilment")?,
+            buy_box: self.name::<BuyBox>("buy_box")?,
+            offer_count: self.number("offer_count")?,
+            ranks: rank.map(|rank| Rank { category, rank }).into_iter().collect(),
+            rating: self.fraction("rating")?,
+            rating_best: self.fraction("rating_best")?,
+            review_count: self.number("review_count")?,
+            vantage: Vantage {
+                country: self.text("country")?,
+                postal: self.text("postal")?,
+                membership: self.text("membership")?,
+            },
+            ..Offer::default()
+        })
+    }
+
+    fn sale(&self, envelope: Envelope) -> Result<Sale, MappingError> {
+        let business_date = match self.text("business_date")? {
+            Some(text) => self.date("business_date", &text)?,
+            None => BusinessDate::from(self.local_date(envelope.observed_at)?),
+        };
+        Ok(Sale {
+            native_id: self.required("native_id")?,
+            order_id: self.required("order_id")?,
+            line_id: self.required("line_id")?,
+            units: self.required_number("units")?,
+            unit_price: self.money("unit_price")?,
+            status: self.name::<SaleStatus>("status")?,
+            business_date,
+            envelope,
+            ..Sale::default()
+        })
+    }
+
+    fn inventory(&self, envelope: Envelope) -> Result<Inventory, MappingError> {
+        Ok(Inventory {
+            envelope,
+            native_id: self.required("native_id")?,
+            location: self.required("location")?,
+            quantity: self.required_number("quantity")?,
+            relation: self.name::<QuantityRelation>("relation")?,
+            ..Inventory::default()
+        })
+    }
+
+    fn catalog(&self, envelope: Envelope) -> Result<Catalog, MappingError> {
+        let active = match self.text("active")?.as_deref() {
+            None | Some("true" | "1" | "yes") => true,
+            Some("false" | "0" | "no") => false,
+            Some(other) => return Err(bad("value-invalid", "active", other, "true or false")),
+        };
+        Ok(Catalog {
+            envelope,
+            product: self.required("product")?,
+            name: self.text("name")?,
+            category: self.text("category")?,
+            currency: self.text("currency")?,
+            cost: self.money("cost")?,
+            price_floor: self.money("price_floor")?,
+            price_ceiling: self.money("price_ceiling")?,
+            own: self.listings("own")?,
+            competitors: self.listings("competitors")?,
+            active,
+        })
+    }
+
+    /// The text of a field; `None` where it is null.
+    fn text(&self, field: &str) -> Result<Option<Text>, MappingError> {
+        let Some(mapping) = self.mapping.config.map.get(field) else { return Ok(None) };
+        Ok(self.resolve(mapping, None)?.map(Text::from))
+    }
+
+    fn resolve(&self, mapping: &FieldMapping, item: Option<&Value>) -> Result<Option<String>, MappingError> {
+        let found: Option<Cow<'_, str>> = if let Some(constant) = &mapping.constant {
+            Some(constant.as_str().into())
+        } else if let Some(column) = &mapping.column {
+            match item {
+                Some(item) => Row::Json(item).text(column).map(|text| Cow::Owned(text.into_owned())),
+                None => self.row.text(column),
+            }
+        } else if let Some(expression) = &mapping.expression {
+            self.evaluate(expression, item)?.map(Cow::Owned)
+        } else {
+            Some(hex(self.row_hash).into())
+        };
+        let text = found.as_deref().map(str::trim).filter(|text| !text.is_empty());
+        let text = text.filter(|text| !mapping.null.iter().any(|null| null == text));
+        let replaced = text.map(|text| mapping.values.get(text).map_or(text, String::as_str));
+        Ok(replaced.map(str::to_owned).or_else(|| mapping.default.clone()))
+    }
+
+    /// The text an expression gives; `None` for null.
+    fn evaluate(&self, expression: &str, item: Option<&Value>) -> Result<Option<String>, MappingError> {
+        let failed = |reason: String| MappingError::new("expression-failed", format!("`{expression}`: {reason}"));
+        match self.execute(expression, item).map_err(failed)? {
+            cel::Value::Null => Ok(None),
+            cel::Value::String(text) => Ok(Some(text.to_string())),
+            cel::Value::Int(number) => Ok(Some(number.to_string())),
+            cel::Value::UInt(number) => Ok(Some(number.to_string())),
+            cel::Value::Float(number) => Ok(Some(number.to_string())),
+            cel::Value::Bool(truth) => Ok(Some(truth.to_string())),
+            other => Err(failed(format!("it gives {other:?}, not a text, number or truth value"))),
+        }
+    }
+
+    fn execute(&self, expression: &str, item: Option<&Value>) -> Result<cel::Value, String> {
+        let program = self.mapping.expressions.get(expression).ok_or("not compiled")?;
+        let references = program.references();
+        let mut context = self.mapping.functions.new_inner_scope();
+        let columns = self.row.columns();
+        let add = |context: &mut Context<'_, '_>, name: &str, value: &Value| {
+            let value = cel::to_value(plain(value)).map_err(|error| error.to_string())?;
+            context.add_variable_from_value(name.to_owned(), value);
+            Ok::<_, String>(())
+        };
+        for (name, value) in columns.iter().filter(|(name, _)| references.has_variable(name)) {
+            add(&mut context, name, value)?;
+        }
+        if references.has_variable("row") {
+            add(&mut context, "row", &Value::Object(columns.into_iter().collect()))?;
+        }
+        if let Some(item) = item {
+            add(&mut context, "item", item)?;
+        }
+        program.execute(&context).map_err(|error| error.to_string())
+    }
+
+    fn required(&self, field: &'static str) -> Result<Text, MappingError> {
+        let missing = || MappingError::new("value-missing", format!("`{field}` is empty"));
+        self.text(field)?.ok_or_else(missing)
+    }
+
+    fn number(&self, field: &'static str) -> Result<Option<i64>, MappingError> {
+        let Some(text) = self.text(field)? else { return Ok(None) };
+        // Stock "10+" and counts "1,234" are for `values` and `expression`; "3.0" is a whole number all the same.
+        let whole = match text.split_once(self.mapping.config.decimal) {
+            Some((whole, zeros)) if zeros.bytes().all(|byte| byte == b'0') => whole,
+            _ => text.as_str(),
+        };
+        whole.parse().map(Some).map_err(|_| bad("number-invalid", field, &text, "a whole number"))
+    }
+
+    fn required_number(&self, field: &'static str) -> Result<i64, MappingError> {
+        let missing = || MappingError::new("value-missing", format!("`{field}` is empty"));
+        self.number(field)?.ok_or_else(missing)
+    }
+
+    fn fraction(&self, field: &'static str) -> Result<Option<f64>, MappingError> {
+        let Some(text) = self.text(field)? else { return Ok(None) };
+        let number =
+            text.replace(self.mapping.config.decimal, ".").parse::<f64>().ok().filter(|number| number.is_finite());
+        number.map(Some).ok_or_else(|| bad("number-invalid", field, &text, "a number"))
+    }
+
+    fn money(&self, field: &'static str) -> Result<Option<Money>, MappingError> {
+        let Some(text) = self.text(field)? else { return Ok(None) };
+        let mapping = &self.mapping.config.map[field];
+        let code = match &mapping.currency_column {
+            Some(column) => self.row.text(column).map(Cow::into_owned),
+            None => None,
+        };
+        let code = code.filter(|code| !code.trim().is_empty()).or_else(|| mapping.currency.clone());
+        // A symbol is ambiguous: the price is unknown, not guessed.
+        let Some(Ok(currency)) = code.as_deref().map(Currency::parse) else {
+            let code = code.unwrap_or_default();
+            return Err(bad("currency-invalid", field, &code, "a three-letter ISO 4217 code beside the amount"));
+        };
+        let money = Money::parse(&text, self.mapping.config.decimal, currency);
+        money.map(Some).map_err(|error| MappingError::new("number-invalid", format!("`{field}`: {error}")))
+    }
+
+    /// A value of a closed set; unknown names are `unknown`, as in the schema.
+    fn name<T: serde::de::DeserializeOwned + Default>(&self, field: &'static str) -> Result<T, MappingError> {
+        let Some(text) = self.text(field)? else { return Ok(T::default()) };
+        Ok(T::deserialize(serde::de::value::StrDeserializer::<serde::de::value::Error>::new(&text)).unwrap_or_default())
+    }
+
+    fn instant(&self, field: &'static str) -> Result<Timestamp, MappingError> {
+        let text = self.required(field)?;
+        let format = self.mapping.config.map.get(field).and_then(|mapping| mapping.format.as_deref());
+        parse_instant(&text, format, &self.mapping.time_zone)
+            .map_err(|error| MappingError::new(error.code, format!("`{field}`: {}", error.message)))
+    }
+
+    fn date(&self, field: &'static str, text: &str) -> Result<BusinessDate, MappingError> {
+        let format = self.mapping.config.map.get(field).and_then(|mapping| mapping.format.as_deref());
+        let parsed = jiff::civil::Date::strptime(format.unwrap_or("%Y-%m-%d"), text);
+        parsed.map(BusinessDate::from).map_err(|error| bad("time-invalid", field, text, &error.to_string()))
+    }
+
+    fn local_date(&self, at: Timestamp) -> Result<jiff::civil::Date, MappingError> {
+        let instant = jiff::Timestamp::from_microsecond(at.micros());
+        let instant = instant.map_err(|error| MappingError::new("time-invalid", error.to_string()))?;
+        Ok(instant.to_zoned(self.mapping.time_zone.clone()).date())
+    }
+
+    fn listings(&self, field: &'static str) -> Result<Vec<ListingRef>, MappingError> {
+        let (Some(mapping), Row::Json(record)) = (self.mapping.config.map.get(field), &self.row) else {
+            return Ok(Vec::new());
+        };
+        let path = mapping.each.as_deref().unwrap_or_default();
+        let items = match json_at(record, path) {
+            None | Some(Value::Null) => return Ok(Vec::new()),
+            Some(Value::Array(items)) => items,
+            Some(other) => return Err(bad("value-invalid", field, &other.to_string(), "a list")),
+        };
+        let mut listings = Vec::new();
+        for item in items {
+            if self.is_wanted(mapping, item)? {
+                let part = |part: &Option<Box<FieldMapping>>| match part {
+                    Some(part) => self.resolve(part, Some(item)).map(|text| Text::from(text.unwrap_or_default())),
+                    None => Ok(Text::default()),
+                };
+                let source = part(&mapping.source)?;
+                let marketplace = part(&mapping.marketplace)?;
+                listings.push(ListingRef { source, marketplace, native_id: part(&mapping.native_id)? });
+            }
+        }
+        Ok(listings)
+    }
+
+    fn is_wanted(&self, mapping: &FieldMapping, item: &Value) -> Result<bool, MappingError> {
+        let Some(when) = &mapping.when else { return Ok(true) };
+        match self.execute(when, Some(item)) {
+            Ok(cel::Value::Bool(wanted)) => Ok(wanted),
+            Ok(other) => {
+                Err(MappingError::new("expression-failed", format!("`{when}` gives {other:?}, not a truth value")))
+            }
+            Err(reason) => Err(MappingError::new("expression-failed", format!("`{when}`: {reason}"))),
+        }
+    }
+}
+
+/// A value whose numbers are plain, for expressions; money never goes this way.
+fn plain(value: &Value) -> PlainValue<'_> {
+    PlainValue(value)
+}
+
+struct PlainValue<'a>(&'a Value);
+
+impl serde::Serialize for PlainValue<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(whole), _) => serializer.serialize_i64(whole),
+                (None, Some(fraction)) => serializer.serialize_f64(fraction),
+                (None, None) => serializer.serialize_none(),
+            },
+            Value::Array(items) => serializer.collect_seq(items.iter().map(PlainValue)),
+            Value::Object(fields) => {
+                serializer.collect_map(fields.iter().map(|(name, value)| (name, PlainValue(value))))
+            }
+            other => other.serialize(serializer),
+        }
+    }
+}
+
+/// An instant from text: an offset in the text counts, else the zone. Of a time that a clock change repeats the earlier
+/// one is taken; one that it skips is an error.
+fn parse_instant(text: &str, format: Option<&str>, zone: &TimeZone) -> Result<Timestamp, MappingError> {
+    let invalid = |error: &jiff::Error| MappingError::new("time-invalid", format!("`{text}` is no time: {error}"));
+    let local = match format {
+        Some(format) => {
+            let parsed = jiff::fmt::strtime::parse(format, text).map_err(|error| invalid(&error))?;
+            if let Ok(instant) = parsed.to_timestamp() {
+                return Ok(Timestamp::from_micros(instant.as_microsecond()));
+            }
+            match parsed.to_datetime() {
+                Ok(local) => local,
+                Err(_) => parsed.to_date().map_err(|error| invalid(&error))?.at(0, 0, 0, 0),
+            }
+        }
+        None => match text.parse::<jiff::Timestamp>() {
+            Ok(instant) => return Ok(Timestamp::from_micros(instant.as_microsecond())),
+            Err(_) => text.parse::<jiff::civil::DateTime>().map_err(|error| invalid(&error))?,
+        },
+    };
+    let ambiguous = zone.to_ambiguous_timestamp(local);
+    if matches!(ambiguous.offset(), jiff::tz::AmbiguousOffset::Gap { .. }) {
+        let name = zone.iana_name().unwrap_or("its zone");
+        let message = format!("`{text}` does not exist in {name}: the clocks were put forward over it");
+        return Err(MappingError::new("time-in-dst-gap", message));
+    }
+    let instant = ambiguous.compatible().map_err(|error| invalid(&error))?;
+    Ok(Timestamp::from_micros(instant.as_microsecond()))
+}
+
+fn bad(code: &'static str, field: &str, value: &str, expected: &str) -> MappingError {
+    let shown: String = value.chars().take(80).collect();
+    MappingError::new(code, format!("`{field}`: expected {expected}, got `{shown}`"))
+}
+
+/// Lower-case hex digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        use std::fmt::Write as _;
+        write!(text, "{byte:02x}").expect("writing to memory does not fail");
+        text
+    })
+}
+
+/// The beginning of a record that a dead letter keeps.
+pub(super) fn excerpt(bytes: &[u8]) -> Vec<u8> {
+    bytes[..bytes.len().min(DEAD_LETTER_EXCERPT_BYTES_MAX)].to_vec()
+}

@@ -1,0 +1,253 @@
+//! Publishes pages: events, dead letters, counts and the cursor in one transaction.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use skuflow_runtime::broker::{Broker, BrokerError, Commit, Header, Producer, Record, StateChange, TxnError};
+use skuflow_runtime::clock::Clock;
+use skuflow_runtime::limits::{POLL_MAX, RECORD_BYTES_MAX};
+use skuflow_runtime::stage::{Control, back_off};
+use skuflow_schemas::{
+    DEAD_LETTER_EXCERPT_BYTES_MAX, DeadLetter, Encoder, ErrorStage, Event, Family, Outcome, Quality, Text, Timestamp,
+};
+
+use crate::{Connector, ConnectorError, Mapped, Page, Poll, RejectedRow};
+
+const CURSOR_KEY: &[u8] = b"cursor";
+
+/// What a connector has published in this run.
+#[derive(Default)]
+pub struct Intake {
+    read: AtomicU64,
+    rejected: Mutex<BTreeMap<Text, u64>>,
+}
+
+impl Intake {
+    /// Records read: published, or sent to the dead letters.
+    pub fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Records of which no event could be made, by reason.
+    pub fn rejected(&self) -> BTreeMap<Text, u64> {
+        self.rejected.lock().expect("no holder panics").clone()
+    }
+}
+
+/// Why a connector cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[error("connector {connector}: {reason}")]
+pub struct PublishError {
+    connector: String,
+    reason: String,
+}
+
+/// Runs one connector.
+pub struct Publisher {
+    /// Its name in the config; names its cursor and its dead letters.
+    pub name: String,
+    /// Its stable transactional id.
+    pub transactional_id: String,
+    /// Where each family goes: name on the broker.
+    pub topics: HashMap<Family, Arc<str>>,
+    /// Where its dead letters go.
+    pub dead_letters: Arc<str>,
+    /// Where counts go.
+    pub quality: Arc<str>,
+    /// The broker.
+    pub broker: Arc<dyn Broker>,
+    /// Tells when a page was taken in.
+    pub clock: Clock,
+    /// Shared with the rest of the run.
+    pub control: Arc<Control>,
+    /// Where it counts.
+    pub intake: Arc<Intake>,
+}
+
+/// Why a session with the broker ended.
+enum Failed {
+    Again(String),
+    Fatal(String),
+}
+
+impl From<BrokerError> for Failed {
+    fn from(error: BrokerError) -> Self {
+        match error {
+            BrokerError::Retry(reason) | BrokerError::Reopen(reason) => Self::Again(reason),
+            other => Self::Fatal(other.to_string()),
+        }
+    }
+}
+
+impl From<TxnError> for Failed {
+    fn from(error: TxnError) -> Self {
+        match error {
+            TxnError::Fatal(reason) => Self::Fatal(reason),
+            // Whatever the outcome was, the committed cursor tells.
+            other => Self::Again(other.to_string()),
+        }
+    }
+}
+
+impl Publisher {
+    /// Publishes pages until the connector is done or the run stops. After any failure it goes on from the committed
+    /// cursor.
+    ///
+    /// # Errors
+    /// What will not get better by itself.
+    pub fn run(&self, connector: &mut dyn Connector) -> Result<(), PublishError> {
+        let mut failures = 0;
+        loop {
+            let before = self.intake.read();
+            match self.session(connector) {
+                Ok(()) => return Ok(()),
+                Err(Failed::Fatal(reason)) => {
+                    return Err(PublishError { connector: self.name.clone(), reason });
+                }
+                Err(Failed::Again(reason)) => {
+                    tracing::warn!(connector = self.name, reason, "going on from the committed cursor");
+                }
+            }
+            failures = if self.intake.read() == before { failures + 1 } else { 1 };
+            if back_off(failures, &self.control) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn session(&self, connector: &mut dyn Connector) -> Result<(), Failed> {
+        let owner: Arc<str> = format!("connector:{}", self.name).into();
+        let mut producer = self.broker.producer(&self.transactional_id)?;
+        let mut cursor = self.broker.state(&owner)?.get(CURSOR_KEY)?;
+        let mut encoder = Encoder::default();
+        while !self.control.is_stopping() {
+            match connector.poll(cursor.as_deref()) {
+                Ok(Poll::Page(page)) => {
+                    cursor = Some(self.publish(page, &owner, producer.as_mut(), &mut encoder)?);
+                }
+                Ok(Poll::Idle) => std::thread::park_timeout(POLL_MAX),
+                Ok(Poll::Done) => return Ok(()),
+                Err(ConnectorError::Retry(reason)) => return Err(Failed::Again(reason)),
+                Err(ConnectorError::Fatal(reason)) => return Err(Failed::Fatal(reason)),
+            }
+        }
+        Ok(())
+    }
+
+    /// One page, one transaction; returns the cursor that is committed now.
+    fn publish(
+        &self,
+        page: Page,
+        owner: &Arc<str>,
+        producer: &mut dyn Producer,
+        encoder: &mut Encoder,
+    ) -> Result<Vec<u8>, Failed> {
+        let now = self.clock.now();
+        let read = page.records.len() as u64;
+        let mut rejected: BTreeMap<(Text, Text, Text), u64> = BTreeMap::new();
+        let mut value = Vec::new();
+        for mapped in page.records {
+            let refused = match mapped {
+                Mapped::Event(event) => self.send_event(event, now, producer, encoder, &mut value)?,
+                Mapped::Rejected(row) => Some(row),
+            };
+            if let Some(row) = refused {
+                send_dead_letter(&row, &self.dead_letters, producer)?;
+                let cell = (row.customer.clone(), row.source.clone(), row.letter.code.clone());
+                *rejected.entry(cell).or_default() += 1;
+            }
+        }
+        self.send_counts(&rejected, now, producer, encoder)?;
+        let change = StateChange { owner: owner.clone(), key: CURSOR_KEY.to_vec(), value: Some(page.next.clone()) };
+        producer.commit(Commit { consumed: None, state: vec![change] })?;
+        self.intake.read.fetch_add(read, Ordering::Relaxed);
+        let mut totals = self.intake.rejected.lock().expect("no holder panics");
+        for ((_, _, code), count) in rejected {
+            *totals.entry(code).or_default() += count;
+        }
+        Ok(page.next)
+    }
+
+    /// Sends an event; gives it back as a rejected row where the topic would not take it.
+    fn send_event(
+        &self,
+        mut event: Event,
+        now: Timestamp,
+        producer: &mut dyn Producer,
+        encoder: &mut Encoder,
+        value: &mut Vec<u8>,
+    ) -> Result<Option<Box<RejectedRow>>, Failed> {
+        let id = event.compute_id();
+        if let Some(envelope) = event.envelope_mut() {
+            envelope.event_id = id;
+            envelope.ingested_at = now;
+        }
+        let family = event.family();
+        let Some(topic) = self.topics.get(&family) else {
+            return Err(Failed::Fatal(format!("no topic in `to` takes events of family {}", family.name())));
+        };
+        value.clear();
+        encoder.encode(&event, value).map_err(|error| Failed::Fatal(error.to_string()))?;
+        if value.len() > RECORD_BYTES_MAX {
+            return Ok(Some(Box::new(self.too_large(&event, value))));
+        }
+        let key = event.key();
+        producer.send(topic, None, &Record { key: Some(key.as_str().as_bytes()), value: Some(value), headers: &[] })?;
+        Ok(None)
+    }
+
+    fn too_large(&self, event: &Event, value: &[u8]) -> RejectedRow {
+        let envelope = event.envelope().cloned().unwrap_or_default();
+        let letter = DeadLetter {
+            topic: self.name.as_str().into(),
+            partition: 0,
+            offset: 0,
+            group: self.name.as_str().into(),
+            stage: ErrorStage::Mapping,
+            code: "record-too-large".into(),
+            message: format!("the event has {} bytes, a topic takes {RECORD_BYTES_MAX}", value.len()),
+            attempt: 1,
+            origin: None,
+        };
+        let excerpt = value[..DEAD_LETTER_EXCERPT_BYTES_MAX].to_vec();
+        RejectedRow { letter, excerpt, source: envelope.source, customer: envelope.customer }
+    }
+
+    fn send_counts(
+        &self,
+        rejected: &BTreeMap<(Text, Text, Text), u64>,
+        now: Timestamp,
+        producer: &mut dyn Producer,
+        encoder: &mut Encoder,
+    ) -> Result<(), Failed> {
+        let families: Vec<&str> = self.topics.keys().map(|family| family.name()).collect();
+        let family = if let [only] = families[..] { only } else { "" };
+        for ((customer, source, code), count) in rejected {
+            let event = Event::Quality(Box::new(Quality {
+                customer: customer.clone(),
+                source: source.clone(),
+                family: family.into(),
+                hour: now.hour(),
+                outcome: Outcome::Rejected,
+                rule: code.clone(),
+                count: *count as i64,
+                latest_observed_at: now,
+            }));
+            let mut value = Vec::new();
+            encoder.encode(&event, &mut value).map_err(|error| Failed::Fatal(error.to_string()))?;
+            let key = event.key();
+            let record = Record { key: Some(key.as_str().as_bytes()), value: Some(&value), headers: &[] };
+            producer.send(&self.quality, None, &record)?;
+        }
+        Ok(())
+    }
+}
+
+fn send_dead_letter(row: &RejectedRow, topic: &Arc<str>, producer: &mut dyn Producer) -> Result<(), Failed> {
+    let added = row.letter.headers();
+    let headers: Vec<Header<'_>> = added.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+    let file = row.letter.origin.as_ref().map(|origin| origin.file.as_bytes());
+    producer.send(topic, None, &Record { key: file, value: Some(&row.excerpt), headers: &headers })?;
+    Ok(())
+}

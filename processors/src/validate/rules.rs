@@ -1,0 +1,168 @@
+//! The rules: data, one line of judgement each.
+
+use skuflow_schemas::{Catalog, Event, KEY_PART_BYTES_MAX, MONEY_EXPONENT_MAX, Money, check_customer};
+
+use super::{Action, Config, Prices};
+use crate::LISTINGS_PER_PRODUCT_MAX;
+
+/// A rule of `validate`.
+pub struct Rule {
+    /// Its id: stable, in dead letters, marks and config.
+    pub id: &'static str,
+    /// What happens unless the config says otherwise.
+    pub default: Action,
+    /// What it is about, in one line.
+    pub about: &'static str,
+    /// Why it objects to an event; `None` where it does not.
+    pub(super) objects: fn(&Event, &Prices, &Config) -> Option<String>,
+}
+
+/// Steps by which a misplaced decimal separator moves a price.
+const MAGNITUDES: [i128; 3] = [10, 100, 1000];
+
+/// All rules, in the order they are asked.
+pub const RULES: &[Rule] = &[
+    rule("customer-invalid", Action::Reject, "customer is [a-z0-9-]{1,64}", |event, _, _| {
+        event.envelope().and_then(|envelope| check_customer(&envelope.customer).err()).map(|error| error.to_string())
+    }),
+    rule("id-empty", Action::Reject, "source and the native id, product or order are not empty", id_empty),
+    rule("text-too-long", Action::Reject, "parts of the key have at most 1024 bytes", |event, _, _| {
+        let long = names(event).into_iter().find(|(_, text)| text.len() > KEY_PART_BYTES_MAX);
+        long.map(|(field, text)| format!("{field} has {} bytes", text.len()))
+    }),
+    rule(
+        "future-timestamp",
+        Action::Reject,
+        "observed_at is not later than ingested_at by more than max_future",
+        future,
+    ),
+    rule("currency-unknown", Action::Reject, "currencies are in ISO 4217", |event, _, _| {
+        let unknown = amounts(event).into_iter().find(|(_, money)| money.currency.exponent().is_none());
+        unknown.map(|(field, money)| format!("{field} is in {}, which ISO 4217 does not list", money.currency.as_str()))
+    }),
+    rule("exponent-invalid", Action::Reject, "amounts have at most 6 decimals", |event, _, _| {
+        let fine = amounts(event).into_iter().find(|(_, money)| money.exponent > MONEY_EXPONENT_MAX);
+        fine.map(|(field, money)| format!("{field} has {} decimals", money.exponent))
+    }),
+    rule("price-not-positive", Action::Reject, "prices are above zero", |event, _, _| {
+        let price = match event {
+            Event::Offer(offer) => &offer.price,
+            Event::Sale(sale) => &sale.unit_price,
+            _ => return None,
+        };
+        price.filter(|price| price.minor <= 0).map(|price| format!("the price is {price}"))
+    }),
+    rule("rating-out-of-range", Action::Reject, "ratings are between 0 and the best there is", rating),
+    rule("quantity-negative", Action::Reject, "stock is not below zero", |event, _, _| {
+        let level = match event {
+            Event::Inventory(inventory) => inventory.quantity,
+            Event::Offer(offer) => offer.stock_level?,
+            _ => return None,
+        };
+        (level < 0).then(|| format!("the stock is {level}"))
+    }),
+    rule("floor-above-ceiling", Action::Reject, "a product's price floor is not above its ceiling", |event, _, _| {
+        let Event::Catalog(catalog) = event else { return None };
+        let (floor, ceiling) = (catalog.price_floor?, catalog.price_ceiling?);
+        (floor.micros() > ceiling.micros()).then(|| format!("the floor {floor} is above the ceiling {ceiling}"))
+    }),
+    rule(
+        "listings-invalid",
+        Action::Reject,
+        "a product's listings are its own or competing, and not too many",
+        listings,
+    ),
+    rule("units-zero", Action::Suspect, "an order line sells or returns something", |event, _, _| {
+        matches!(event, Event::Sale(sale) if sale.units == 0).then(|| "the order line has no units".into())
+    }),
+    rule("landed-price-mismatch", Action::Suspect, "landed price = price + shipping", |event, _, _| {
+        let Event::Offer(offer) = event else { return None };
+        let (price, shipping, landed) = (offer.price?, offer.shipping?, offer.landed_price?);
+        let sum = price.plus(&shipping)?;
+        (sum.micros() != landed.micros()).then(|| format!("{price} and {shipping} shipping are not {landed}"))
+    }),
+    rule("magnitude-jump", Action::Suspect, "a price is not 10, 100 or 1000 times the last good one, or a part", jump),
+];
+
+const fn rule(
+    id: &'static str,
+    default: Action,
+    about: &'static str,
+    objects: fn(&Event, &Prices, &Config) -> Option<String>,
+) -> Rule {
+    Rule { id, default, about, objects }
+}
+
+fn id_empty(event: &Event, _: &Prices, _: &Config) -> Option<String> {
+    let empty = names(event).into_iter().find(|(_, text)| text.is_empty());
+    empty.map(|(field, _)| format!("{field} is empty"))
+}
+
+/// The texts that identify what an event is about.
+fn names(event: &Event) -> [(&'static str, &str); 3] {
+    let source = ("source", event.envelope().map_or("-", |envelope| envelope.source.as_str()));
+    match event {
+        Event::Offer(e) => [source, ("native_id", &e.native_id), ("native_id", &e.native_id)],
+        Event::Sale(e) => [source, ("native_id", &e.native_id), ("order_id", &e.order_id)],
+        Event::Inventory(e) => [source, ("native_id", &e.native_id), ("location", &e.location)],
+        Event::Catalog(e) => [source, ("product", &e.product), ("product", &e.product)],
+        Event::Listing(e) => [source, ("native_id", &e.listing.native_id), ("product", &e.product)],
+        Event::Quality(_) => [source, source, source],
+    }
+}
+
+fn amounts(event: &Event) -> impl IntoIterator<Item = (&'static str, Money)> {
+    let named = match event {
+        Event::Offer(e) => [
+            ("price", e.price),
+            ("shipping", e.shipping),
+            ("landed_price", e.landed_price),
+            ("list_price", e.list_price),
+        ],
+        Event::Sale(e) => [("unit_price", e.unit_price), ("", None), ("", None), ("", None)],
+        Event::Catalog(e) => {
+            [("cost", e.cost), ("price_floor", e.price_floor), ("price_ceiling", e.price_ceiling), ("", None)]
+        }
+        _ => [("", None); 4],
+    };
+    named.into_iter().filter_map(|(field, money)| Some((field, money?)))
+}
+
+fn future(event: &Event, _: &Prices, config: &Config) -> Option<String> {
+    let envelope = event.envelope()?;
+    let ahead = envelope.observed_at.micros_since(envelope.ingested_at);
+    let too_far = ahead > config.max_future.micros();
+    too_far.then(|| format!("observed at {}, but taken in at {}", envelope.observed_at, envelope.ingested_at))
+}
+
+fn rating(event: &Event, _: &Prices, _: &Config) -> Option<String> {
+    const BEST: f64 = 5.0;
+    let Event::Offer(offer) = event else { return None };
+    let (rating, best) = (offer.rating?, offer.rating_best.unwrap_or(BEST));
+    let sane = rating >= 0.0 && rating <= best; // false for NaN too
+    (!sane).then(|| format!("rated {rating} out of {best}"))
+}
+
+fn listings(event: &Event, _: &Prices, _: &Config) -> Option<String> {
+    let Event::Catalog(catalog) = event else { return None };
+    let Catalog { own, competitors, .. } = catalog.as_ref();
+    let count = own.len() + competitors.len();
+    if count > LISTINGS_PER_PRODUCT_MAX {
+        return Some(format!("{count} listings are more than {LISTINGS_PER_PRODUCT_MAX}"));
+    }
+    let known: std::collections::HashSet<_> = own.iter().collect();
+    let both = competitors.iter().find(|listing| known.contains(listing))?;
+    Some(format!("listing {} is both its own and a competitor's", both.native_id))
+}
+
+fn jump(event: &Event, prices: &Prices, _: &Config) -> Option<String> {
+    let Event::Offer(offer) = event else { return None };
+    let (price, last) = (offer.price?, prices.of(offer.seller.as_ref())?);
+    if price.currency != last.currency {
+        return None;
+    }
+    let (now, before) = (price.micros(), last.micros());
+    let near = |a: i128, b: i128| (a - b).abs() * 100 <= b.abs(); // within 1 %
+    let jumped = MAGNITUDES.iter().any(|factor| near(now, before * factor) || near(now * factor, before));
+    jumped.then(|| format!("{price} after {last}"))
+}

@@ -1,0 +1,14 @@
+//! Sink `serving`: tables for applications and dashboards, SQLite by default.
+//!
+//! `rows` decides purely which rows a batch becomes; `writer` writes them, one statement per table and batch, together
+//! with the positions.
+
+mod config;
+mod rows;
+mod writer;
+
+pub use config::Config;
+pub use writer::Serving;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! Which rows a batch becomes: pure.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use skuflow_schemas::{Event, Inventory, Money, Offer, Quality, Sale, Text};
+
+use crate::Incoming;
+
+/// Rows by table, as JSON arrays in the order of their columns; of rows with one key the last in time is left.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub(super) offers_latest: BTreeMap<Vec<Text>, Ranked>,
+    pub(super) price_history: Vec<Value>,
+    pub(super) sale_lines: BTreeMap<LineKey, SaleLine>,
+    pub(super) inventory_latest: BTreeMap<Vec<Text>, Ranked>,
+    pub(super) dead_letters: BTreeMap<(Text, Text), LetterSum>,
+    pub(super) data_quality: BTreeMap<QualityKey, (i64, i64)>,
+}
+
+/// A row, and its place in time.
+#[derive(Debug)]
+pub(super) struct Ranked {
+    time: (i64, u64),
+    pub(super) row: Value,
+}
+
+/// Customer, source, order, line.
+pub(super) type LineKey = (Text, Text, Text, Text);
+/// Customer, source, family, hour, outcome, rule.
+pub(super) type QualityKey = (Text, Text, Text, i64, &'static str, Text);
+
+/// An order line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SaleLine {
+    pub(super) marketplace: Text,
+    pub(super) native_id: Text,
+    pub(super) business_date: String,
+    pub(super) units: i64,
+    pub(super) currency: Text,
+    pub(super) revenue_micros: i64,
+    pub(super) status: Text,
+    /// Place in time.
+    pub(super) time: (i64, u64),
+    pub(super) event_id: String,
+}
+
+/// Dead letters of one topic and reason.
+#[derive(Debug)]
+pub(super) struct LetterSum {
+    pub(super) count: i64,
+    pub(super) first_at: i64,
+    pub(super) last_at: i64,
+    pub(super) message: String,
+}
+
+impl Rows {
+    /// The rows of `records`.
+    pub(super) fn of(records: &[Incoming]) -> Self {
+        let mut rows = Self::default();
+        for record in records {
+            match record {
+                Incoming::Event(Event::Offer(offer), offset) => rows.offer(offer, *offset),
+                Incoming::Event(Event::Sale(sale), offset) => rows.sale(sale, *offset),
+                Incoming::Event(Event::Inventory(inventory), offset) => rows.inventory(inventory, *offset),
+                Incoming::Event(Event::Quality(quality), _) => rows.quality(quality),
+                Incoming::Event(Event::Catalog(_) | Event::Listing(_), _) => {}
+                Incoming::DeadLetter(letter, at) => {
+                    let key = (letter.topic.clone(), letter.code.clone());
+                    let at = at.micros();
+                    let fresh = LetterSum { count: 0, first_at: at, last_at: at, message: String::new() };
+                    let sum = rows.dead_letters.entry(key).or_insert(fresh);
+                    sum.count += 1;
+                    sum.first_at = sum.first_at.min(at);
+                    sum.last_at = sum.last_at.max(at);
+                    sum.message.clone_from(&letter.message);
+                }
+            }
+        }
+        rows
+    }
+
+    fn offer(&mut self, offer: &Offer, offset: u64) {
+        let e = &offer.envelope;
+        let seller = offer.seller.clone().unwrap_or_default();
+        let part = |part: &Option<Text>| part.clone().unwrap_or_default();
+        let v = &offer.vantage;
+        let vantage: Text = [part(&v.country), part(&v.postal), part(&v.membership)].join("/").into();
+        let key = [
+            &e.customer,
+            &e.source,
+            &e.marketplace,
+            &offer.native_id,
+            &seller,
+            &offer.condition.name().into(),
+            &vantage,
+        ];
+        let key: Vec<Text> = key.into_iter().cloned().collect();
+        let currency = offer.price.as_ref().map(|price| price.currency.as_str().to_owned());
+        let suspect = offer.suspect.join(",");
+        let micros = e.observed_at.micros();
+        let row = json!([
+            e.customer,
+            e.source,
+            e.marketplace,
+            offer.native_id,
+            seller,
+            offer.condition.name(),
+            vantage,
+            currency,
+            amount(offer.price.as_ref()),
+            amount(offer.shipping.as_ref()),
+            amount(offer.landed_price.as_ref()),
+            amount(offer.list_price.as_ref()),
+            name(&offer.availability),
+            offer.stock_level,
+            name(&offer.buy_box),
+            offer.rating,
+            offer.review_count,
+            suspect,
+            micros,
+            e.event_id,
+            offset
+        ]);
+        keep_latest(&mut self.offers_latest, key, Ranked { time: (micros, offset), row });
+        if offer.price.is_some() {
+            self.price_history.push(json!([
+                e.event_id,
+                e.customer,
+                e.source,
+                e.marketplace,
+                offer.native_id,
+                seller,
+                offer.condition.name(),
+                micros,
+                currency,
+                amount(offer.price.as_ref()),
+                amount(offer.shipping.as_ref()),
+                name(&offer.availability),
+                suspect
+            ]));
+        }
+    }
+
+    fn sale(&mut self, sale: &Sale, offset: u64) {
+        let e = &sale.envelope;
+        let price = sale.unit_price.as_ref();
+        let line = SaleLine {
+            marketplace: e.marketplace.clone(),
+            native_id: sale.native_id.clone(),
+            business_date: sale.business_date.to_string(),
+            units: sale.units,
+            currency: price.map_or_else(Text::default, |price| price.currency.as_str().into()),
+            revenue_micros: price.map_or(0, |price| saturate(price.micros() * i128::from(sale.units))),
+            status: name(&sale.status).as_str().unwrap_or_default().into(),
+            time: (e.observed_at.micros(), offset),
+            event_id: e.event_id.to_string(),
+        };
+        let key = (e.customer.clone(), e.source.clone(), sale.order_id.clone(), sale.line_id.clone());
+        match self.sale_lines.get(&key) {
+            Some(known) if known.time > line.time => {}
+            _ => {
+                self.sale_lines.insert(key, line);
+            }
+        }
+    }
+
+    fn inventory(&mut self, inventory: &Inventory, offset: u64) {
+        let e = &inventory.envelope;
+        let key = [&e.customer, &e.source, &e.marketplace, &inventory.native_id, &inventory.location];
+        let micros = e.observed_at.micros();
+        let row = json!([
+            e.customer,
+            e.source,
+            e.marketplace,
+            inventory.native_id,
+            inventory.location,
+            inventory.quantity,
+            name(&inventory.relation),
+            micros,
+            e.event_id,
+            offset
+        ]);
+        let key = key.into_iter().cloned().collect();
+        keep_latest(&mut self.inventory_latest, key, Ranked { time: (micros, offset), row });
+    }
+
+    fn quality(&mut self, quality: &Quality) {
+        let (hour, latest) = (quality.hour.micros(), quality.latest_observed_at.micros());
+        let (customer, source, family) = (quality.customer.clone(), quality.source.clone(), quality.family.clone());
+        let key = (customer, source, family, hour, quality.outcome.name(), quality.rule.clone());
+        let sum = self.data_quality.entry(key).or_insert((0, latest));
+        sum.0 += quality.count;
+        sum.1 = sum.1.max(latest);
+    }
+}
+
+fn keep_latest(rows: &mut BTreeMap<Vec<Text>, Ranked>, key: Vec<Text>, row: Ranked) {
+    match rows.get(&key) {
+        Some(known) if known.time > row.time => {}
+        _ => {
+            rows.insert(key, row);
+        }
+    }
+}
+
+/// What order lines change in the daily sums: those of the stored lines they replace go, theirs come.
+pub(super) fn daily_changes(lines: &BTreeMap<LineKey, SaleLine>, stored: &BTreeMap<LineKey, SaleLine>) -> Vec<Value> {
+    let mut sums: BTreeMap<[Text; 6], [i64; 5]> = BTreeMap::new();
+    let mut add = |key: &LineKey, line: &SaleLine, sign: i64| {
+        let day = Text::from(line.business_date.as_str());
+        let cell = [&key.0, &key.1, &line.marketplace, &line.native_id, &day, &line.currency].map(Clone::clone);
+        let sum = sums.entry(cell).or_default();
+        let change = [line.units, line.units.max(0), (-line.units).max(0), line.revenue_micros, 1];
+        sum.iter_mut().zip(change).for_each(|(sum, change)| *sum += sign * change);
+    };
+    for (key, line) in lines {
+        match stored.get(key) {
+            Some(known) if known.time >= line.time => {}
+            Some(known) => {
+                add(key, known, -1);
+                add(key, line, 1);
+            }
+            None => add(key, line, 1),
+        }
+    }
+    sums.into_iter()
+        .map(|(key, sum)| {
+            json!([key[0], key[1], key[2], key[3], key[4], key[5], sum[0], sum[1], sum[2], sum[3], sum[4]])
+        })
+        .collect()
+}
+
+fn amount(money: Option<&Money>) -> Option<i64> {
+    money.map(|money| saturate(money.micros()))
+}
+
+/// An amount beyond 9 trillion in one field is nothing a shop has; it stays at the bound rather than wrap.
+fn saturate(micros: i128) -> i64 {
+    i64::try_from(micros).unwrap_or(if micros < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// The wire name of a value of a closed set.
+fn name(value: &impl serde::Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}

@@ -1,0 +1,82 @@
+//! What a sink is: a store that keeps our position next to our rows.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use skuflow_runtime::broker::{Offset, TopicPartition};
+use skuflow_schemas::{DeadLetter, Event, Timestamp};
+
+/// A store that lands batches effectively once. Each sink has a thread of its own, so its futures stay on it.
+pub trait Sink {
+    /// Stored next offsets; partitions without one are left out.
+    ///
+    /// # Errors
+    /// `Fatal` where what is stored belongs to another cluster or topic.
+    fn positions(
+        &mut self,
+        identity: &Identity,
+    ) -> impl Future<Output = Result<BTreeMap<TopicPartition, Offset>, SinkError>>;
+
+    /// Lands rows and positions together: start = stored lands, end <= stored is a no-op, anything else is `Fenced`.
+    ///
+    /// # Idempotence
+    /// Landing the same batch again changes nothing.
+    fn land(&mut self, batch: &Batch) -> impl Future<Output = Result<Landed, SinkError>>;
+}
+
+/// Which log the positions belong to.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// The cluster or data directory.
+    pub cluster_id: String,
+    /// Topics by name: their ids.
+    pub topic_ids: BTreeMap<String, String>,
+}
+
+/// Records of some partitions, in order within each.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// From where to where, by partition.
+    pub ranges: BTreeMap<TopicPartition, Range>,
+    /// The records.
+    pub records: Vec<Incoming>,
+}
+
+/// Offsets `from..to` of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// First offset; what the store must have as its position. `None` where it has none.
+    pub from: Option<Offset>,
+    /// Behind the last.
+    pub to: Offset,
+}
+
+/// A record to land.
+#[derive(Debug)]
+pub enum Incoming {
+    /// An event, and its offset.
+    Event(Event, Offset),
+    /// A dead letter, and when it was written.
+    DeadLetter(Box<DeadLetter>, Timestamp),
+}
+
+/// What was landed: rows by table. Empty where the batch had landed before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Landed {
+    /// Rows written, by table.
+    pub rows: BTreeMap<&'static str, u64>,
+}
+
+/// A landing that failed, by remedy.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SinkError {
+    /// It may work later: disk full, locked, away. Nothing was landed.
+    #[error("{0}")]
+    Retry(String),
+    /// Somebody else lands here: read the positions again.
+    #[error("fenced: {0}")]
+    Fenced(String),
+    /// It will not get better by itself.
+    #[error("{0}")]
+    Fatal(String),
+}
