@@ -1,2 +1,7 @@
-//! skuflow.
-fn main() {}
+//! The `skuflow` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    skuflow::cli::main()
+}

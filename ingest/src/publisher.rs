@@ -122,6 +122,10 @@ impl Publisher {
         let mut cursor = self.broker.state(&owner)?.get(CURSOR_KEY)?;
         let mut encoder = Encoder::default();
         while !self.control.is_stopping() {
+            if self.control.is_intake_paused() {
+                std::thread::park_timeout(POLL_MAX);
+                continue;
+            }
             match connector.poll(cursor.as_deref()) {
                 Ok(Poll::Page(page)) => {
                     cursor = Some(self.publish(page, &owner, producer.as_mut(), &mut encoder)?);

@@ -117,6 +117,16 @@ impl<'de> Deserialize<'de> for EventId {
     }
 }
 
+/// SHA-256 of `bytes`, as bytes and as hex digits.
+pub fn sha256(bytes: &[u8]) -> ([u8; 32], Text) {
+    let digest: [u8; 32] = Sha256::digest(bytes).into();
+    let text = digest.iter().fold(Text::with_capacity(64), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to memory does not fail");
+        text
+    });
+    (digest, text)
+}
+
 /// A record's key: `<customer>/<listing>` up to `route`, `<customer>/<product>` after.
 ///
 /// Rows of a table that has several rows per listing append `|<row>`; the part before the bar is what decides the

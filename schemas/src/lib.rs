@@ -31,7 +31,7 @@ pub use codec::{DecodeError, Decoder, EncodeError, Encoder, body_hash, content_h
 pub use dead_letter::{ATTEMPT_HEADER, DeadLetter, ErrorStage, HEADER_PREFIX, Origin};
 pub use envelope::Envelope;
 pub use event::{Event, Family};
-pub use id::{CustomerError, EventId, IdParseError, Key, Text, check_customer, listing_id};
+pub use id::{CustomerError, EventId, IdParseError, Key, Text, check_customer, listing_id, sha256};
 pub use inventory::{Inventory, QuantityRelation};
 pub use limits::*;
 pub use listing::{Listing, Role};

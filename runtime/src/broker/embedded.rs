@@ -36,6 +36,14 @@ struct Shared {
     members: Mutex<std::collections::HashMap<String, u64>>,
 }
 
+/// What retention keeps.
+pub struct Keep<'a> {
+    /// What a topic keeps by age: everything appended since then; `None` keeps all.
+    pub from: &'a dyn Fn(&str) -> Option<Timestamp>,
+    /// Groups that are configured, and what they read: what one of them has not read stays.
+    pub groups: &'a [(String, Vec<String>)],
+}
+
 /// The engine, or when to try opening it again.
 struct Slot {
     engine: Option<Arc<Engine>>,
@@ -97,10 +105,19 @@ impl Embedded {
         self.engine().err().map(|error| error.to_string())
     }
 
-    /// Drops old segments: what every group has read, and what was appended before `keep_from` of its topic.
-    pub fn retain(&self, keep_from: &dyn Fn(&str) -> Option<Timestamp>) -> Result<(), BrokerError> {
+    /// Drops old segments: what every group has read, and what was appended before the time that `keep` says.
+    pub fn retain(&self, keep: &Keep<'_>) -> Result<(), BrokerError> {
         let (engine, _) = self.engine()?;
         let mut read: std::collections::HashMap<TopicPartition, Offset> = std::collections::HashMap::new();
+        for (group, topics) in keep.groups {
+            let positions = self.committed(group)?;
+            for topic in topics {
+                let partitions = find(&engine, topic).map_or(0, |meta| meta.partitions);
+                let all = (0..partitions).map(|number| TopicPartition::new(topic.as_str(), number));
+                let unread = all.filter(|of| !positions.contains_key(of));
+                read.extend(unread.map(|of| (of, 0)));
+            }
+        }
         for (key, value) in engine.scan_prefix(b"group/").map_err(broker_error)? {
             if let Some((_, of)) = parse_position_key(&key) {
                 let position = decode_offset(&value);
@@ -108,7 +125,7 @@ impl Embedded {
             }
         }
         for topic in engine.topics().iter() {
-            let Some(before) = keep_from(&topic.name) else { continue };
+            let Some(before) = (keep.from)(&topic.name) else { continue };
             for number in 0..topic.partitions {
                 let of = TopicPartition::new(topic.name.as_str(), number);
                 let index = topic.partition(number).expect("below the count");
@@ -193,6 +210,12 @@ impl Broker for Embedded {
         let (engine, _) = self.engine()?;
         let puts = positions.iter().map(|(of, offset)| position_put(group, of, *offset)).collect();
         engine.commit(Txn { puts, ..Txn::default() }).map(drop).map_err(broker_error)
+    }
+
+    fn forget_positions(&self, group: &str) -> Result<(), BrokerError> {
+        let (engine, _) = self.engine()?;
+        let puts = self.committed(group)?.into_keys().map(|of| Put { key: position_key(group, &of), value: None });
+        engine.commit(Txn { puts: puts.collect(), ..Txn::default() }).map(drop).map_err(broker_error)
     }
 
     fn state(&self, owner: &str) -> Result<Box<dyn StateReader>, BrokerError> {

@@ -220,6 +220,11 @@ impl Broker for Memory {
         Ok(())
     }
 
+    fn forget_positions(&self, group: &str) -> Result<(), BrokerError> {
+        self.lock().positions.remove(group);
+        Ok(())
+    }
+
     fn state(&self, owner: &str) -> Result<Box<dyn StateReader>, BrokerError> {
         Ok(Box::new(MemoryState { broker: self.clone(), owner: owner.into() }))
     }

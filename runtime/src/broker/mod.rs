@@ -85,6 +85,9 @@ pub trait Broker: Send + Sync {
     /// say it here so that retention keeps what they have not read.
     fn note_positions(&self, group: &str, positions: &Positions) -> Result<(), BrokerError>;
 
+    /// Forgets the positions of a group that nobody runs any more, so that retention need not wait for it.
+    fn forget_positions(&self, group: &str) -> Result<(), BrokerError>;
+
     /// Committed state of `owner` (a task or a connector).
     fn state(&self, owner: &str) -> Result<Box<dyn StateReader>, BrokerError>;
 

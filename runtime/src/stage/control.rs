@@ -10,6 +10,8 @@ use skuflow_schemas::{Event, Outcome, Text};
 #[derive(Default)]
 pub struct Control {
     stop: AtomicBool,
+    /// Connectors take in nothing more at present.
+    intake_paused: AtomicBool,
     /// `run --once`: end when all that is there is processed.
     once: bool,
     /// Topics that get no more records in this run; of use only with `once`.
@@ -30,6 +32,16 @@ impl Control {
     /// Whether to stop.
     pub fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Lets connectors pause, or go on.
+    pub fn pause_intake(&self, paused: bool) {
+        self.intake_paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// Whether connectors pause.
+    pub fn is_intake_paused(&self) -> bool {
+        self.intake_paused.load(Ordering::Relaxed)
     }
 
     /// Whether the run ends by itself.

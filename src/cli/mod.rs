@@ -1,0 +1,354 @@
+//! The command line. Results go to stdout, everything else to stderr.
+
+mod output;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use skuflow_runtime::stage::Control;
+use skuflow_schemas::{Family, TOPICS, schema_json};
+
+use crate::config::{self, Loaded, STARTER};
+use crate::inspect::{Answer, Request, answer};
+use crate::run::{OpenError, Pipeline, RunError, Summary, ask, open_broker};
+
+const EXIT_USAGE: u8 = 64;
+const EXIT_DATA: u8 = 65;
+const EXIT_UNAVAILABLE: u8 = 69;
+const EXIT_IO: u8 = 74;
+const EXIT_CONFIG: u8 = 78;
+
+/// Exactly-once event streaming for product and commerce data, in one binary.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// The config.
+    #[arg(long, short, global = true, default_value = "pipelines.toml")]
+    config: PathBuf,
+    /// How results are printed.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every station of the config, until Ctrl-C.
+    Run {
+        /// Process all that is there, then stop with a summary.
+        #[arg(long)]
+        once: bool,
+        /// Keep watching for new files and lines.
+        #[arg(long, conflicts_with = "once")]
+        watch: bool,
+    },
+    /// Check the config; start nothing.
+    Check {
+        /// Say what a code is about.
+        #[arg(long)]
+        explain: Option<String>,
+    },
+    /// Write a starter config.
+    Init {
+        /// Where to.
+        #[arg(default_value = "pipelines.toml")]
+        path: PathBuf,
+    },
+    /// Show the last records of a topic.
+    Tap {
+        /// The topic.
+        topic: String,
+        /// How many.
+        #[arg(long, short = 'n', default_value_t = 10)]
+        limit: usize,
+    },
+    /// Look at dead letters, and send them again.
+    Dlq {
+        #[command(subcommand)]
+        command: DeadLetters,
+    },
+    /// Show how far each stage and sink has come; `drop` forgets a group that is no longer in the config.
+    Offsets {
+        /// Forget the positions of this group.
+        #[arg(long)]
+        drop: Option<String>,
+    },
+    /// Show how far each stage and sink is behind, in records and in seconds of event time.
+    Freshness {
+        /// Exit with 1 where anything is further behind, in seconds.
+        #[arg(long)]
+        max_lag_seconds: Option<f64>,
+    },
+    /// List topics and schemas, or print one schema.
+    Schema {
+        /// The family.
+        family: Option<String>,
+    },
+}
+
+#[derive(Subcommand)]
+enum DeadLetters {
+    /// Count them by topic and reason.
+    List,
+    /// Show them whole.
+    Show {
+        /// The topic or connector they come from.
+        topic: String,
+        /// Only those for which this CEL expression is true; it sees topic, partition, offset, stage, code, message,
+        /// attempt, key, file and line.
+        #[arg(long)]
+        filter: Option<String>,
+        /// How many.
+        #[arg(long, short = 'n', default_value_t = 10)]
+        limit: usize,
+    },
+    /// Send them again: to their topic, or, for a connector, through its present mapping. Each goes once.
+    Replay {
+        /// The topic or connector they come from.
+        topic: String,
+        /// Only those for which this CEL expression is true, as in `show`.
+        #[arg(long)]
+        filter: Option<String>,
+        /// Only say what would happen.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// A message for stderr, and how to exit.
+struct Failure {
+    exit: u8,
+    message: String,
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            output::help(&error);
+            return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
+        }
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SKUFLOW_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match execute(&arguments) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            output::error(&failure.message);
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    match &arguments.command {
+        Command::Run { once, watch } => return run(arguments, *once, *watch),
+        Command::Check { explain: Some(code) } => explain(code)?,
+        Command::Check { explain: None } => return check(arguments),
+        Command::Init { path } => init(path)?,
+        Command::Schema { family } => schema(family.as_deref(), arguments.format)?,
+        Command::Tap { topic, limit } => {
+            let request = Request::Tap { topic: topic.clone(), limit: *limit };
+            output::lines(&inspect(arguments, &request)?);
+        }
+        Command::Dlq { command } => dead_letters(arguments, command)?,
+        Command::Offsets { drop: None } => output::rows(&inspect(arguments, &Request::Offsets)?, arguments.format),
+        Command::Offsets { drop: Some(group) } => {
+            let request = Request::DropOffsets { group: group.clone() };
+            output::rows(&inspect(arguments, &request)?, arguments.format);
+        }
+        Command::Freshness { max_lag_seconds } => return freshness(arguments, *max_lag_seconds),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load(arguments: &Arguments) -> Result<Loaded, Failure> {
+    let file = arguments.config.display().to_string();
+    match config::load(&arguments.config) {
+        Ok(loaded) => {
+            if !loaded.warnings.is_empty() {
+                let text = std::fs::read_to_string(&loaded.path).unwrap_or_default();
+                output::note(&config::render(&loaded.warnings, &file, &text, is_coloured()));
+            }
+            Ok(loaded)
+        }
+        Err((problems, text)) => {
+            if arguments.format == Format::Json {
+                output::json(&config::to_json(&problems, &file, &text));
+            }
+            Err(Failure { exit: EXIT_CONFIG, message: config::render(&problems, &file, &text, is_coloured()) })
+        }
+    }
+}
+
+/// Colour is for a terminal, unless NO_COLOR is set to anything.
+fn is_coloured() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
+}
+
+fn run(arguments: &Arguments, once: bool, watch: bool) -> Result<ExitCode, Failure> {
+    let mut loaded = load(arguments)?;
+    for file in loaded.config.connector.iter_mut().filter_map(|connector| connector.file.as_mut()) {
+        file.watch = !once && (watch || file.watch);
+    }
+    let pipeline = Pipeline::open(loaded, once).map_err(failure)?;
+    stop_on_signals(pipeline.control());
+    let progress = output::Progress::new();
+    let summary = pipeline.run(&|summary: &Summary| progress.show(summary)).map_err(failure)?;
+    progress.clear();
+    match arguments.format {
+        Format::Json => output::json(&summary.to_json()),
+        Format::Text => output::text(&summary.to_text()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first SIGTERM or SIGINT stops cleanly, the second one at once: what is committed stands in either case.
+fn stop_on_signals(control: Arc<Control>) {
+    let Ok(mut signals) = signal_hook::iterator::Signals::new(signal_hook::consts::TERM_SIGNALS) else { return };
+    let seen = AtomicUsize::new(0);
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            if seen.fetch_add(1, Ordering::Relaxed) > 0 {
+                std::process::exit(130);
+            }
+            output::note("stopping: committing what is done (once more to stop at once)\n");
+            control.stop();
+        }
+    });
+}
+
+fn failure(error: RunError) -> Failure {
+    let exit = match &error {
+        RunError::Open(OpenError::InUse(_)) => EXIT_UNAVAILABLE,
+        RunError::Open(OpenError::Io(_)) => EXIT_IO,
+        RunError::Open(OpenError::Data(_)) | RunError::Station(_) => EXIT_DATA,
+    };
+    Failure { exit, message: format!("error: {error}\n") }
+}
+
+fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let loaded = load(arguments)?;
+    let config = &loaded.config;
+    if arguments.format == Format::Json {
+        let text = std::fs::read_to_string(&loaded.path).unwrap_or_default();
+        output::json(&config::to_json(&loaded.warnings, &loaded.path.display().to_string(), &text));
+    } else {
+        output::text(&format!(
+            "{} is fine: {} connectors, {} stages, {} sinks\n",
+            loaded.path.display(),
+            config.connector.len(),
+            config.stage.len(),
+            config.sink.len()
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn explain(code: &str) -> Result<(), Failure> {
+    let known = config::CODES.iter().find(|(known, _)| known.eq_ignore_ascii_case(code));
+    let (code, about) = known.ok_or_else(|| usage(format!("there is no code `{code}`")))?;
+    output::text(&format!("{code}: {about}\n"));
+    Ok(())
+}
+
+fn init(path: &std::path::Path) -> Result<(), Failure> {
+    let written = std::fs::File::create_new(path).and_then(|mut file| {
+        use std::io::Write as _;
+        file.write_all(STARTER.as_bytes())
+    });
+    written.map_err(|error| Failure { exit: EXIT_IO, message: format!("error: {}: {error}\n", path.display()) })?;
+    output::text(&format!("wrote {}; next: edit it, then `skuflow check`\n", path.display()));
+    Ok(())
+}
+
+fn schema(family: Option<&str>, format: Format) -> Result<(), Failure> {
+    match family {
+        Some(name) => {
+            let names = Family::ALL.iter().map(|family| family.name()).collect::<Vec<_>>().join(", ");
+            let unknown = || usage(format!("there is no family `{name}`; there are: {names}"));
+            output::text(schema_json(Family::parse(name).ok_or_else(unknown)?));
+        }
+        None => {
+            let rows = TOPICS.iter().map(
+                |topic| serde_json::json!({ "topic": topic.name, "family": topic.family.name(), "about": topic.about }),
+            );
+            output::rows(&rows.collect::<Vec<_>>(), format);
+        }
+    }
+    Ok(())
+}
+
+fn dead_letters(arguments: &Arguments, command: &DeadLetters) -> Result<(), Failure> {
+    let request = match command.clone_request() {
+        request @ Request::ShowDeadLetters { .. } => {
+            output::lines(&inspect(arguments, &request)?);
+            return Ok(());
+        }
+        request => request,
+    };
+    output::rows(&inspect(arguments, &request)?, arguments.format);
+    Ok(())
+}
+
+impl DeadLetters {
+    fn clone_request(&self) -> Request {
+        match self {
+            Self::List => Request::DeadLetters,
+            Self::Show { topic, filter, limit } => {
+                Request::ShowDeadLetters { topic: topic.clone(), filter: filter.clone(), limit: *limit }
+            }
+            Self::Replay { topic, filter, dry_run } => {
+                Request::ReplayDeadLetters { topic: topic.clone(), filter: filter.clone(), dry_run: *dry_run }
+            }
+        }
+    }
+}
+
+fn freshness(arguments: &Arguments, max: Option<f64>) -> Result<ExitCode, Failure> {
+    let rows = inspect(arguments, &Request::Freshness)?;
+    output::rows(&rows, arguments.format);
+    let stale = |row: &serde_json::Value| row["lag_seconds"].as_f64().zip(max).is_some_and(|(lag, max)| lag > max);
+    Ok(if rows.iter().any(stale) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Asks the `run` that owns the data directory, or opens it where there is none.
+fn inspect(arguments: &Arguments, request: &Request) -> Result<Vec<serde_json::Value>, Failure> {
+    let loaded = load(arguments)?;
+    let data_dir = loaded.data_dir();
+    let answer = match ask(&data_dir, request) {
+        Some(answer) => answer.map_err(|error| Failure {
+            exit: EXIT_UNAVAILABLE,
+            message: format!("error: the run that owns {} does not answer: {error}\n", data_dir.display()),
+        })?,
+        None if !data_dir.exists() => {
+            let message = format!("error: there is no data in {} yet; `skuflow run` makes it\n", data_dir.display());
+            return Err(Failure { exit: EXIT_UNAVAILABLE, message });
+        }
+        None => {
+            let broker = open_broker(&loaded).map_err(|error| failure(RunError::Open(error)))?;
+            answer(request, &broker, &loaded)
+        }
+    };
+    match answer {
+        Answer::Rows(rows) => Ok(rows),
+        Answer::Failed(reason) => Err(Failure { exit: EXIT_DATA, message: format!("error: {reason}\n") }),
+    }
+}
+
+fn usage(message: String) -> Failure {
+    Failure { exit: EXIT_USAGE, message: format!("error: {message}\n") }
+}

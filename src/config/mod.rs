@@ -1,0 +1,80 @@
+//! `pipelines.toml`: read, checked as a whole, nothing started.
+//!
+//! ```text
+//!   text ─▶ tree with spans (interpolated) ─▶ read: serde, all problems ─▶ check: topics, chains, components ─▶ Loaded
+//! ```
+
+mod check;
+mod model;
+mod problem;
+mod read;
+mod tree;
+
+use std::path::{Path, PathBuf};
+
+pub use model::{
+    BrokerConfig, Config, ConnectorConfig, EmbeddedConfig, RuntimeConfig, SinkConfig, StageConfig, StepConfig,
+    TopicsConfig,
+};
+pub use problem::{CODES, Problem, Severity, render, to_json};
+
+/// The starter file that `skuflow init` writes.
+pub const STARTER: &str = include_str!("starter.toml");
+
+/// A config that can be run.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The config.
+    pub config: Config,
+    /// Things that look like mistakes, but may be meant.
+    pub warnings: Vec<Problem>,
+    /// The file.
+    pub path: PathBuf,
+    /// The folder that relative paths are relative to.
+    pub base: PathBuf,
+}
+
+impl Loaded {
+    /// The data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.base.join(&self.config.data_dir)
+    }
+}
+
+/// Reads and checks a config file. Starts nothing, makes nothing.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the file, with the file's text to show it in.
+pub fn load(path: &Path) -> Result<Loaded, (Vec<Problem>, String)> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let help = "write one with `skuflow init`, or name another with --config";
+        (vec![Problem::new("SKU-001", 0..0, format!("cannot read the config: {error}")).help(help)], String::new())
+    })?;
+    let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match parse(&text, base, &|name| std::env::var(name).ok()) {
+        Ok((config, warnings)) => Ok(Loaded { config, warnings, path: path.into(), base: base.into() }),
+        Err(problems) => Err((problems, text)),
+    }
+}
+
+/// Reads and checks the text of a config; `variable` looks up what `${…}` names.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the file.
+pub fn parse(
+    text: &str,
+    base: &Path,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
+    let (tree, mut problems) = tree::parse(text, variable);
+    let Some(tree) = tree else { return Err(problems) };
+    let (config, whole) = read::read::<Config>(&tree, &mut problems);
+    if let Some(config) = &config {
+        check::check(config, &tree, base, whole, &mut problems);
+    }
+    problems.sort_by_key(|problem| problem.span.start);
+    match config {
+        Some(config) if problems.iter().all(|problem| problem.severity == Severity::Warning) => Ok((config, problems)),
+        _ => Err(problems),
+    }
+}

@@ -1,0 +1,164 @@
+//! The settings. Those of connectors, steps and sinks live beside their code.
+
+use serde::Deserialize;
+use skuflow_ingest::file;
+use skuflow_processors::{catalog, dedup, route, validate};
+use skuflow_schemas::{ByteSize, Span};
+use skuflow_sinks::serving;
+
+/// `pipelines.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Version of the config's shape: 1.
+    pub version: u32,
+    /// Prefix of groups and transactional ids; `[a-z0-9-]`.
+    pub name: String,
+    /// Where the embedded broker keeps everything; relative to the config file.
+    #[serde(default = "data")]
+    pub data_dir: String,
+    /// The broker.
+    #[serde(default)]
+    pub broker: BrokerConfig,
+    /// What holds for all topics.
+    #[serde(default)]
+    pub topics: TopicsConfig,
+    /// How stages run.
+    #[serde(default)]
+    pub runtime: RuntimeConfig,
+    /// Where data comes from.
+    #[serde(default)]
+    pub connector: Vec<ConnectorConfig>,
+    /// What is done with it.
+    #[serde(default)]
+    pub stage: Vec<StageConfig>,
+    /// Where it goes.
+    #[serde(default)]
+    pub sink: Vec<SinkConfig>,
+}
+
+fn data() -> String {
+    "data".into()
+}
+
+/// The broker; exactly one kind.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BrokerConfig {
+    /// One directory, one process, no services.
+    pub embedded: EmbeddedConfig,
+}
+
+/// Settings of the embedded broker.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmbeddedConfig {
+    /// Size of a topic at which connectors pause until it is read and retention makes room. More: longer outages of a
+    /// sink are bridged; less: less disk.
+    pub topic_bytes_max: ByteSize,
+}
+
+impl Default for EmbeddedConfig {
+    fn default() -> Self {
+        Self { topic_bytes_max: ByteSize(64 << 30) }
+    }
+}
+
+/// What holds for all topics.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TopicsConfig {
+    /// Partitions of each topic, 1 to 1024; fixed when a topic is made. More: more threads can share a stage.
+    pub partitions: u32,
+    /// What names of topics on the broker begin with.
+    pub prefix: String,
+}
+
+impl Default for TopicsConfig {
+    fn default() -> Self {
+        Self { partitions: 4, prefix: String::new() }
+    }
+}
+
+/// How stages run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RuntimeConfig {
+    /// Threads per stage; at most the partitions are of use. 0: as many as there are processors.
+    pub threads: u32,
+    /// Time between commits, 1ms to 60s. More: fewer, larger transactions; less: fresher outputs.
+    pub commit_interval: Span,
+    /// Decoded state that each task keeps in memory, roughly.
+    pub cache_bytes: ByteSize,
+    /// How long an empty input of a stage is waited for before the others go on without it.
+    pub idle_max: Span,
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            commit_interval: Span::from_millis(100),
+            cache_bytes: ByteSize(64 << 20),
+            idle_max: Span::from_millis(1000),
+        }
+    }
+}
+
+/// A connector; exactly one kind.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectorConfig {
+    /// Its name; names its cursor and its dead letters.
+    pub name: String,
+    /// Whose data it is where no column says so; `[a-z0-9-]{1,64}`.
+    #[serde(default = "customer")]
+    pub customer: String,
+    /// Topics it writes.
+    pub to: Vec<String>,
+    /// Files.
+    #[serde(default)]
+    pub file: Option<file::Config>,
+}
+
+fn customer() -> String {
+    "default".into()
+}
+
+/// A stage.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageConfig {
+    /// Its name; names its group and its state.
+    pub name: String,
+    /// Topics it reads.
+    pub from: Vec<String>,
+    /// Its steps, first to last.
+    pub steps: Vec<StepConfig>,
+    /// Topics it publishes.
+    pub to: Vec<String>,
+}
+
+/// A step of a stage.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "documented in their modules")]
+pub enum StepConfig {
+    Validate(validate::Config),
+    Dedup(dedup::Config),
+    Catalog(catalog::Config),
+    Route(route::Config),
+}
+
+/// A sink; exactly one kind.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SinkConfig {
+    /// Its name; its positions are stored under it.
+    pub name: String,
+    /// Topics it reads.
+    pub from: Vec<String>,
+    /// Tables for applications.
+    #[serde(default)]
+    pub serving: Option<serving::Config>,
+}

@@ -1,0 +1,318 @@
+//! Dead letters: list, show, replay.
+//!
+//! A replayed letter is noted in the transaction that sends it again, so each goes once however often `replay` is asked
+//! or killed. It stays in its topic.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use cel::{Context, Program};
+use serde_json::{Value, json};
+use skuflow_ingest::file::Mapping;
+use skuflow_runtime::broker::{Broker, Commit, Header, OwnedRecord, Producer, Record, StateChange, TopicPartition};
+use skuflow_runtime::clock::Clock;
+use skuflow_runtime::limits::{FETCH_BYTES_MAX, REPLAY_ATTEMPTS_MAX};
+use skuflow_schemas::{ATTEMPT_HEADER, DEAD_LETTER_PREFIX, DeadLetter, Encoder, HEADER_PREFIX, Origin};
+
+use super::InspectError;
+use super::tap::partitions;
+use crate::config::{ConnectorConfig, Loaded};
+
+/// Letters that are sent again in one transaction.
+const REPLAY_BATCH: usize = 1_000;
+
+struct Letter {
+    of: TopicPartition,
+    offset: u64,
+    letter: DeadLetter,
+    record: OwnedRecord,
+}
+
+/// Letters by topic and reason.
+pub(super) fn list(broker: &dyn Broker) -> Result<Vec<Value>, InspectError> {
+    let mut sums: BTreeMap<(String, String), (u64, u64, String)> = BTreeMap::new();
+    let topics = broker.topics()?;
+    for topic in topics.iter().filter(|topic| topic.name.starts_with(DEAD_LETTER_PREFIX)) {
+        let done = Done::of(broker, &topic.name)?;
+        each(broker, &topic.name, &mut |letter| {
+            let key = (topic.name.to_string(), letter.letter.code.to_string());
+            let sum = sums.entry(key).or_default();
+            sum.0 += 1;
+            sum.1 += u64::from(done.contains(&letter));
+            sum.2 = letter.letter.message;
+            Ok(true)
+        })?;
+    }
+    let rows = sums.into_iter().map(|((topic, code), (count, replayed, message))| {
+        json!({ "topic": topic, "code": code, "count": count, "replayed": replayed, "last": message })
+    });
+    Ok(rows.collect())
+}
+
+/// Letters of one topic, whole.
+pub(super) fn show(
+    broker: &dyn Broker,
+    topic: &str,
+    filter: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Value>, InspectError> {
+    let topic = full_name(topic);
+    let filter = Filter::new(filter)?;
+    let done = Done::of(broker, &topic)?;
+    let mut rows = Vec::new();
+    each(broker, &topic, &mut |letter| {
+        if filter.matches(&letter)? {
+            let replayed = done.contains(&letter);
+            let mut row = described(&letter);
+            row["replayed"] = replayed.into();
+            row["value"] = String::from_utf8_lossy(letter.record.value.as_deref().unwrap_or_default()).into();
+            rows.push(row);
+        }
+        Ok(rows.len() < limit)
+    })?;
+    Ok(rows)
+}
+
+/// Sends letters again that match and were not sent again before.
+pub(super) fn replay(
+    broker: &dyn Broker,
+    loaded: &Loaded,
+    topic: &str,
+    filter: Option<&str>,
+    dry_run: bool,
+) -> Result<Vec<Value>, InspectError> {
+    let topic = full_name(topic);
+    let filter = Filter::new(filter)?;
+    let mut done = Done::of(broker, &topic)?;
+    let mut letters = Vec::new();
+    each(broker, &topic, &mut |letter| {
+        if !done.contains(&letter) && filter.matches(&letter)? {
+            letters.push(letter);
+        }
+        Ok(true)
+    })?;
+    let origin = topic.strip_prefix(DEAD_LETTER_PREFIX).unwrap_or(&topic);
+    let connector = loaded.config.connector.iter().find(|connector| connector.name == origin);
+    let way = match connector {
+        Some(connector) => Way::Mapping(Box::new(Remap::new(connector, loaded)?)),
+        None => Way::Verbatim(origin.into()),
+    };
+    let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
+    let mut producer = broker.producer(&format!("replay-{topic}"))?;
+    for batch in letters.chunks(REPLAY_BATCH) {
+        let mut state = Vec::new();
+        for letter in batch {
+            let outcome = match way.send(letter, producer.as_mut(), dry_run)? {
+                Ok(()) => {
+                    state.push(done.note(letter));
+                    if dry_run { "would be replayed".into() } else { "replayed".into() }
+                }
+                Err(reason) => reason,
+            };
+            *outcomes.entry(outcome).or_default() += 1;
+        }
+        if !dry_run && !state.is_empty() {
+            producer.commit(Commit { consumed: None, state })?;
+        }
+    }
+    let rows =
+        outcomes.into_iter().map(|(outcome, count)| json!({ "topic": topic, "outcome": outcome, "count": count }));
+    Ok(rows.collect())
+}
+
+fn full_name(topic: &str) -> String {
+    if topic.starts_with(DEAD_LETTER_PREFIX) { topic.into() } else { format!("{DEAD_LETTER_PREFIX}{topic}") }
+}
+
+/// Calls `visit` for every letter of a topic until it says that it has enough.
+fn each(
+    broker: &dyn Broker,
+    topic: &str,
+    visit: &mut dyn FnMut(Letter) -> Result<bool, InspectError>,
+) -> Result<(), InspectError> {
+    let mut reader = broker.reader()?;
+    for of in partitions(broker, topic)? {
+        let (mut from, next) = broker.offsets(&of)?;
+        while from < next {
+            for batch in reader.fetch(&of, from, FETCH_BYTES_MAX)? {
+                for record in batch.from(from) {
+                    let Some(letter) = DeadLetter::from_headers(record.headers()) else { continue };
+                    let letter = Letter { of: of.clone(), offset: record.offset, letter, record: record.to_owned() };
+                    if !visit(letter)? {
+                        return Ok(());
+                    }
+                }
+                from = batch.next_offset();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Which letters of a topic were sent again.
+struct Done {
+    owner: Arc<str>,
+    keys: std::collections::HashSet<Vec<u8>>,
+}
+
+impl Done {
+    fn of(broker: &dyn Broker, topic: &str) -> Result<Self, InspectError> {
+        let owner: Arc<str> = format!("replay:{topic}").into();
+        let keys = broker.state(&owner)?.scan(b"")?.into_iter().map(|(key, _)| key).collect();
+        Ok(Self { owner, keys })
+    }
+
+    fn key(letter: &Letter) -> Vec<u8> {
+        [letter.of.partition.to_be_bytes().as_slice(), &letter.offset.to_be_bytes()].concat()
+    }
+
+    fn contains(&self, letter: &Letter) -> bool {
+        self.keys.contains(&Self::key(letter))
+    }
+
+    fn note(&mut self, letter: &Letter) -> StateChange {
+        let key = Self::key(letter);
+        self.keys.insert(key.clone());
+        StateChange { owner: self.owner.clone(), key, value: Some(Vec::new()) }
+    }
+}
+
+/// A CEL expression over a letter.
+struct Filter(Option<Program>);
+
+impl Filter {
+    fn new(source: Option<&str>) -> Result<Self, InspectError> {
+        let compile =
+            |source| Program::compile(source).map_err(|error| InspectError::Usage(format!("--filter: {error}")));
+        source.map(compile).transpose().map(Self)
+    }
+
+    fn matches(&self, letter: &Letter) -> Result<bool, InspectError> {
+        let Some(program) = &self.0 else { return Ok(true) };
+        let failed = |reason: String| InspectError::Usage(format!("--filter: {reason}"));
+        let mut context = Context::default();
+        if let Value::Object(fields) = described(letter) {
+            for (name, value) in fields {
+                let value = match value {
+                    Value::Number(number) => cel::Value::Int(number.as_i64().unwrap_or_default()),
+                    other => cel::to_value(&other).map_err(|error| failed(error.to_string()))?,
+                };
+                context.add_variable_from_value(name, value);
+            }
+        }
+        match program.execute(&context).map_err(|error| failed(error.to_string()))? {
+            cel::Value::Bool(matches) => Ok(matches),
+            other => Err(failed(format!("it gives {other:?}, not true or false"))),
+        }
+    }
+}
+
+/// What a filter sees, and `show` shows.
+fn described(letter: &Letter) -> Value {
+    let DeadLetter { topic, partition, offset, stage, code, message, attempt, origin, .. } = &letter.letter;
+    let key = String::from_utf8_lossy(letter.record.key.as_deref().unwrap_or_default()).into_owned();
+    json!({
+        "topic": topic, "partition": partition, "offset": offset, "stage": stage.name(), "code": code,
+        "message": message, "attempt": attempt, "key": key,
+        "file": origin.as_ref().map(|origin| origin.file.as_str()).unwrap_or_default(),
+        "line": origin.as_ref().map_or(0, |origin| origin.line),
+    })
+}
+
+/// How a letter goes again.
+enum Way {
+    /// As it was, to the topic it came from.
+    Verbatim(Arc<str>),
+    /// Through the connector's present mapping.
+    Mapping(Box<Remap>),
+}
+
+struct Remap {
+    mapping: Mapping,
+    topics: HashMap<skuflow_schemas::Family, Arc<str>>,
+}
+
+impl Remap {
+    fn new(connector: &ConnectorConfig, loaded: &Loaded) -> Result<Self, InspectError> {
+        let none = || InspectError::Usage(format!("connector {} has no mapping", connector.name));
+        let file = connector.file.as_ref().ok_or_else(none)?;
+        let mapping = Mapping::new(file, &connector.customer).map_err(InspectError::Usage)?;
+        let prefix = &loaded.config.topics.prefix;
+        let topics = connector
+            .to
+            .iter()
+            .filter_map(|name| Some((skuflow_schemas::topic(name)?.family, format!("{prefix}{name}").into())));
+        Ok(Self { mapping, topics: topics.collect() })
+    }
+}
+
+impl Way {
+    /// Sends the letter again, or says why it cannot be.
+    fn send(
+        &self,
+        letter: &Letter,
+        producer: &mut dyn Producer,
+        dry_run: bool,
+    ) -> Result<Result<(), String>, InspectError> {
+        if letter.letter.attempt > REPLAY_ATTEMPTS_MAX {
+            return Ok(Err(format!("tried {REPLAY_ATTEMPTS_MAX} times already")));
+        }
+        match self {
+            Self::Verbatim(topic) => {
+                let attempt = letter.letter.attempt.to_string();
+                let kept = letter.record.headers.iter().filter(|(name, _)| !name.starts_with(HEADER_PREFIX));
+                let mut headers: Vec<Header<'_>> =
+                    kept.map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+                headers.push((ATTEMPT_HEADER, attempt.as_bytes()));
+                if !dry_run {
+                    let (key, value) = (letter.record.key.as_deref(), letter.record.value.as_deref());
+                    producer.send(topic, None, &Record { key, value, headers: &headers })?;
+                }
+                Ok(Ok(()))
+            }
+            Self::Mapping(remap) => remap.send(letter, producer, dry_run),
+        }
+    }
+}
+
+impl Remap {
+    fn send(
+        &self,
+        letter: &Letter,
+        producer: &mut dyn Producer,
+        dry_run: bool,
+    ) -> Result<Result<(), String>, InspectError> {
+        let value = letter.record.value.as_deref().unwrap_or_default();
+        let Some(Origin { sha256, columns, .. }) = &letter.letter.origin else {
+            return Ok(Err("it does not say where it stood".into()));
+        };
+        let whole = skuflow_schemas::sha256(value);
+        if *sha256 != whole.1 {
+            return Ok(Err("only its beginning was kept: mend the file and read it again".into()));
+        }
+        let columns: Vec<String> =
+            columns.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let mut event = match self.mapping.map(value, &columns, &whole.0[..16]) {
+            Ok(event) => event,
+            Err(error) => return Ok(Err(format!("still refused: {}", error.code))),
+        };
+        let id = event.compute_id();
+        if let Some(envelope) = event.envelope_mut() {
+            envelope.event_id = id;
+            envelope.ingested_at = Clock::System.now();
+        }
+        let Some(topic) = self.topics.get(&event.family()) else {
+            return Ok(Err(format!("no topic takes events of family {}", event.family().name())));
+        };
+        let mut value = Vec::new();
+        Encoder::default().encode(&event, &mut value).map_err(|error| InspectError::Usage(error.to_string()))?;
+        if !dry_run {
+            let key = event.key();
+            let attempt = letter.letter.attempt.to_string();
+            let headers = [(ATTEMPT_HEADER, attempt.as_bytes())];
+            let record = Record { key: Some(key.as_str().as_bytes()), value: Some(&value), headers: &headers };
+            producer.send(topic, None, &record)?;
+        }
+        Ok(Ok(()))
+    }
+}

@@ -1,0 +1,63 @@
+//! Commands that look at, or mend, what the broker holds. The same code answers over the control socket of a `run` and
+//! on a directory that nobody runs.
+
+mod dead_letters;
+mod positions;
+mod tap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use skuflow_runtime::broker::{Broker, BrokerError, TxnError};
+
+use crate::config::Loaded;
+
+/// What is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "documented as commands")]
+pub enum Request {
+    Offsets,
+    DropOffsets { group: String },
+    Freshness,
+    Tap { topic: String, limit: usize },
+    DeadLetters,
+    ShowDeadLetters { topic: String, filter: Option<String>, limit: usize },
+    ReplayDeadLetters { topic: String, filter: Option<String>, dry_run: bool },
+}
+
+/// The answer: rows of a table, as objects with equal fields.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// Rows.
+    Rows(Vec<Value>),
+    /// Why there are none.
+    Failed(String),
+}
+
+/// Why a request cannot be answered.
+#[derive(Debug, thiserror::Error)]
+enum InspectError {
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error(transparent)]
+    Txn(#[from] TxnError),
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// Answers a request.
+pub fn answer(request: &Request, broker: &dyn Broker, loaded: &Loaded) -> Answer {
+    let rows = match request {
+        Request::Offsets => positions::offsets(broker, loaded),
+        Request::DropOffsets { group } => positions::drop_group(broker, loaded, group),
+        Request::Freshness => positions::freshness(broker, loaded),
+        Request::Tap { topic, limit } => tap::tap(broker, topic, *limit),
+        Request::DeadLetters => dead_letters::list(broker),
+        Request::ShowDeadLetters { topic, filter, limit } => {
+            dead_letters::show(broker, topic, filter.as_deref(), *limit)
+        }
+        Request::ReplayDeadLetters { topic, filter, dry_run } => {
+            dead_letters::replay(broker, loaded, topic, filter.as_deref(), *dry_run)
+        }
+    };
+    rows.map_or_else(|error| Answer::Failed(error.to_string()), Answer::Rows)
+}

@@ -1,0 +1,77 @@
+//! Looks into a topic.
+
+use serde_json::{Value, json};
+use skuflow_runtime::broker::{Broker, RecordView, TopicPartition};
+use skuflow_runtime::limits::FETCH_BYTES_MAX;
+use skuflow_schemas::{Decoder, Timestamp};
+
+use super::InspectError;
+
+/// The partitions of a topic.
+pub(super) fn partitions(broker: &dyn Broker, topic: &str) -> Result<Vec<TopicPartition>, InspectError> {
+    let topics = broker.topics()?;
+    let Some(found) = topics.iter().find(|known| known.name.as_ref() == topic) else {
+        let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_ref()).collect();
+        return Err(InspectError::Usage(format!("there is no topic `{topic}`; there are: {}", names.join(", "))));
+    };
+    Ok((0..found.partitions).map(|number| TopicPartition::new(found.name.clone(), number)).collect())
+}
+
+/// The last records of each partition, `limit` in all, by the time they were appended.
+pub(super) fn tap(broker: &dyn Broker, topic: &str, limit: usize) -> Result<Vec<Value>, InspectError> {
+    let mut reader = broker.reader()?;
+    let mut rows = Vec::new();
+    for of in partitions(broker, topic)? {
+        let (first, next) = broker.offsets(&of)?;
+        let mut from = next.saturating_sub(limit as u64).max(first);
+        while from < next {
+            for batch in reader.fetch(&of, from, FETCH_BYTES_MAX)? {
+                rows.extend(batch.from(from).map(|record| (record.appended_at, row(&of, &record))));
+                from = batch.next_offset();
+            }
+        }
+    }
+    rows.sort_by_key(|(time, _)| *time);
+    let skip = rows.len().saturating_sub(limit);
+    Ok(rows.into_iter().skip(skip).map(|(_, row)| row).collect())
+}
+
+fn row(of: &TopicPartition, record: &RecordView<'_>) -> Value {
+    let headers: serde_json::Map<String, Value> =
+        record.headers().map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into())).collect();
+    let mut row = json!({
+        "partition": of.partition, "offset": record.offset, "appended_at": record.appended_at.to_string(),
+        "key": record.key_text(), "value": record.value.map(shown),
+    });
+    if !headers.is_empty() {
+        row["headers"] = headers.into();
+    }
+    row
+}
+
+/// A value for people: events as objects with readable times, anything else as text.
+fn shown(value: &[u8]) -> Value {
+    match Decoder.decode(value) {
+        Ok(event) => {
+            let mut shown = serde_json::to_value(&event).unwrap_or_default();
+            spell_out_times(&mut shown);
+            shown
+        }
+        Err(_) => String::from_utf8_lossy(value).into(),
+    }
+}
+
+fn spell_out_times(value: &mut Value) {
+    let Value::Object(fields) = value else { return };
+    for (name, field) in fields.iter_mut() {
+        match field {
+            Value::Number(micros) if name.ends_with("_at") || name == "hour" => {
+                if let Some(micros) = micros.as_i64() {
+                    *field = Timestamp::from_micros(micros).to_string().into();
+                }
+            }
+            other => spell_out_times(other),
+        }
+    }
+    fields.retain(|_, field| !field.is_null());
+}

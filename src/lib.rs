@@ -1,0 +1,11 @@
+//! skuflow: exactly-once event streaming for product and commerce data, in one binary.
+//!
+//! ```text
+//!   cli ─▶ config (checked as a whole) ─▶ run: broker, connectors, stages, sinks as threads ─▶ summary
+//!     └──▶ inspect: offsets, freshness, tap, dead letters; beside a run over its control socket
+//! ```
+
+pub mod cli;
+pub mod config;
+pub mod inspect;
+pub mod run;

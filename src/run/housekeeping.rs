@@ -1,0 +1,71 @@
+//! What a run does beside moving data: retention, back-pressure, progress reports.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use skuflow_runtime::broker::embedded::{Embedded, Keep};
+use skuflow_runtime::clock::Clock;
+use skuflow_runtime::stage::Control;
+use skuflow_schemas::{Cleanup, LATE_PREFIX, Span, Timestamp, topic};
+
+use crate::config::Loaded;
+
+/// How often progress is reported and sizes are looked at.
+const ROUND: Duration = Duration::from_secs(1);
+/// How often old segments are looked for.
+const RETENTION_ROUND: Duration = Duration::from_secs(60);
+/// How often a stop is looked for.
+const TICK: Duration = Duration::from_millis(20);
+/// How long late copies are kept.
+const LATE_KEPT: Span = Span::from_days(30);
+
+/// Works until the run stops.
+pub(super) fn keep(loaded: &Loaded, broker: &Embedded, control: &Arc<Control>, report: &dyn Fn()) {
+    let (mut last_round, mut last_retention) = (Instant::now(), Instant::now());
+    while !control.is_stopping() {
+        std::thread::park_timeout(TICK);
+        if last_round.elapsed() < ROUND {
+            continue;
+        }
+        last_round = Instant::now();
+        report();
+        control.pause_intake(is_full(loaded, broker));
+        if last_retention.elapsed() >= RETENTION_ROUND {
+            last_retention = Instant::now();
+            let now = Clock::System.now();
+            let prefix = &loaded.config.topics.prefix;
+            let keep = Keep { from: &|name| keep_from(name, prefix, now), groups: &groups(loaded) };
+            if let Err(error) = broker.retain(&keep) {
+                tracing::warn!(%error, "old segments were not dropped");
+            }
+        }
+    }
+}
+
+/// Whether a topic has reached the size at which connectors pause.
+fn is_full(loaded: &Loaded, broker: &Embedded) -> bool {
+    let max = loaded.config.broker.embedded.topic_bytes_max.0;
+    let prefix = &loaded.config.topics.prefix;
+    let raw = loaded.config.connector.iter().flat_map(|connector| &connector.to);
+    raw.map(|topic| broker.topic_bytes(&format!("{prefix}{topic}"))).any(|bytes| bytes.is_ok_and(|bytes| bytes >= max))
+}
+
+/// What is older may go; `None` keeps everything. Tables keep everything too: the last row of each key is in it.
+fn keep_from(name: &str, prefix: &str, now: Timestamp) -> Option<Timestamp> {
+    if name.starts_with(LATE_PREFIX) {
+        return Some(now.plus_micros(-LATE_KEPT.micros()));
+    }
+    match topic(name.strip_prefix(prefix).unwrap_or(name))?.cleanup {
+        Cleanup::DeleteAfter(span) => Some(now.plus_micros(-span.micros())),
+        Cleanup::Compact | Cleanup::Keep => None,
+    }
+}
+
+/// Configured readers and what they read: nothing is dropped that one of them has yet to read.
+fn groups(loaded: &Loaded) -> Vec<(String, Vec<String>)> {
+    let config = &loaded.config;
+    let on_broker = |topics: &[String]| topics.iter().map(|topic| format!("{}{topic}", config.topics.prefix)).collect();
+    let stages = config.stage.iter().map(|stage| (format!("{}-{}", config.name, stage.name), on_broker(&stage.from)));
+    let sinks = config.sink.iter().map(|sink| (format!("sink-{}", sink.name), on_broker(&sink.from)));
+    stages.chain(sinks).collect()
+}

@@ -1,0 +1,124 @@
+//! A run: every station of the config as threads over one broker.
+
+mod complete;
+mod housekeeping;
+mod open;
+mod socket;
+mod summary;
+mod wiring;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use skuflow_ingest::{Connector, Intake, Publisher};
+use skuflow_runtime::broker::embedded::Embedded;
+use skuflow_runtime::stage::{Control, Tally, Worker};
+use skuflow_sinks::consume::{Consume, Progress};
+use skuflow_sinks::serving::Serving;
+
+pub use open::{OpenError, open_broker};
+pub use socket::{ask, socket_path};
+pub use summary::Summary;
+
+use crate::config::Loaded;
+use complete::Writers;
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It could not begin.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A station cannot go on; what it had committed stands.
+    #[error("{0}")]
+    Station(String),
+}
+
+/// Everything that runs, ready to start.
+pub struct Pipeline {
+    loaded: Arc<Loaded>,
+    broker: Embedded,
+    control: Arc<Control>,
+    connectors: Vec<(Publisher, Box<dyn Connector>)>,
+    workers: Vec<Worker>,
+    sinks: Vec<(Consume, Serving)>,
+    writers: Arc<Writers>,
+    intakes: Vec<Arc<Intake>>,
+    tallies: Vec<Arc<Tally>>,
+    progress: Vec<Arc<Progress>>,
+}
+
+impl Pipeline {
+    /// Opens the broker and wires every station; nothing moves yet.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(loaded: Loaded, once: bool) -> Result<Self, RunError> {
+        let broker = open_broker(&loaded)?;
+        wiring::wire(Arc::new(loaded), broker, Arc::new(Control::new(once))).map_err(RunError::from)
+    }
+
+    /// What stops the run when asked.
+    pub fn control(&self) -> Arc<Control> {
+        self.control.clone()
+    }
+
+    /// Runs until stopped or, with `once`, until everything that is there is processed. `report` is called now and then
+    /// with what was done so far.
+    ///
+    /// # Errors
+    /// The first station that cannot go on; the others have committed what they had done and stopped.
+    pub fn run(self, report: &(dyn Fn(&Summary) + Sync)) -> Result<Summary, RunError> {
+        let started = Instant::now();
+        let Self { loaded, broker, control, connectors, workers, sinks, writers, intakes, tallies, progress } = self;
+        let sum = || Summary::of(&intakes, &tallies, &progress, started.elapsed());
+        let failed = std::sync::Mutex::new(None);
+        let fail = |reason: String| {
+            failed.lock().expect("no holder panics").get_or_insert(reason);
+            control.stop();
+        };
+        let socket = socket::serve(&loaded, broker.clone(), &control);
+        std::thread::scope(|scope| {
+            let mut stations = Vec::new();
+            for (publisher, mut connector) in connectors {
+                let (fail, writers, control) = (&fail, &writers, &control);
+                stations.push(scope.spawn(move || match publisher.run(connector.as_mut()) {
+                    Ok(()) => writers.finished(&complete::connector(&publisher.name), control),
+                    Err(error) => fail(error.to_string()),
+                }));
+            }
+            for worker in workers {
+                let (fail, writers, control) = (&fail, &writers, &control);
+                stations.push(scope.spawn(move || match worker.run() {
+                    Ok(()) => writers.finished(&complete::stage(&worker.spec.name), control),
+                    Err(error) => fail(error.to_string()),
+                }));
+            }
+            for (consume, mut serving) in sinks {
+                let fail = &fail;
+                stations.push(scope.spawn(move || {
+                    if let Err(reason) = land(&consume, &mut serving) {
+                        fail(reason);
+                    }
+                }));
+            }
+            let housekeeping = scope.spawn(|| housekeeping::keep(&loaded, &broker, &control, &|| report(&sum())));
+            for station in stations {
+                station.join().unwrap_or_else(|_| fail("a station panicked; this is a defect of skuflow".into()));
+            }
+            control.stop();
+            housekeeping.join().unwrap_or_else(|_| fail("housekeeping panicked; this is a defect of skuflow".into()));
+        });
+        drop(socket);
+        match failed.into_inner().expect("no holder panics") {
+            Some(reason) => Err(RunError::Station(reason)),
+            None => Ok(sum()),
+        }
+    }
+}
+
+/// A sink talks SQL: its thread has an event loop of its own.
+fn land(consume: &Consume, serving: &mut Serving) -> Result<(), String> {
+    let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    event_loop.map_err(|error| error.to_string())?.block_on(consume.run(serving))
+}
