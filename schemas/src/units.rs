@@ -113,7 +113,7 @@ fn quantity(text: &str, units: &[(&str, u64)], names: &'static str, example: &'s
 
 fn display(value: u64, units: &[(&str, u64)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let (name, factor) =
-        units.iter().rev().find(|(_, factor)| value >= *factor && value % factor == 0).unwrap_or(&units[0]);
+        units.iter().rev().find(|(_, factor)| value >= *factor && value.is_multiple_of(*factor)).unwrap_or(&units[0]);
     write!(f, "{}{name}", value / factor)
 }
 

@@ -194,7 +194,7 @@ fn load(arguments: &Arguments) -> Result<Loaded, Failure> {
     }
 }
 
-/// Colour is for a terminal, unless NO_COLOR is set to anything.
+/// Colour is for a terminal, unless `NO_COLOR` is set to anything.
 fn is_coloured() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
 }
@@ -223,6 +223,7 @@ fn stop_on_signals(control: Arc<Control>) {
     std::thread::spawn(move || {
         for _ in signals.forever() {
             if seen.fetch_add(1, Ordering::Relaxed) > 0 {
+                #[expect(clippy::disallowed_methods, reason = "asked twice: now")]
                 std::process::exit(130);
             }
             output::note("stopping: committing what is done (once more to stop at once)\n");
@@ -276,18 +277,15 @@ fn init(path: &std::path::Path) -> Result<(), Failure> {
 }
 
 fn schema(family: Option<&str>, format: Format) -> Result<(), Failure> {
-    match family {
-        Some(name) => {
-            let names = Family::ALL.iter().map(|family| family.name()).collect::<Vec<_>>().join(", ");
-            let unknown = || usage(format!("there is no family `{name}`; there are: {names}"));
-            output::text(schema_json(Family::parse(name).ok_or_else(unknown)?));
-        }
-        None => {
-            let rows = TOPICS.iter().map(
-                |topic| serde_json::json!({ "topic": topic.name, "family": topic.family.name(), "about": topic.about }),
-            );
-            output::rows(&rows.collect::<Vec<_>>(), format);
-        }
+    if let Some(name) = family {
+        let names = Family::ALL.iter().map(|family| family.name()).collect::<Vec<_>>().join(", ");
+        let unknown = || usage(format!("there is no family `{name}`; there are: {names}"));
+        output::text(schema_json(Family::parse(name).ok_or_else(unknown)?));
+    } else {
+        let rows = TOPICS.iter().map(
+            |topic| serde_json::json!({ "topic": topic.name, "family": topic.family.name(), "about": topic.about }),
+        );
+        output::rows(&rows.collect::<Vec<_>>(), format);
     }
     Ok(())
 }

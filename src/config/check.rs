@@ -317,7 +317,8 @@ impl Check<'_> {
         if let Some(origin) = of(DEAD_LETTER_PREFIX).or_else(|| of(LATE_PREFIX)) {
             let read = self.config.stage.iter().any(|stage| stage.from.iter().any(|topic| topic == origin));
             let connector = self.config.connector.iter().any(|connector| connector.name == origin);
-            if !read && !(connector && name.starts_with(DEAD_LETTER_PREFIX)) {
+            let written = read || (connector && name.starts_with(DEAD_LETTER_PREFIX));
+            if !written {
                 let message = format!("nobody writes `{name}`");
                 self.report(
                     "SKU-031",

@@ -265,7 +265,7 @@ struct Variant<'a, 's> {
     session: &'s Session,
 }
 
-impl<'de, 's> EnumAccess<'de> for Variant<'de, 's> {
+impl<'de> EnumAccess<'de> for Variant<'de, '_> {
     type Error = ReadError;
     type Variant = Self;
 

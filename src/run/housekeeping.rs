@@ -13,7 +13,7 @@ use crate::config::Loaded;
 /// How often progress is reported and sizes are looked at.
 const ROUND: Duration = Duration::from_secs(1);
 /// How often old segments are looked for.
-const RETENTION_ROUND: Duration = Duration::from_secs(60);
+const RETENTION_ROUND: Duration = Duration::from_mins(1);
 /// How often a stop is looked for.
 const TICK: Duration = Duration::from_millis(20);
 /// How long late copies are kept.

@@ -106,7 +106,7 @@ impl Summary {
             line(&format!("  {rule}"), *count, "");
         }
         for (rule, count) in &self.suspect {
-            line(&format!("suspect"), *count, rule);
+            line("suspect", *count, rule);
         }
         line("late", self.late, "accepted, but too late for a window");
         for (table, count) in &self.rows {

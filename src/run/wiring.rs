@@ -30,11 +30,11 @@ impl Names<'_> {
         format!("{}{logical}", self.prefix).into()
     }
 
-    fn dead_letters(&self, origin: &str) -> Arc<str> {
+    fn dead_letters(origin: &str) -> Arc<str> {
         format!("{DEAD_LETTER_PREFIX}{origin}").into()
     }
 
-    fn late(&self, origin: &str) -> Arc<str> {
+    fn late(origin: &str) -> Arc<str> {
         format!("{LATE_PREFIX}{origin}").into()
     }
 
@@ -88,12 +88,12 @@ fn all_topics(config: &Config, names: &Names<'_>) -> BTreeSet<Arc<str>> {
     let mut topics = BTreeSet::from([names.of(QUALITY)]);
     for connector in &config.connector {
         topics.extend(connector.to.iter().map(|topic| names.of(topic)));
-        topics.insert(names.dead_letters(&connector.name));
+        topics.insert(Names::dead_letters(&connector.name));
     }
     for stage in &config.stage {
         topics.extend(stage.to.iter().map(|topic| names.of(topic)));
         for input in stage.from.iter().map(|topic| names.of(topic)) {
-            topics.extend([names.dead_letters(&input), names.late(&input), input]);
+            topics.extend([Names::dead_letters(&input), Names::late(&input), input]);
         }
     }
     for sink in &config.sink {
@@ -111,7 +111,7 @@ fn add_connector(pipeline: &mut Pipeline, settings: &ConnectorConfig, names: &Na
     let publisher = Publisher {
         name: settings.name.clone(),
         transactional_id: format!("{}-connector-{}", config.name, settings.name),
-        dead_letters: names.dead_letters(&settings.name),
+        dead_letters: Names::dead_letters(&settings.name),
         quality: names.of(QUALITY),
         broker: Arc::new(pipeline.broker.clone()),
         clock: Clock::System,
@@ -148,7 +148,7 @@ fn add_stage(pipeline: &mut Pipeline, settings: &StageConfig, names: &Names<'_>)
     let written: Vec<Arc<str>> = outputs
         .iter()
         .map(|(_, topic)| topic.clone())
-        .chain(inputs.iter().flat_map(|input| [names.dead_letters(&input.topic), names.late(&input.topic)]))
+        .chain(inputs.iter().flat_map(|input| [Names::dead_letters(&input.topic), Names::late(&input.topic)]))
         .chain([names.of(QUALITY)])
         .collect();
     let spec = Arc::new(StageSpec {

@@ -143,6 +143,9 @@ pub struct FieldMapping {
     pub default: Option<String>,
 }
 
+/// Takes a problem: where, what, what to do.
+type Report<'a> = &'a mut dyn FnMut(&[&str], String, Option<String>);
+
 /// A table without fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -262,11 +265,11 @@ impl Config {
             report(&["map"], format!("an event of family {} needs `{missing}`", self.event), Some(help));
         }
         for (field, mapping) in &self.map {
-            if !known.contains(&field.as_str()) {
+            if known.contains(&field.as_str()) {
+                mapping.validate(field, &mut report);
+            } else {
                 let help = format!("expected one of: {}", known.join(", "));
                 report(&["map", field], format!("events of family {} have no field `{field}`", self.event), Some(help));
-            } else {
-                mapping.validate(field, &mut report);
             }
         }
         problems
@@ -274,7 +277,7 @@ impl Config {
 }
 
 impl FieldMapping {
-    fn validate(&self, field: &str, report: &mut dyn FnMut(&[&str], String, Option<String>)) {
+    fn validate(&self, field: &str, report: Report<'_>) {
         let is_list = LIST_FIELDS.contains(&field);
         let ways = [
             self.constant.is_some(),

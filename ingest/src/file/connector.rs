@@ -88,7 +88,7 @@ impl FileConnector {
             let name = path.strip_prefix(&self.base).unwrap_or(&path).to_string_lossy().into_owned();
             let before = next.files.get(&name).cloned();
             let Some(place) = self.start_place(&path, before.as_ref())? else { continue };
-            let place = self.read_file(&path, &name, place, &mut records, &mut bytes)?;
+            let place = self.read_file(&path, &name, place, &mut records, &mut bytes);
             next.files.insert(name, place);
             if records.len() >= PAGE_RECORDS_MAX || bytes >= PAGE_BYTES_MAX {
                 break;
@@ -125,19 +125,19 @@ impl FileConnector {
         place: Place,
         records: &mut Vec<Mapped>,
         bytes: &mut usize,
-    ) -> Result<Place, ConnectorError> {
+    ) -> Place {
         let open = self.open.take().filter(|open| open.path == name && open.place == place);
         let mut open = match open {
             Some(open) => open,
             None => match self.open_file(path, name, place.clone()) {
                 Ok(open) => open,
-                Err(error) => return Ok(self.refuse_file(path, name, &place, &error, records)),
+                Err(error) => return self.refuse_file(path, name, &place, &error, records),
             },
         };
         while records.len() < PAGE_RECORDS_MAX && *bytes < PAGE_BYTES_MAX {
             match open.next() {
                 Next::Record(record) if self.waits(&record, name, &open.look) => {
-                    return Ok(open.place); // read again when it has an end
+                    return open.place; // read again when it has an end
                 }
                 Next::Record(record) => {
                     *bytes += record.bytes.len();
@@ -150,16 +150,16 @@ impl FileConnector {
                 Next::End => {
                     let place = Place { done: Some(Done::from(open.look)), ..open.place };
                     self.waiting.remove(name);
-                    return Ok(place);
+                    return place;
                 }
                 Next::Broken(error) => {
-                    return Ok(self.refuse_file(path, name, &open.place, &error, records));
+                    return self.refuse_file(path, name, &open.place, &error, records);
                 }
             }
         }
         let place = open.place.clone();
         self.open = Some(open);
-        Ok(place)
+        place
     }
 
     /// When watching, a last line without an end is taken only once the file has stayed as it is.

@@ -74,7 +74,8 @@ impl Embedded {
             match engine.poisoned() {
                 None => return Ok((engine.clone(), slot.epoch)),
                 Some(reason) => {
-                    slot.reason = reason.to_owned();
+                    let reason = reason.to_owned();
+                    slot.reason = reason;
                     slot.engine = None;
                     tracing::error!(reason = slot.reason, "the data directory could not be written; opening it anew");
                 }
@@ -184,7 +185,7 @@ impl Broker for Embedded {
     fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>, BrokerError> {
         let (engine, epoch) = self.engine()?;
         let slot = format!("producer/{transactional_id}");
-        let topics = engine.topics().iter().map(|meta| OpenTopic::new(meta)).collect();
+        let topics = engine.topics().iter().map(OpenTopic::new).collect();
         let number = self.take_over(&slot);
         Ok(Box::new(EmbeddedProducer { broker: self.clone(), epoch, slot, number, topics, bytes: 0 }))
     }
@@ -224,12 +225,11 @@ impl Broker for Embedded {
     }
 
     fn wait(&self, seen: u64, timeout: Duration) -> u64 {
-        match self.engine() {
-            Ok((engine, _)) => engine.wait_for_change(seen, timeout),
-            Err(_) => {
-                std::thread::park_timeout(timeout.min(BACKOFF_MIN));
-                seen
-            }
+        if let Ok((engine, _)) = self.engine() {
+            engine.wait_for_change(seen, timeout)
+        } else {
+            std::thread::park_timeout(timeout.min(BACKOFF_MIN));
+            seen
         }
     }
 }

@@ -219,12 +219,15 @@ pub struct StateChange {
     pub value: Option<Vec<u8>>,
 }
 
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// Reads an owner's committed state.
 pub trait StateReader: Send {
     /// The value of `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, BrokerError>;
     /// All pairs whose key starts with `prefix`, in key order.
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, BrokerError>;
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<Pair>, BrokerError>;
 }
 
 /// A broker call that failed, by remedy.

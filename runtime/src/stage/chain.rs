@@ -52,8 +52,6 @@ pub trait Step: Send {
     fn committed(&mut self);
     /// The changes are void.
     fn aborted(&mut self);
-    /// Bytes of decoded state in memory, roughly.
-    fn cache_bytes(&self) -> usize;
 }
 
 struct StepOf<P: Processor> {
@@ -100,10 +98,6 @@ impl<P: Processor> Step for StepOf<P> {
 
     fn aborted(&mut self) {
         self.store.aborted();
-    }
-
-    fn cache_bytes(&self) -> usize {
-        self.store.cache_bytes()
     }
 }
 
@@ -202,10 +196,6 @@ impl Chain {
 
     pub(super) fn aborted(&mut self) {
         self.steps.iter_mut().for_each(|step| step.aborted());
-    }
-
-    pub(super) fn cache_bytes(&self) -> usize {
-        self.steps.iter().map(|step| step.cache_bytes()).sum()
     }
 }
 

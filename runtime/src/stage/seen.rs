@@ -117,6 +117,7 @@ impl SeenTable {
     }
 
     /// Ids in the table.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }

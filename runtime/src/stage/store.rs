@@ -103,11 +103,6 @@ impl<S: State> Store<S> {
         }
     }
 
-    /// Bytes the cache takes, roughly.
-    pub(super) fn cache_bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// Second chance: over budget, what was not used since the last sweep goes, down to three quarters of the budget.
     fn sweep(&mut self) {
         let target = self.bytes_max / 4 * 3;

@@ -239,16 +239,13 @@ impl Task {
         producer: &mut dyn Producer,
     ) -> Result<(), TaskError> {
         let event = input.and_then(Input::event);
-        match event.and_then(Event::envelope) {
-            Some(envelope) => {
-                let family = event.map_or(self.spec.inputs[0].family, Event::family);
-                self.counts.add(&Counted { family, envelope, outcome: Outcome::Rejected, rule: reject.rule });
-            }
-            None => {
-                let input = self.spec.inputs.iter().find(|input| input.topic == from.topic);
-                let family = input.unwrap_or(&self.spec.inputs[0]).family;
-                self.counts.add_unreadable(family, record.appended_at, reject.rule);
-            }
+        if let Some(envelope) = event.and_then(Event::envelope) {
+            let family = event.map_or(self.spec.inputs[0].family, Event::family);
+            self.counts.add(&Counted { family, envelope, outcome: Outcome::Rejected, rule: reject.rule });
+        } else {
+            let input = self.spec.inputs.iter().find(|input| input.topic == from.topic);
+            let family = input.unwrap_or(&self.spec.inputs[0]).family;
+            self.counts.add_unreadable(family, record.appended_at, reject.rule);
         }
         let letter = DeadLetter {
             topic: from.topic.as_ref().into(),
@@ -319,16 +316,6 @@ impl Task {
     /// Whether `absent` holds for every input: nothing is left to do, or to come.
     pub(super) fn is_finished(&self, absent: &dyn Fn(&InputQueue) -> bool) -> bool {
         self.inputs.iter().all(|input| input.is_drained() && absent(input))
-    }
-
-    /// Ids in the table of `dedup`.
-    pub(super) fn seen_ids(&self) -> usize {
-        self.seen.len()
-    }
-
-    /// Bytes of decoded state in memory, roughly.
-    pub(super) fn cache_bytes(&self) -> usize {
-        self.chain.cache_bytes()
     }
 
     /// Notes that the input `of` was read to its end at `now`.

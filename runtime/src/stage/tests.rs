@@ -1,1 +1,416 @@
+//! The real worker over the memory broker, with faults at every commit: what is committed never changes by a byte.
 
+use std::sync::Arc;
+
+use skuflow_processors::{Context, Input, Output, Processor, State, Stated, Timer, catalog, dedup, route, validate};
+use skuflow_schemas::{
+    Availability, Catalog, Currency, Encoder, Envelope, Event, Family, ListingRef, Money, Offer, Outcome, Sale, Text,
+    Timestamp,
+};
+
+use super::{Control, InputSpec, StageSettings, StageSpec, StepFactory, Tally, Worker, step};
+use crate::broker::memory::{Fault, FaultPlan, Memory};
+use crate::broker::{Broker, Commit, Member, Record, TopicPartition};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_millis(1_700_000_000_000 + second * 1000)
+}
+
+fn envelope(second: i64) -> Envelope {
+    Envelope {
+        customer: "demo".into(),
+        source: "shop".into(),
+        marketplace: "de".into(),
+        observed_at: at(second),
+        ingested_at: at(1000),
+        ..Envelope::default()
+    }
+}
+
+fn money(minor: i64) -> Option<Money> {
+    Some(Money { minor, currency: Currency::parse("EUR").expect("three letters"), exponent: 2 })
+}
+
+fn offer(listing: u64, seller: &str, second: i64, cents: i64) -> Event {
+    Event::Offer(Box::new(Offer {
+        envelope: envelope(second),
+        native_id: format!("L{listing}").into(),
+        seller: Some(seller.into()),
+        price: money(cents),
+        availability: Availability::InStock,
+        ..Offer::default()
+    }))
+}
+
+fn sale(listing: u64, line: u64, second: i64, cents: i64) -> Event {
+    Event::Sale(Box::new(Sale {
+        envelope: envelope(second),
+        native_id: format!("L{listing}").into(),
+        order_id: "O".into(),
+        line_id: line.to_string().into(),
+        units: 1,
+        unit_price: money(cents),
+        ..Sale::default()
+    }))
+}
+
+fn product(name: &str, own: u64, competitor: u64, second: i64) -> Event {
+    let listing =
+        |number| ListingRef { source: "shop".into(), marketplace: "de".into(), native_id: format!("L{number}").into() };
+    Event::Catalog(Box::new(Catalog {
+        envelope: envelope(second),
+        product: name.into(),
+        own: vec![listing(own)],
+        competitors: vec![listing(competitor)],
+        active: true,
+        ..Catalog::default()
+    }))
+}
+
+/// Sends events to their raw topics, two to a transaction.
+fn publish(broker: &Memory, events: &[Event]) {
+    let mut producer = broker.producer("test").expect("open");
+    let mut encoder = Encoder::default();
+    for (index, event) in events.iter().enumerate() {
+        let mut event = event.clone();
+        let id = event.compute_id();
+        if let Some(envelope) = event.envelope_mut() {
+            envelope.event_id = id;
+        }
+        let mut value = Vec::new();
+        encoder.encode(&event, &mut value).expect("fits");
+        let topic: Arc<str> = event.family().raw_topic().expect("an observation").into();
+        let key = event.key();
+        let record = Record { key: Some(key.as_str().as_bytes()), value: Some(&value), headers: &[] };
+        producer.send(&topic, None, &record).expect("exists");
+        if index % 2 == 1 {
+            producer.commit(Commit::default()).expect("no faults yet");
+        }
+    }
+    producer.commit(Commit::default()).expect("no faults yet");
+}
+
+const TOPICS: &[&str] = &[
+    "raw.offers.v1",
+    "raw.sales.v1",
+    "raw.catalog.v1",
+    "catalog.v1",
+    "listings.v1",
+    "offers.v1",
+    "sales.v1",
+    "product-offers.v1",
+    "product-sales.v1",
+    "quality.v1",
+];
+
+fn cluster(partitions: u32) -> Memory {
+    let broker = Memory::new("test");
+    for topic in TOPICS {
+        for name in [(*topic).to_owned(), format!("dlq.{topic}"), format!("late.{topic}")] {
+            broker.ensure_topic(&name, partitions).expect("new");
+        }
+    }
+    broker
+}
+
+fn spec(name: &str, inputs: &[(&str, Family)], steps: Vec<StepFactory>, cache_bytes: usize) -> Arc<StageSpec> {
+    Arc::new(StageSpec {
+        name: name.into(),
+        group: format!("test-{name}"),
+        inputs: inputs.iter().map(|(topic, family)| InputSpec { topic: (*topic).into(), family: *family }).collect(),
+        steps,
+        outputs: TOPICS.iter().map(|topic| ((*topic).into(), (*topic).into())).collect(),
+        quality_topic: "quality.v1".into(),
+        settings: StageSettings { commit_interval: std::time::Duration::ZERO, cache_bytes, ..StageSettings::default() },
+    })
+}
+
+fn clean(cache_bytes: usize) -> Arc<StageSpec> {
+    let steps = vec![
+        step(validate::Validate::new(validate::Config::default())),
+        step(dedup::Dedup::new(dedup::Config::default())),
+        step(route::Route::new(route::Config::default())),
+    ];
+    let inputs = [("raw.offers.v1", Family::Offer), ("raw.sales.v1", Family::Sale), ("listings.v1", Family::Listing)];
+    spec("clean", &inputs, steps, cache_bytes)
+}
+
+fn catalog_stage() -> Arc<StageSpec> {
+    let steps = vec![
+        step(validate::Validate::new(validate::Config::default())),
+        step(catalog::Catalog::new(catalog::Config::default())),
+    ];
+    spec("catalog", &[("raw.catalog.v1", Family::Catalog)], steps, 1 << 20)
+}
+
+/// Runs a stage to its end.
+fn run(broker: &Memory, spec: &Arc<StageSpec>, faults: Option<FaultPlan>) -> Arc<Tally> {
+    let control = Arc::new(Control::new(true));
+    TOPICS.iter().for_each(|topic| control.complete(&Arc::from(*topic)));
+    broker.set_faults(faults);
+    let tally = Arc::new(Tally::default());
+    let worker = Worker {
+        spec: spec.clone(),
+        broker: Arc::new(broker.clone()),
+        member: Member { id: format!("test-{}-0", spec.name), index: 0, count: 1 },
+        control,
+        tally: tally.clone(),
+    };
+    worker.run().expect("nothing fatal");
+    broker.set_faults(None);
+    tally
+}
+
+/// Every record of every topic but the counts, whose cut into transactions depends on the commits.
+fn contents(broker: &Memory) -> Vec<(String, u32, Option<Vec<u8>>, Option<Vec<u8>>)> {
+    let mut all = Vec::new();
+    let mut names: Vec<_> =
+        broker.topics().expect("open").into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+    names.sort();
+    let mut reader = broker.reader().expect("open");
+    for (name, partitions) in names.into_iter().filter(|(name, _)| name.as_ref() != "quality.v1") {
+        for number in 0..partitions {
+            let of = TopicPartition::new(name.clone(), number);
+            let (mut from, next) = broker.offsets(&of).expect("exists");
+            while from < next {
+                for batch in reader.fetch(&of, from, usize::MAX).expect("in range") {
+                    all.extend(batch.from(from).map(|record| {
+                        let own = record.to_owned();
+                        (name.to_string(), number, own.key, own.value)
+                    }));
+                    from = batch.next_offset();
+                }
+            }
+        }
+    }
+    all
+}
+
+fn input() -> Vec<Event> {
+    let mut events = vec![product("P1", 1, 2, 5), product("P2", 2, 3, 60)];
+    for round in 0..40_i64 {
+        let listing = 1 + (round as u64 * 7) % 4;
+        events.push(offer(listing, "s1", round * 3, 1000 + round));
+        events.push(offer(listing, "s2", round * 3, 900));
+        events.push(sale(listing, round as u64, round * 3, 500));
+        if round % 5 == 0 {
+            events.push(offer(listing, "s1", round * 3, 1000 + round)); // a repeat
+            events.push(offer(listing, "s3", round * 3, 0)); // refused
+            events.push(offer(listing, "s1", round * 3 - 86_400 * 60, 999)); // long ago
+        }
+    }
+    events.push(product("P1", 4, 3, 70));
+    events
+}
+
+struct Run {
+    contents: Vec<(String, u32, Option<Vec<u8>>, Option<Vec<u8>>)>,
+    state: Vec<(String, Vec<u8>, Vec<u8>)>,
+}
+
+fn whole_run(partitions: u32, cache_bytes: usize, faults: impl Fn() -> Option<FaultPlan>) -> Run {
+    let broker = cluster(partitions);
+    publish(&broker, &input());
+    run(&broker, &catalog_stage(), faults());
+    run(&broker, &clean(cache_bytes), faults());
+    // Runs of seen ids are cut at commits: they are told apart by what they hold, not by how.
+    let mut seen: Vec<(String, Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut state = Vec::new();
+    for (owner, key, value) in broker.all_state() {
+        if key.starts_with(b"seen/") {
+            seen.extend(value.chunks(24).map(|id| (owner.clone(), key[..7].to_vec(), id.to_vec())));
+        } else {
+            state.push((owner, key, value));
+        }
+    }
+    seen.sort();
+    state.extend(seen);
+    Run { contents: contents(&broker), state }
+}
+
+#[test]
+fn faults_at_any_commit_change_nothing() {
+    let calm = whole_run(2, 1 << 20, || None);
+    assert!(calm.contents.iter().any(|(topic, ..)| topic == "dlq.raw.offers.v1"), "something was refused");
+    assert!(calm.contents.iter().any(|(topic, ..)| topic == "late.raw.offers.v1"), "something was late");
+    assert!(calm.contents.iter().any(|(topic, .., value)| topic == "listings.v1" && value.is_none()), "a row ended");
+    for seed in 1..=20_u64 {
+        let faulty = whole_run(2, 1 << 20, || {
+            let mut random = seed;
+            Some(Box::new(move |_| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                match random >> 60 {
+                    0 => Some(Fault::Abort),
+                    1 => Some(Fault::Retry),
+                    2 => Some(Fault::Fenced),
+                    3 => Some(Fault::UnknownCommitted),
+                    4 => Some(Fault::UnknownLost),
+                    _ => None,
+                }
+            }))
+        });
+        assert_eq!(calm.contents, faulty.contents, "seed {seed}: records differ");
+        assert_eq!(calm.state, faulty.state, "seed {seed}: state differs");
+    }
+}
+
+#[test]
+fn every_other_commit_aborted_changes_nothing() {
+    let calm = whole_run(1, 1 << 20, || None);
+    let aborted = whole_run(1, 1 << 20, || Some(Box::new(|number| number.is_multiple_of(2).then_some(Fault::Abort))));
+    assert_eq!(calm.contents, aborted.contents);
+    assert_eq!(calm.state, aborted.state);
+}
+
+/// A cache that holds next to nothing reads every state back from what is committed.
+#[test]
+fn the_size_of_the_cache_changes_nothing() {
+    let (large, small) = (whole_run(1, 1 << 20, || None), whole_run(1, 1, || None));
+    assert_eq!(large.contents, small.contents);
+    assert_eq!(large.state, small.state);
+}
+
+#[test]
+fn every_record_is_counted_once() {
+    let broker = cluster(2);
+    publish(&broker, &input());
+    run(&broker, &catalog_stage(), None);
+    let mut number = 0;
+    let tally = run(
+        &broker,
+        &clean(1 << 20),
+        Some(Box::new(move |_| {
+            number += 1;
+            (number % 3 == 0).then_some(Fault::UnknownCommitted)
+        })),
+    );
+    let committed = contents(&broker);
+    let read =
+        committed.iter().filter(|(topic, ..)| topic == "raw.offers.v1" || topic == "raw.sales.v1").count() as u64;
+    let dead = committed.iter().filter(|(topic, ..)| topic.starts_with("dlq.")).count() as u64;
+    let clean = committed.iter().filter(|(topic, ..)| topic == "offers.v1" || topic == "sales.v1").count() as u64;
+    let quality = |outcome: Outcome| -> u64 {
+        let mut total = 0;
+        let mut reader = broker.reader().expect("open");
+        for number in 0..2 {
+            let of = TopicPartition::new("quality.v1", number);
+            let (mut from, next) = broker.offsets(&of).expect("exists");
+            while from < next {
+                for batch in reader.fetch(&of, from, usize::MAX).expect("in range") {
+                    for record in batch.from(from) {
+                        if let Ok(Event::Quality(q)) = skuflow_schemas::Decoder.decode(record.value.unwrap_or_default())
+                            && q.outcome == outcome
+                            && q.family != "catalog"
+                        {
+                            total += q.count as u64;
+                        }
+                    }
+                    from = batch.next_offset();
+                }
+            }
+        }
+        total
+    };
+    assert_eq!(quality(Outcome::Accepted), clean);
+    assert_eq!(quality(Outcome::Rejected), dead);
+    assert_eq!(
+        read,
+        clean + dead + quality(Outcome::Duplicate) + quality(Outcome::Unchanged) + quality(Outcome::Conflicting)
+    );
+    assert!(tally.rejoins() > 0, "faults happened");
+}
+
+#[test]
+fn what_cannot_be_read_is_a_dead_letter_with_its_bytes() {
+    let broker = cluster(1);
+    let mut producer = broker.producer("test").expect("open");
+    let topic: Arc<str> = "raw.offers.v1".into();
+    let poison: [(Option<&[u8]>, Option<&[u8]>); 6] = [
+        (Some(b"demo/x"), None),
+        (Some(b"demo/x"), Some(b"")),
+        (Some(b"demo/x"), Some(b"{\"json\": true}")),
+        (Some(b"demo/x"), Some(&[0, 0, 0, 0, 99, 1])),
+        (Some(b"demo/x"), Some(&[0, 0, 0, 0, 1, 7])),
+        (None, Some(b"no key")),
+    ];
+    for (key, value) in poison {
+        producer.send(&topic, None, &Record { key, value, headers: &[("mine", b"kept")] }).expect("exists");
+    }
+    producer.commit(Commit::default()).expect("no faults");
+    publish(&broker, &[offer(1, "s", 1, 100)]);
+    let tally = run(&broker, &clean(1 << 20), None);
+    let mut reader = broker.reader().expect("open");
+    let of = TopicPartition::new("dlq.raw.offers.v1", 0);
+    let batches = reader.fetch(&of, 0, usize::MAX).expect("in range");
+    let letters: Vec<_> = batches.iter().flat_map(|batch| batch.iter().collect::<Vec<_>>()).collect();
+    assert_eq!(letters.len(), poison.len());
+    for (letter, (key, value)) in letters.iter().zip(poison) {
+        assert_eq!((letter.key, letter.value), (key, value), "bytes are kept");
+        assert!(letter.headers().any(|header| header == ("mine", b"kept".as_slice())));
+        assert!(skuflow_schemas::DeadLetter::from_headers(letter.headers()).is_some());
+    }
+    assert_eq!(tally.outcome(Outcome::Accepted), 1, "the rest goes on");
+}
+
+/// A step that wakes itself an hour of event time after each record of a key.
+struct Alarm;
+
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Rung(u32);
+
+impl State for Rung {
+    const VERSION: u8 = 1;
+}
+
+impl Processor for Alarm {
+    type State = Rung;
+
+    fn name(&self) -> &'static str {
+        "alarm"
+    }
+
+    fn apply(&self, input: Input, state: &mut Stated<Rung>, context: &mut Context<'_>) {
+        if let Some(event) = input.event() {
+            context.outbox.wake_at(event.observed_at().plus_micros(3_600_000_000));
+        }
+        state.0 += 0;
+        context.forward(input);
+    }
+
+    fn wake(&self, timer: &Timer, state: &mut Stated<Rung>, context: &mut Context<'_>) {
+        state.0 += 1;
+        let mut woken = sale(9, u64::from(state.0), 0, 1);
+        if let Event::Sale(sale) = &mut woken {
+            sale.order_id = timer.key.clone();
+            sale.status = skuflow_schemas::SaleStatus::Pending;
+            sale.native_id = Text::from(timer.due.to_string());
+        }
+        context.forward(Output::Event { event: woken, body: 0 });
+    }
+}
+
+#[test]
+fn timers_fire_in_order_before_the_record_that_makes_them_due_and_survive_faults() {
+    let events = || vec![sale(1, 1, 0, 5), sale(2, 2, 10, 5), sale(1, 3, 3605, 5), sale(3, 4, 9000, 5)];
+    let outcome = |faults: Option<FaultPlan>| {
+        let broker = cluster(1);
+        publish(&broker, &events());
+        run(&broker, &spec("alarm", &[("raw.sales.v1", Family::Sale)], vec![step(Alarm)], 1 << 20), faults);
+        let published = contents(&broker).into_iter().filter(|(topic, ..)| topic == "sales.v1");
+        let published: Vec<String> = published
+            .filter_map(|(.., value)| match skuflow_schemas::Decoder.decode(&value?) {
+                Ok(Event::Sale(sale)) if sale.status == skuflow_schemas::SaleStatus::Pending => {
+                    Some(format!("wake {}", sale.order_id))
+                }
+                Ok(Event::Sale(sale)) => Some(format!("sale {}", sale.line_id)),
+                _ => None,
+            })
+            .collect();
+        (published, broker.all_state())
+    };
+    let (calm, state) = outcome(None);
+    let one = "wake demo/shop:de:L1";
+    assert_eq!(calm, ["sale 1", "sale 2", one, "sale 3", "wake demo/shop:de:L2", one, "sale 4"]);
+    let faulty = outcome(Some(Box::new(|number| (number % 2 == 0).then_some(Fault::UnknownLost))));
+    assert_eq!((calm, state), faulty);
+}

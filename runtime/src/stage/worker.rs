@@ -78,6 +78,7 @@ impl Worker {
             producer: self.broker.producer(&self.member.id)?,
             consumer: self.broker.join(&self.spec.group, &topics, &self.member)?,
             tasks: Vec::new(),
+            is_assigned: false,
             pending_records: 0,
             last_commit: Instant::now(),
         };
@@ -102,6 +103,8 @@ struct Session<'a> {
     producer: Box<dyn Producer>,
     consumer: Box<dyn Consumer>,
     tasks: Vec<Task>,
+    /// The first assignment has come; it may be empty where there are more workers than partitions.
+    is_assigned: bool,
     /// Records processed since the last commit.
     pending_records: usize,
     last_commit: Instant,
@@ -125,7 +128,7 @@ impl Session<'_> {
             {
                 return Ok(ended);
             }
-            if !busy && self.is_finished()? {
+            if !busy && self.is_finished() {
                 return self.commit().map(|ended| ended.unwrap_or(Ended::Done));
             }
         }
@@ -148,6 +151,7 @@ impl Session<'_> {
     fn take(&mut self, polled: Polled) -> Result<Option<Ended>, TaskError> {
         match polled {
             Polled::Assigned(partitions) => {
+                self.is_assigned = true;
                 let broker = self.worker.broker.as_ref();
                 let positions = broker.committed(&self.worker.spec.group)?;
                 for partition in partitions {
@@ -210,12 +214,10 @@ impl Session<'_> {
         self.pending_records > 0 && (full || due)
     }
 
-    fn is_finished(&self) -> Result<bool, TaskError> {
-        if !self.worker.control.is_once() || self.tasks.is_empty() {
-            return Ok(false);
-        }
+    fn is_finished(&self) -> bool {
         let now = Instant::now();
-        Ok(self.tasks.iter().all(|task| task.is_finished(&|input| is_absent(self.worker, input, now))))
+        let absent = |input: &InputQueue| is_absent(self.worker, input, now);
+        self.worker.control.is_once() && self.is_assigned && self.tasks.iter().all(|task| task.is_finished(&absent))
     }
 
     /// Commits what is done; `Some` where the session has to end for it.

@@ -218,8 +218,10 @@ impl Engine {
     /// The new start is on record before the first file goes, so a crash in between leaves nothing undone.
     pub fn drop_expired(&self, of: PartitionIndex, limit: u64, before_micros: i64) -> Result<u64, EngineError> {
         let log = self.shared.partition(of)?;
-        let (start, now) = (lock(&log).droppable(limit, before_micros), lock(&log).start);
-        if start > now {
+        let locked = lock(&log);
+        let (start, before) = (locked.droppable(limit, before_micros), locked.start);
+        drop(locked);
+        if start > before {
             let put = Put { key: start_key(of.0), value: Some(start.to_le_bytes().to_vec()) };
             self.commit(Txn { puts: vec![put], ..Txn::default() })?;
             let dropped = lock(&log).drop_before(start);

@@ -231,10 +231,13 @@ impl Journal {
     pub(super) fn append(&mut self, frames: &[u8], last: u64) -> std::io::Result<()> {
         let end = self.length + frames.len() as u64;
         if end > self.allocated {
-            let ahead = (end - self.allocated).max(JOURNAL_ALLOCATION_BYTES);
-            let mode = rustix::fs::FallocateFlags::empty();
-            rustix::fs::fallocate(&self.file, mode, self.allocated, ahead)?;
-            self.allocated += ahead;
+            let needed = end - self.allocated;
+            let allocate = |bytes| {
+                rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), self.allocated, bytes)
+                    .map(|()| bytes)
+            };
+            // Where there is no room to allocate ahead, there may still be for what is needed.
+            self.allocated += allocate(needed.max(JOURNAL_ALLOCATION_BYTES)).or_else(|_| allocate(needed))?;
         }
         self.file.write_all_at(frames, self.length)?;
         self.file.sync_data()?;

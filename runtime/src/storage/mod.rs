@@ -117,6 +117,3 @@ pub enum EngineError {
 fn io(doing: &str, path: &std::path::Path, error: &std::io::Error) -> String {
     format!("{doing} {}: {error}", path.display())
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,4 +1,4 @@
-//! Sink `serving`: tables for applications and dashboards, SQLite by default.
+//! Sink `serving`: tables for applications and dashboards, `SQLite` by default.
 //!
 //! `rows` decides purely which rows a batch becomes; `writer` writes them, one statement per table and batch, together
 //! with the positions.

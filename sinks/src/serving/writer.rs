@@ -1,4 +1,4 @@
-//! Writes rows and positions to SQLite, in one transaction.
+//! Writes rows and positions to `SQLite`, in one transaction.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::{Batch, Identity, Landed, Sink, SinkError};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// The serving tables in a SQLite file.
+/// The serving tables in a `SQLite` file.
 pub struct Serving {
     name: String,
     path: PathBuf,
