@@ -4,7 +4,7 @@ mod config;
 mod rules;
 
 use serde::{Deserialize, Serialize};
-use skuflow_schemas::{Event, Family, Money, Outcome, Text};
+use skuflow_schemas::{Event, Family, Money, Outcome, Text, Timestamp};
 
 pub use config::{Action, Config};
 pub use rules::RULES;
@@ -45,33 +45,46 @@ impl Validate {
 /// The last good price per seller of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Prices {
-    /// Seller and price, the least recently seen first.
-    last_good: Vec<(Option<Text>, Money)>,
+    /// The least recently changed first.
+    last_good: Vec<LastGood>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct LastGood {
+    seller: Option<Text>,
+    price: Money,
+    observed_at: Timestamp,
 }
 
 impl State for Prices {
     const VERSION: u8 = 1;
 
     fn heap_bytes(&self) -> usize {
-        self.last_good.capacity() * size_of::<(Option<Text>, Money)>()
+        self.last_good.capacity() * size_of::<LastGood>()
     }
 }
 
 impl Prices {
     /// The last price of `seller` that no rule objected to.
     fn of(&self, seller: Option<&Text>) -> Option<&Money> {
-        self.last_good.iter().find(|(known, _)| known.as_ref() == seller).map(|(_, price)| price)
+        self.find(seller).map(|at| &self.last_good[at].price)
     }
 
-    fn remember(state: &mut Stated<Self>, seller: Option<&Text>, price: Money) {
-        if state.of(seller) == Some(&price) {
-            return;
-        }
-        state.last_good.retain(|(known, _)| known.as_ref() != seller);
-        if state.last_good.len() == SELLERS_PER_LISTING_MAX {
+    fn find(&self, seller: Option<&Text>) -> Option<usize> {
+        self.last_good.iter().position(|last| last.seller.as_ref() == seller)
+    }
+
+    /// Keeps a price, unless a later one is known: what is delivered again, or late, is not the last.
+    fn remember(state: &mut Stated<Self>, seller: Option<&Text>, price: Money, observed_at: Timestamp) {
+        if let Some(at) = state.find(seller) {
+            if state.last_good[at].observed_at >= observed_at {
+                return;
+            }
+            state.last_good.remove(at);
+        } else if state.last_good.len() == SELLERS_PER_LISTING_MAX {
             state.last_good.remove(0);
         }
-        state.last_good.push((seller.cloned(), price));
+        state.last_good.push(LastGood { seller: seller.cloned(), price, observed_at });
     }
 }
 
@@ -97,7 +110,7 @@ impl Processor for Validate {
         if let Event::Offer(offer) = &event
             && let (Some(price), true) = (offer.price, suspect.is_empty())
         {
-            Prices::remember(state, offer.seller.as_ref(), price);
+            Prices::remember(state, offer.seller.as_ref(), price, offer.envelope.observed_at);
         }
         mark(&mut event, &suspect);
         context.forward(Input::Event { event, body });

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use super::identity::{Identity, TopicMeta};
 use super::journal::{self, Frame, Journal, PlacedAppend};
 use super::limits::{
-    CHECKPOINT_DIRTY_BYTES, CHECKPOINT_INTERVAL, CHECKPOINT_JOURNAL_BYTES, DIRTY_BOUND_FACTOR, SEGMENT_BYTES,
-    STATE_CACHE_BYTES,
+    CHECKPOINT_DIRTY_BYTES, CHECKPOINT_INTERVAL, CHECKPOINT_JOURNAL_BYTES, DIRTY_BOUND_FACTOR, FRAME_BYTES_MAX,
+    SEGMENT_BYTES, STATE_CACHE_BYTES,
 };
 use super::segments::{self, PartitionLog, PartitionMeta, Place, StoredBatch};
 use super::state::{Meta, Pair, StateMap};
@@ -75,6 +75,8 @@ struct Shared {
     changed: Condvar,
     wanted: Mutex<Wanted>,
     wake: Condvar,
+    /// Held while a checkpoint is made: one at a time.
+    checkpointing: Mutex<()>,
 }
 
 struct Core {
@@ -95,10 +97,12 @@ impl Engine {
     /// # Errors
     /// `Damaged` where anything acknowledged is missing; `Retry` where it cannot be opened now. Nothing is changed by a
     /// failed opening that a later one could not do without.
-    pub fn open(lock: &DirectoryLock, options: Options) -> Result<Self, EngineError> {
-        let dir = lock.dir().to_path_buf();
+    pub fn open(owned: &DirectoryLock, options: Options) -> Result<Self, EngineError> {
+        let dir = owned.dir().to_path_buf();
         let identity = Identity::open(&dir)?;
         let (state, meta) = StateMap::open(&dir, options.state_cache_bytes)?;
+        // First that everything acknowledged is there, and only then is anything cut, removed or written.
+        Journal::verify(&dir, meta.applied)?;
         let mut logs = open_logs(&dir, &identity, &meta, options.segment_bytes)?;
         let journal = Journal::open(&dir, meta.applied, |frame| replay(frame, &mut logs, &state))?;
         for (index, log) in logs.iter_mut().enumerate() {
@@ -118,7 +122,9 @@ impl Engine {
             changed: Condvar::new(),
             wanted: Mutex::default(),
             wake: Condvar::new(),
+            checkpointing: Mutex::default(),
         });
+        lock(&shared.wanted).checkpoint = shared.is_checkpoint_due(&lock(&shared.core));
         let worker = shared.clone();
         let spawned = std::thread::Builder::new().name("checkpoint".into()).spawn(move || worker.checkpoint_loop());
         let checkpointer = spawned.map_err(|error| EngineError::Retry(error.to_string()))?;
@@ -132,6 +138,7 @@ impl Engine {
     /// `Conflict`: nothing was written. `Unknown`: open anew and look.
     pub fn commit(&self, txn: Txn) -> CommitResult {
         let shared = &self.shared;
+        shared.check_txn(&txn)?;
         shared.wait_for_room();
         let result = Arc::new(OnceLock::new());
         lock(&shared.queue).push(Waiting { txn, result: result.clone() });
@@ -306,8 +313,7 @@ impl Shared {
         let applied = self.apply_group(group, placed);
         *lock(&self.version) += 1;
         self.changed.notify_all();
-        let (journal, dirty) = (core.journal.bytes, self.state.dirty_bytes());
-        if applied && (journal > self.options.checkpoint_journal_bytes || dirty > self.options.checkpoint_dirty_bytes) {
+        if applied && self.is_checkpoint_due(core) {
             lock(&self.wanted).checkpoint = true;
             self.wake.notify_all();
         }
@@ -349,6 +355,25 @@ impl Shared {
         Ok(placed)
     }
 
+    /// Refuses what could not be read back.
+    fn check_txn(&self, txn: &Txn) -> Result<(), EngineError> {
+        let partitions = self.partitions.read().expect("no holder panics").len();
+        for append in &txn.appends {
+            if append.partition.0 as usize >= partitions {
+                return Err(unknown(append.partition));
+            }
+            if append.records == 0 {
+                return Err(EngineError::Fatal("a batch without records".into()));
+            }
+        }
+        let appended: usize = txn.appends.iter().map(|append| append.payload.len() + 32).sum();
+        let put: usize = txn.puts.iter().map(|put| put.key.len() + put.value.as_ref().map_or(0, Vec::len) + 16).sum();
+        if appended + put > FRAME_BYTES_MAX as usize {
+            return Err(EngineError::Fatal(format!("a transaction of {} bytes is too large", appended + put)));
+        }
+        Ok(())
+    }
+
     fn conflict(&self, txn: &Txn, changed: &HashMap<&[u8], Option<&[u8]>>) -> Result<Option<EngineError>, EngineError> {
         for expect in &txn.expect {
             let holds = match changed.get(expect.key.as_slice()) {
@@ -382,6 +407,11 @@ impl Shared {
         self.poisoned.get().is_none()
     }
 
+    fn is_checkpoint_due(&self, core: &Core) -> bool {
+        let (journal, dirty) = (core.journal.bytes, self.state.dirty_bytes());
+        journal > self.options.checkpoint_journal_bytes || dirty > self.options.checkpoint_dirty_bytes
+    }
+
     fn wait_for_room(&self) {
         let bound = self.options.checkpoint_dirty_bytes * DIRTY_BOUND_FACTOR;
         while self.state.dirty_bytes() > bound && self.poisoned.get().is_none() {
@@ -412,9 +442,10 @@ impl Shared {
     }
 
     fn checkpoint(&self) -> Result<(), EngineError> {
+        let _one_at_a_time = lock(&self.checkpointing);
         self.check_poison()?;
         let mut core = lock(&self.core);
-        if core.journal.bytes == 0 {
+        if core.journal.is_covered() {
             return Ok(());
         }
         let rolled = core.journal.roll();

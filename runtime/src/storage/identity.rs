@@ -44,6 +44,12 @@ impl Identity {
         let path = dir.join(FILE);
         match std::fs::read(&path) {
             Ok(bytes) => Self::parse(&bytes, &path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && dir.join("high-water").exists() => {
+                Err(EngineError::Damaged(format!(
+                    "{} is missing: it names the topics of the data directory; restore it from a backup",
+                    path.display()
+                )))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let identity = Self { format: FORMAT, cluster_id: random_id(dir)?, topics: Vec::new() };
                 identity.store(dir)?;

@@ -155,10 +155,20 @@ pub(super) struct Journal {
     /// Written since the last checkpoint, in all files.
     pub(super) bytes: u64,
     pub(super) next_sequence: u64,
+    /// Transactions up to this one are in a checkpoint, or in one under way.
+    covered_to: u64,
     high_water: File,
 }
 
 impl Journal {
+    /// Checks that every acknowledged transaction behind `applied` is there whole; changes nothing.
+    ///
+    /// # Errors
+    /// `Damaged` with what is missing.
+    pub(super) fn verify(root: &Path, applied: u64) -> Result<(), EngineError> {
+        walk(root, applied, &mut |_| Ok(())).map(drop)
+    }
+
     /// Reads the journal behind `applied`, giving each frame to `replay`, and opens it for more.
     ///
     /// # Errors
@@ -170,56 +180,31 @@ impl Journal {
     ) -> Result<Self, EngineError> {
         let dir = root.join("journal");
         std::fs::create_dir_all(&dir).map_err(|error| EngineError::Retry(io("creating", &dir, &error)))?;
-        let acknowledged = read_high_water(root)?;
-        let paths = files(&dir)?;
-        let mut expected = applied + 1;
-        let mut tail: Option<(PathBuf, u64)> = None;
-        for (index, path) in paths.iter().enumerate() {
-            let bytes = std::fs::read(path).map_err(|error| EngineError::Retry(io("reading", path, &error)))?;
-            let mut at = 0;
-            while let Some((frame, _, length)) = decode(&bytes[at..]).filter(|(frame, ..)| frame.sequence <= expected) {
-                at += length;
-                if frame.sequence == expected {
-                    expected += 1;
-                    replay(frame)?;
-                }
-            }
-            tail = Some((path.clone(), at as u64));
-            if bytes[at..].iter().any(|byte| *byte != 0) {
-                refuse_loss(path, at, &bytes[at..], &paths[index + 1..], expected, acknowledged)?;
-                break;
-            }
-        }
-        let last = expected - 1;
-        if let Some(acknowledged) = acknowledged.filter(|acknowledged| *acknowledged > last) {
-            let (path, at) = tail.unwrap_or_else(|| (dir.clone(), 0));
-            return Err(lost(&path, at, expected, acknowledged));
-        }
-        Self::resume(root, dir, &paths, tail, last)
+        let walked = walk(root, applied, &mut replay)?;
+        Self::resume(root, dir, walked, applied)
     }
 
     /// Cuts the tail that nobody was told of, and goes on behind it.
-    fn resume(
-        root: &Path,
-        dir: PathBuf,
-        paths: &[PathBuf],
-        tail: Option<(PathBuf, u64)>,
-        last: u64,
-    ) -> Result<Self, EngineError> {
+    fn resume(root: &Path, dir: PathBuf, walked: Walked, applied: u64) -> Result<Self, EngineError> {
         let failed = |error: std::io::Error| EngineError::Retry(io("opening the journal in", &dir, &error));
+        let Walked { paths, tail, last } = walked;
         let high_water = OpenOptions::new().write(true).create(true).truncate(false).open(root.join(HIGH_WATER));
         let high_water = high_water.map_err(failed)?;
+        if high_water.metadata().map_err(failed)?.len() == 0 {
+            write_high_water(&high_water, last).map_err(failed)?; // at once: an empty mark is damage
+        }
         let (path, length) = tail.unwrap_or_else(|| (file_path(&dir, last + 1), 0));
         for unread in paths.iter().filter(|other| **other > path) {
             std::fs::remove_file(unread).map_err(failed)?;
         }
+        rewrite(&path, length).map_err(failed)?;
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-        file.set_len(length).map_err(failed)?;
         file.sync_all().and_then(|()| sync_dir(&dir)).and_then(|()| sync_dir(root)).map_err(failed)?;
         write_high_water(&high_water, last).map_err(failed)?;
-        let bytes = length;
-        Ok(Self { dir, file, path, length, allocated: length, bytes, next_sequence: last + 1, high_water })
+        let bytes = paths.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|metadata| metadata.len()).sum();
+        let next_sequence = last + 1;
+        Ok(Self { dir, file, path, length, allocated: length, bytes, next_sequence, covered_to: applied, high_water })
     }
 
     /// Highest sequence that is on disk.
@@ -236,8 +221,13 @@ impl Journal {
                 rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), self.allocated, bytes)
                     .map(|()| bytes)
             };
-            // Where there is no room to allocate ahead, there may still be for what is needed.
-            self.allocated += allocate(needed.max(JOURNAL_ALLOCATION_BYTES)).or_else(|_| allocate(needed))?;
+            // Where there is no room to allocate ahead, there may still be for what is needed; and a file system that
+            // cannot allocate at all finds out when it writes.
+            let ahead = allocate(needed.max(JOURNAL_ALLOCATION_BYTES)).or_else(|_| allocate(needed));
+            self.allocated += match ahead {
+                Err(rustix::io::Errno::OPNOTSUPP) => needed,
+                other => other?,
+            };
         }
         self.file.write_all_at(frames, self.length)?;
         self.file.sync_data()?;
@@ -248,15 +238,22 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether a checkpoint has, or is about to have, everything.
+    pub(super) fn is_covered(&self) -> bool {
+        self.covered_to == self.durable()
+    }
+
     /// Begins a new file, so that those before it can be dropped once a checkpoint covers them.
     pub(super) fn roll(&mut self) -> std::io::Result<()> {
+        self.covered_to = self.durable();
+        self.bytes = 0;
         if self.length == 0 {
             return Ok(());
         }
         self.path = file_path(&self.dir, self.next_sequence);
         self.file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&self.path)?;
         sync_dir(&self.dir)?;
-        (self.length, self.allocated, self.bytes) = (0, 0, 0);
+        (self.length, self.allocated) = (0, 0);
         Ok(())
     }
 
@@ -266,6 +263,65 @@ impl Journal {
         paths.retain(|path| *path < self.path);
         Ok((self.dir.clone(), paths))
     }
+}
+
+/// What reading the journal found.
+struct Walked {
+    paths: Vec<PathBuf>,
+    /// The last file with a frame that counts, and where its frames end.
+    tail: Option<(PathBuf, u64)>,
+    /// The last transaction.
+    last: u64,
+}
+
+/// Reads every frame behind `applied`; refuses where one that was acknowledged is not there.
+fn walk(
+    root: &Path,
+    applied: u64,
+    visit: &mut dyn FnMut(Frame) -> Result<(), EngineError>,
+) -> Result<Walked, EngineError> {
+    let dir = root.join("journal");
+    let acknowledged = read_high_water(root)?;
+    let paths = if dir.exists() { files(&dir)? } else { Vec::new() };
+    let mut expected = applied + 1;
+    let mut tail: Option<(PathBuf, u64)> = None;
+    for (index, path) in paths.iter().enumerate() {
+        let bytes = std::fs::read(path).map_err(|error| EngineError::Retry(io("reading", path, &error)))?;
+        let mut at = 0;
+        while let Some((frame, _, length)) = decode(&bytes[at..]).filter(|(frame, ..)| frame.sequence <= expected) {
+            at += length;
+            if frame.sequence == expected {
+                expected += 1;
+                visit(frame)?;
+            }
+        }
+        tail = Some((path.clone(), at as u64));
+        if bytes[at..].iter().any(|byte| *byte != 0) {
+            refuse_loss(path, at, &bytes[at..], &paths[index + 1..], expected, acknowledged)?;
+            break;
+        }
+    }
+    let last = expected - 1;
+    if let Some(acknowledged) = acknowledged.filter(|acknowledged| *acknowledged > last) {
+        let (path, at) = tail.unwrap_or((dir, 0));
+        return Err(lost(&path, at, expected, acknowledged));
+    }
+    Ok(Walked { paths, tail, last })
+}
+
+/// Writes the first `length` bytes of a file anew and syncs them: after a failed fsync the page cache may show what the disk
+/// does not have, and syncing it again would not write it.
+fn rewrite(path: &Path, length: u64) -> std::io::Result<()> {
+    if length == 0 {
+        return Ok(());
+    }
+    let mut bytes = std::fs::read(path)?;
+    bytes.truncate(length as usize);
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    std::io::Write::write_all(&mut file, &bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)
 }
 
 /// Decides about bytes that are no next frame: a tail that was never acknowledged may go, anything else is damage.
@@ -329,9 +385,6 @@ fn read_high_water(root: &Path) -> Result<Option<u64>, EngineError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(EngineError::Retry(io("reading", &path, &error))),
     };
-    if bytes.is_empty() {
-        return Ok(None); // made, but nothing was acknowledged yet
-    }
     let mark =
         bytes.split_first_chunk::<8>().filter(|(sequence, crc)| crc32c::crc32c(*sequence).to_le_bytes() == **crc);
     match mark {

@@ -291,6 +291,9 @@ impl Segment {
         let from = index.partition_point(|(known, _)| *known <= offset).checked_sub(1).map_or(0, |at| index[at].1);
         let mut byte = from;
         loop {
+            if byte >= self.length {
+                return Err(damaged(name, offset, &self.path, byte));
+            }
             let header = self.header(byte, name)?;
             if offset < header.base_offset + u64::from(header.records) {
                 return Ok(byte);
@@ -316,7 +319,7 @@ impl Segment {
     fn header(&self, byte: u64, name: &str) -> Result<BatchHeader, EngineError> {
         let mut bytes = [0; HEADER_BYTES];
         let read = self.file.read_exact_at(&mut bytes, byte);
-        read.map_err(|error| EngineError::Unknown(io("reading", &self.path, &error)))?;
+        read.map_err(|error| EngineError::Damaged(io("reading", &self.path, &error)))?;
         let header = BatchHeader::decode(&bytes);
         let fits = byte + header.total() <= self.length && header.records > 0 && header.base_offset >= self.base;
         if fits { Ok(header) } else { Err(damaged(name, header.base_offset, &self.path, byte)) }
@@ -332,7 +335,7 @@ impl Segment {
 
 /// Reads batches from `window` on: as many as fit `bytes_max`, at least one; returns the place behind them.
 pub(super) fn read(window: &Window, bytes_max: usize, name: &str) -> Result<(Vec<StoredBatch>, Place), EngineError> {
-    let failed = |error: std::io::Error| EngineError::Unknown(io("reading", &window.path, &error));
+    let failed = |error: std::io::Error| EngineError::Damaged(io("reading", &window.path, &error));
     let available = (window.length - window.byte) as usize;
     let mut bytes = vec![0; available.min(bytes_max.max(HEADER_BYTES))];
     window.file.read_exact_at(&mut bytes, window.byte).map_err(failed)?;
@@ -425,7 +428,8 @@ fn damaged(name: &str, offset: u64, path: &Path, byte: u64) -> EngineError {
 pub(super) fn sync(files: &[Arc<File>], dir: Option<&Path>) -> std::io::Result<()> {
     files.iter().try_for_each(|file| file.sync_data())?;
     match dir {
-        Some(dir) => sync_dir(dir).and_then(|()| dir.parent().map_or(Ok(()), sync_dir)),
+        // The partition's folder, its topic's, that of all topics, and the data directory: each may be new.
+        Some(dir) => dir.ancestors().take(4).try_for_each(sync_dir),
         None => Ok(()),
     }
 }

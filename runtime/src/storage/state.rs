@@ -44,6 +44,14 @@ struct Layers {
 impl StateMap {
     pub(super) fn open(dir: &Path, cache_bytes: usize) -> Result<(Self, Meta), EngineError> {
         let path = dir.join("state.redb");
+        // It is made before the first acknowledgement, so a directory with a mark has one.
+        if !path.exists() && dir.join("high-water").exists() {
+            return Err(EngineError::Damaged(format!(
+                "{} is missing: the state and the positions of everything in the data directory are gone with it; restore \
+                 the data directory from a backup",
+                path.display()
+            )));
+        }
         let db = Database::builder().set_cache_size(cache_bytes).create(&path).map_err(|error| match error {
             redb::DatabaseError::Storage(redb::StorageError::Io(error)) => {
                 EngineError::Retry(format!("opening {}: {error}", path.display()))
@@ -165,6 +173,11 @@ impl StateMap {
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> EngineError {
-    EngineError::Unknown(format!("state.redb: {error}"))
+fn failed(error: impl Into<redb::Error>) -> EngineError {
+    match error.into() {
+        redb::Error::Corrupted(reason) => {
+            EngineError::Damaged(format!("state.redb is damaged ({reason}); restore the data directory from a backup"))
+        }
+        other => EngineError::Unknown(format!("state.redb: {other}")),
+    }
 }

@@ -1,0 +1,166 @@
+//! A project in temporary directories, and the binary that the tests built.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The real data, where it is.
+pub fn retail_files() -> Option<PathBuf> {
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/retail");
+    if files.is_dir() {
+        return Some(files);
+    }
+    eprintln!("skipped: no ../shared/data");
+    None
+}
+
+/// A config with a data directory of its own.
+pub struct Project {
+    config: PathBuf,
+    pub data: TempDir,
+    variables: Vec<(&'static str, PathBuf)>,
+    _home: TempDir,
+}
+
+/// A process that is killed at the latest when the test ends.
+pub struct Running(Child);
+
+impl Running {
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Asks it to stop, and waits.
+    pub fn stop(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        assert!(self.0.wait().expect("it ends").success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _it_may_have_ended = self.0.kill();
+        let _it_may_have_ended = self.0.wait();
+    }
+}
+
+impl Project {
+    /// The retail example over the files in `files`.
+    pub fn retail(files: &Path) -> Self {
+        Self::new("retail.toml", "RETAIL_DATA", vec![("RETAIL_FILES", files.canonicalize().expect("there"))])
+    }
+
+    /// The sample.
+    pub fn sample() -> Self {
+        Self::new("sample.toml", "SAMPLE_DATA", Vec::new())
+    }
+
+    fn new(example: &str, data_variable: &'static str, mut variables: Vec<(&'static str, PathBuf)>) -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let data = tempfile::tempdir().expect("a temporary directory");
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+        let config = home.path().join("pipelines.toml");
+        std::fs::copy(examples.join(example), &config).expect("there");
+        std::os::unix::fs::symlink(examples.join("sample"), home.path().join("sample")).expect("can be linked");
+        variables.push((data_variable, data.path().to_path_buf()));
+        Self { config, data, variables, _home: home }
+    }
+
+    /// Replaces `from`, which is there, by `to` in the config.
+    pub fn edit(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(&self.config).expect("there");
+        assert!(text.contains(from), "{from}");
+        std::fs::write(&self.config, text.replacen(from, to, 1)).expect("writable");
+    }
+
+    fn prepared(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_skuflow"));
+        command.args(arguments).arg("--config").arg(&self.config).envs(self.variables.iter().cloned());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        self.prepared(arguments).output().expect("starts")
+    }
+
+    /// The JSON that a command prints.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.command(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// Processes all that is there; the summary.
+    pub fn run_once(&self) -> Value {
+        self.json(&["run", "--once", "--format", "json"])
+    }
+
+    /// Starts a command and leaves it running.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        Running(self.prepared(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts"))
+    }
+
+    /// Starts a run and kills it with SIGKILL.
+    pub fn run_and_kill_after(&self, time: Duration) {
+        let mut running = self.start(&["run", "--once"]);
+        let until = Instant::now() + time;
+        while Instant::now() < until && running.0.try_wait().expect("ours").is_none() {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
+    /// Waits until a run answers.
+    pub fn wait_for_socket(&self) {
+        let until = Instant::now() + PATIENCE;
+        while !self.data.path().join("control.sock").exists() {
+            assert!(Instant::now() < until, "no run came up");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
+    /// Rows of a query over the serving tables, columns joined by bars.
+    pub fn query(&self, query: &str) -> Vec<String> {
+        use sqlx::{Column as _, ConnectOptions as _, Row as _, ValueRef as _};
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.data.path().join("serving.db"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
+        let rows = runtime.block_on(async {
+            let mut connection = options.connect().await.expect("there");
+            sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&mut connection).await.expect("a query")
+        });
+        let cell = |row: &sqlx::sqlite::SqliteRow, at: usize| {
+            if row.try_get_raw(at).expect("a column").is_null() {
+                return String::new();
+            }
+            let integer = row.try_get::<i64, _>(at).map(|value| value.to_string());
+            integer
+                .or_else(|_| row.try_get::<String, _>(at))
+                .or_else(|_| row.try_get::<f64, _>(at).map(|v| v.to_string()))
+                .expect("a value")
+        };
+        let shown = |row: &sqlx::sqlite::SqliteRow| {
+            row.columns().iter().map(|column| cell(row, column.ordinal())).collect::<Vec<_>>().join("|")
+        };
+        rows.iter().map(shown).collect()
+    }
+
+    /// Units per SKU and day, days that came to nothing among them.
+    pub fn units_by_sku_and_day(&self) -> BTreeMap<(String, String), i64> {
+        let rows = self.query("SELECT native_id, business_date, SUM(units) FROM sales_daily GROUP BY 1, 2");
+        let parse = |row: &String| {
+            let mut parts = row.rsplitn(3, '|');
+            let (units, day) = (parts.next()?.parse().ok()?, parts.next()?.to_owned());
+            Some(((parts.next()?.to_owned(), day), units))
+        };
+        rows.iter().map(|row| parse(row).expect("three columns")).collect()
+    }
+}

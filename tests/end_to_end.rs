@@ -1,0 +1,226 @@
+//! The built binary on real and made-up input, killed, restarted, and compared with independent recomputations.
+
+mod common;
+
+use std::collections::{BTreeMap, HashSet};
+
+use common::{Project, retail_files};
+
+/// Rows of the files read by hand: no code of the product.
+fn naive_rows(files: &std::path::Path) -> Vec<Vec<String>> {
+    let mut paths: Vec<_> = std::fs::read_dir(files).expect("readable").flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    let mut rows = Vec::new();
+    for path in paths {
+        let text = std::fs::read_to_string(path).expect("UTF-8");
+        for line in text.lines().skip(1) {
+            let mut fields = vec![String::new()];
+            let mut quoted = false;
+            for c in line.chars() {
+                match c {
+                    '"' => quoted = !quoted,
+                    ',' if !quoted => fields.push(String::new()),
+                    c => fields.last_mut().expect("one").push(c),
+                }
+            }
+            fields.push(line.to_owned());
+            rows.push(fields);
+        }
+    }
+    rows
+}
+
+/// Units per SKU and day over the rows that are neither repeats nor priced at zero or less.
+fn naive_units(rows: &[Vec<String>]) -> BTreeMap<(String, String), i64> {
+    let mut seen = HashSet::new();
+    let mut units = BTreeMap::new();
+    for row in rows {
+        let [.., whole] = row.as_slice() else { continue };
+        let price: f64 = row[5].parse().expect("a price");
+        if price > 0.0 && seen.insert(whole) {
+            let quantity: i64 = row[3].parse().expect("a quantity");
+            *units.entry((row[1].clone(), row[4][..10].to_owned())).or_default() += quantity;
+        }
+    }
+    units
+}
+
+#[test]
+fn retail_adds_up_to_the_row_and_a_second_run_changes_nothing() {
+    let Some(files) = retail_files() else { return };
+    let project = Project::retail(&files);
+    let first = project.run_once();
+    let count = |name: &str| first[name].as_u64().expect("a count");
+    assert_eq!(count("read"), 42_481);
+    assert_eq!(first["dead_letters_by_rule"], serde_json::json!({ "price-not-positive": 273 }));
+    assert_eq!(count("dead_letters"), 273);
+    assert_eq!(count("read"), count("accepted") + count("unchanged") + count("duplicates") + count("dead_letters"));
+    let rows = naive_rows(&files);
+    let free = |row: &&Vec<String>| row[5].parse::<f64>().expect("a price") <= 0.0;
+    let distinct: HashSet<&String> = rows.iter().filter(|row| !free(row)).map(|row| &row[8]).collect();
+    assert_eq!(count("accepted"), distinct.len() as u64);
+    let tables = project.units_by_sku_and_day();
+    assert_eq!(tables, naive_units(&rows));
+    let second = project.run_once();
+    assert_eq!((&second["read"], &second["serving"]["rows"]), (&0.into(), &serde_json::json!({})));
+    assert_eq!(project.units_by_sku_and_day(), tables);
+}
+
+#[test]
+fn one_day_more_in_the_folder_and_only_that_day_is_read() {
+    let Some(files) = retail_files() else { return };
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let copy = |day: &str| std::fs::copy(files.join(day), folder.path().join(day)).expect("there");
+    copy("2010-12-01.csv");
+    copy("2010-12-02.csv");
+    let project = Project::retail(folder.path());
+    let first = project.run_once();
+    copy("2010-12-03.csv");
+    let second = project.run_once();
+    let lines = |day: &str| naive_rows(folder.path()).iter().filter(|row| row[4].starts_with(day)).count() as u64;
+    assert_eq!(second["read"], lines("2010-12-03"));
+    assert_eq!(first["read"], lines("2010-12-01") + lines("2010-12-02"));
+    assert_eq!(project.units_by_sku_and_day(), naive_units(&naive_rows(folder.path())));
+}
+
+/// A short version of `cargo xtask kill`.
+#[test]
+fn killed_at_random_moments_the_tables_are_those_of_the_input() {
+    let Some(files) = retail_files() else { return };
+    let project = Project::retail(&files);
+    let seed = 3_u64;
+    let mut random = seed;
+    for _ in 0..8 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        project.run_and_kill_after(std::time::Duration::from_millis(50 + (random >> 55)));
+    }
+    let last = project.run_once();
+    assert_eq!(project.units_by_sku_and_day(), naive_units(&naive_rows(&files)), "seed {seed}; last run: {last}");
+    let totals = project.query("SELECT outcome, SUM(count) FROM data_quality GROUP BY outcome ORDER BY outcome");
+    assert_eq!(totals, ["accepted|41710", "duplicate|498", "rejected|273"], "seed {seed}");
+    assert_eq!(project.query("SELECT SUM(count) FROM dead_letters"), ["273"], "seed {seed}");
+}
+
+#[test]
+fn the_sample_ends_as_its_readme_says() {
+    let project = Project::sample();
+    let summary = project.run_once();
+    let count = |name: &str| summary[name].as_u64().expect("a count");
+    assert_eq!(count("read"), count("accepted") + count("unchanged") + count("duplicates") + count("dead_letters"));
+    assert_eq!((count("duplicates"), count("conflicting"), count("late")), (5, 1, 2));
+    let suspect = serde_json::json!({ "landed-price-mismatch": 1, "magnitude-jump": 1, "units-zero": 1 });
+    assert_eq!(summary["suspect"], suspect);
+    for rule in [
+        "currency-invalid",
+        "currency-unknown",
+        "floor-above-ceiling",
+        "future-timestamp",
+        "json-invalid",
+        "number-invalid",
+        "price-not-positive",
+        "quantity-negative",
+        "rating-out-of-range",
+        "row-malformed",
+        "time-in-dst-gap",
+        "time-invalid",
+        "value-missing",
+    ] {
+        assert!(summary["dead_letters_by_rule"][rule].as_u64().is_some(), "{rule}: {summary}");
+    }
+}
+
+#[test]
+fn dead_letters_land_exactly_once_after_the_mapping_was_mended() {
+    let project = Project::sample();
+    project.run_once();
+    let replay = |arguments: &[&str]| {
+        let base = ["dlq", "replay", "eu-orders", "--format", "json"];
+        project.json(&[&base, arguments].concat())
+    };
+    assert_eq!(replay(&["--dry-run"])[0]["outcome"], "still refused: number-invalid");
+    project.edit("decimal = \",\"", "decimal = \".\"");
+    project.edit("windows-1252", "windows-1252"); // the rest of the mapping stays as it is
+    assert_eq!(replay(&["--dry-run", "--filter", "code == 'other'"]), serde_json::json!([]));
+    assert_eq!(
+        replay(&["--dry-run", "--filter", "code == 'number-invalid' && line == 15"])[0]["outcome"],
+        "would be replayed"
+    );
+    assert_eq!(replay(&[])[0]["outcome"], "replayed");
+    assert_eq!(replay(&[]), serde_json::json!([]), "each goes once");
+    project.edit("decimal = \".\"", "decimal = \",\"");
+    let tray = "SELECT units, revenue_micros FROM sale_lines WHERE order_id = 'DE-111'";
+    assert!(project.query(tray).is_empty());
+    project.run_once();
+    assert_eq!(project.query(tray), ["1|21600000"]);
+    let listed = project.json(&["dlq", "list", "--format", "json"]);
+    let letter = listed.as_array().expect("rows").iter().find(|row| row["topic"] == "dlq.eu-orders").expect("kept");
+    assert_eq!((&letter["count"], &letter["replayed"]), (&1.into(), &1.into()));
+}
+
+#[test]
+fn a_second_run_is_refused_and_other_commands_work_beside_the_first() {
+    let project = Project::sample();
+    project.run_once();
+    let running = project.start(&["run"]);
+    project.wait_for_socket();
+    let second = project.command(&["run", "--once"]);
+    assert_eq!(second.status.code(), Some(69), "unavailable");
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(said.contains("in use by process") && said.contains(&running.id().to_string()), "{said}");
+    assert!(!project.json(&["offsets", "--format", "json"]).as_array().expect("rows").is_empty());
+    assert!(!project.json(&["freshness", "--format", "json"]).as_array().expect("rows").is_empty());
+    assert!(project.command(&["tap", "offers.v1", "-n", "2"]).status.success());
+    assert!(project.command(&["dlq", "show", "orders"]).status.success());
+    running.stop();
+    assert!(project.command(&["offsets"]).status.success(), "and after it");
+}
+
+#[test]
+fn a_deleted_table_is_built_again_and_one_of_another_directory_is_refused() {
+    let project = Project::sample();
+    project.run_once();
+    let before = project.query("SELECT * FROM sale_lines ORDER BY 1, 2, 3, 4");
+    for file in ["serving.db", "serving.db-wal", "serving.db-shm"] {
+        let _there_or_not = std::fs::remove_file(project.data.path().join(file));
+    }
+    project.run_once();
+    assert_eq!(project.query("SELECT * FROM sale_lines ORDER BY 1, 2, 3, 4"), before);
+    for entry in std::fs::read_dir(project.data.path()).expect("readable").flatten() {
+        if !entry.file_name().to_string_lossy().starts_with("serving.db") {
+            if entry.path().is_dir() {
+                std::fs::remove_dir_all(entry.path()).expect("ours");
+            } else {
+                std::fs::remove_file(entry.path()).expect("ours");
+            }
+        }
+    }
+    let refused = project.command(&["run", "--once"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && said.contains("another data directory") && said.contains("move the file away"),
+        "{said}"
+    );
+}
+
+#[test]
+fn mistakes_in_a_config_are_all_shown_with_their_places() {
+    let project = Project::sample();
+    project.edit("partitions = 2", "partitons = 2");
+    project.edit("window = \"7d\"", "window = \"7x\"");
+    project.edit("\"listings.v1\"]\nsteps", "\"listing.v1\"]\nsteps");
+    let refused = project.command(&["check"]);
+    assert_eq!(refused.status.code(), Some(78));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    for part in [
+        "unknown field `partitons`",
+        "did you mean `partitions`?",
+        "needs one of the units ms, s, m, h, d",
+        "there is no topic `listing.v1`",
+        "did you mean `listings.v1`?",
+        "3 errors",
+        "nothing was started",
+    ] {
+        assert!(said.contains(part), "{part} in:\n{said}");
+    }
+    assert!(!project.data.path().join("lock").exists(), "nothing was made");
+}
