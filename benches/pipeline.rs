@@ -21,6 +21,10 @@ use skuflow_schemas::{
     Timestamp,
 };
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const PARTITIONS: u32 = 4;
 const RAW: &str = "raw.offers.v1";
 const TOPICS: [&str; 6] =
@@ -36,8 +40,8 @@ fn main() {
 
 /// name, broker, records, listings, commit interval in ms
 const ROWS: &[(&str, &str, u64, u64, u64)] = &[
-    ("steps, state and log in memory", "memory", 2_000_000, 20_000, 1000),
-    ("steps, state and log in memory", "memory", 2_000_000, 200_000, 1000),
+    ("steps, state and log in memory", "memory", 1_000_000, 1_000, 1000),
+    ("steps, state and log in memory", "memory", 1_000_000, 100_000, 1000),
     ("embedded, fsync, 10 ms commits", "embedded", 1_000_000, 100_000, 10),
     ("embedded, fsync, 100 ms commits", "embedded", 1_000_000, 100_000, 100),
     ("embedded, fsync, 1000 ms commits", "embedded", 1_000_000, 100_000, 1000),

@@ -72,7 +72,7 @@ fn a_transaction_shows_whole_or_not_at_all() {
 fn positions_state_and_records_commit_together() {
     on_each(|broker, topic| {
         let mut producer = broker.producer("p").expect("open");
-        let consumer = broker.join("g", &[topic.clone()], &member("m")).expect("joins");
+        let consumer = broker.join("g", std::slice::from_ref(topic), &member("m")).expect("joins");
         let change = StateChange { owner: "task".into(), key: b"k".to_vec(), value: Some(b"v".to_vec()) };
         let (generation, consumed) = (consumer.generation(), [step(topic, None, 3)]);
         producer.commit(Commit { consumed: Some((&generation, &consumed)), state: vec![change] }).expect("commits");
@@ -89,7 +89,7 @@ fn positions_state_and_records_commit_together() {
 fn a_step_that_does_not_continue_the_committed_one_is_fenced() {
     on_each(|broker, topic| {
         let mut producer = broker.producer("p").expect("open");
-        let consumer = broker.join("g", &[topic.clone()], &member("m")).expect("joins");
+        let consumer = broker.join("g", std::slice::from_ref(topic), &member("m")).expect("joins");
         let generation = consumer.generation();
         let mut commit = |from, to| {
             send(producer.as_mut(), topic, 1, "x");
@@ -114,8 +114,8 @@ fn a_newer_producer_and_a_newer_member_fence_the_older() {
         send(old.as_mut(), topic, 0, "zombie");
         let mut new = broker.producer("p").expect("open");
         assert!(matches!(old.commit(Commit::default()), Err(TxnError::Fenced(_))));
-        let zombie = broker.join("g", &[topic.clone()], &member("m")).expect("joins").generation();
-        let current = broker.join("g", &[topic.clone()], &member("m")).expect("joins").generation();
+        let zombie = broker.join("g", std::slice::from_ref(topic), &member("m")).expect("joins").generation();
+        let current = broker.join("g", std::slice::from_ref(topic), &member("m")).expect("joins").generation();
         let consumed = [step(topic, None, 1)];
         let commit = |generation| Commit { consumed: Some((generation, &consumed)), state: Vec::new() };
         assert!(matches!(new.commit(commit(&zombie)), Err(TxnError::Fenced(_))));
@@ -134,7 +134,7 @@ fn a_consumer_begins_at_the_committed_position_and_says_where_the_end_is() {
         producer.commit(Commit::default()).expect("commits");
         let of = TopicPartition::new(topic.clone(), 0);
         broker.note_positions("g", &[(of.clone(), 1)].into()).expect("open");
-        let mut consumer = broker.join("g", &[topic.clone()], &member("m")).expect("joins");
+        let mut consumer = broker.join("g", std::slice::from_ref(topic), &member("m")).expect("joins");
         assert!(matches!(&consumer.poll(Duration::ZERO).expect("open")[..], [Polled::Assigned(all)] if all == &[0, 1]));
         let mut read = Vec::new();
         let mut ends = 0;
@@ -158,7 +158,7 @@ fn a_consumer_begins_at_the_committed_position_and_says_where_the_end_is() {
 fn members_share_partitions_and_topics_keep_their_count() {
     on_each(|broker, topic| {
         let half = Member { id: "b".into(), index: 1, count: 2 };
-        let mut consumer = broker.join("g", &[topic.clone()], &half).expect("joins");
+        let mut consumer = broker.join("g", std::slice::from_ref(topic), &half).expect("joins");
         assert!(matches!(&consumer.poll(Duration::ZERO).expect("open")[..], [Polled::Assigned(all)] if all == &[1]));
         assert!(broker.ensure_topic(topic, 3).is_err());
         broker.ensure_topic("other", 3).expect("new");

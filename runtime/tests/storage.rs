@@ -1,5 +1,7 @@
 //! The storage engine: what was acknowledged is there whole after anything, and what is not there is said.
 
+#![expect(clippy::print_stderr, reason = "says what it skips")]
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use skuflow_runtime::storage::{
 
 /// Small segments and rare checkpoints, so that files roll and the journal is what is read.
 fn options() -> Options {
-    Options { segment_bytes: 4096, checkpoint_interval: Duration::from_secs(3600), ..Options::default() }
+    Options { segment_bytes: 4096, checkpoint_interval: Duration::from_hours(1), ..Options::default() }
 }
 
 fn open(dir: &Path) -> Result<Engine, EngineError> {

@@ -15,18 +15,22 @@ use super::tree::{At, Node};
 const PARTITIONS_MAX: u32 = 1024;
 /// Longest time between commits.
 const COMMIT_INTERVAL_MAX_MICROS: i64 = 60_000_000;
+/// Microseconds of a day.
+const DAY_MICROS: i64 = 86_400_000_000;
 /// Written by every connector and stage, without being named in `to`.
 const QUALITY: &str = "quality.v1";
 
 struct Check<'a> {
     config: &'a Config,
     tree: &'a Node,
+    /// Nothing had to be left out: what seems absent is.
+    whole: bool,
     problems: &'a mut Vec<Problem>,
 }
 
 /// Adds what is wrong; `whole` says that nothing had to be left out, so that what seems absent is.
 pub(super) fn check(config: &Config, tree: &Node, base: &Path, whole: bool, problems: &mut Vec<Problem>) {
-    let mut check = Check { config, tree, problems };
+    let mut check = Check { config, tree, whole, problems };
     check.ranges();
     check.names();
     for (index, connector) in config.connector.iter().enumerate() {
@@ -120,6 +124,9 @@ impl Check<'_> {
     fn connector(&mut self, index: usize, connector: &ConnectorConfig) {
         let block = [Field("connector"), Item(index)];
         let Some(file) = &connector.file else {
+            if !self.whole {
+                return;
+            }
             return self.report(
                 "SKU-013",
                 &block,
@@ -245,7 +252,18 @@ impl Check<'_> {
                     given.retain(|family| gives.contains(family));
                     copies = true;
                 }
-                StepConfig::Dedup(_) => {}
+                StepConfig::Dedup(config) => {
+                    if config.window.micros() < DAY_MICROS || config.window.micros() % DAY_MICROS != 0 {
+                        let path = [path.as_slice(), &[Field("dedup"), Field("window")]].concat();
+                        let message = format!("a window of {} is not possible", config.window);
+                        self.report(
+                            "SKU-020",
+                            &path,
+                            message,
+                            "ids are remembered by whole days: write \"1d\" or more",
+                        );
+                    }
+                }
             }
         }
         let both = given.into_iter().flat_map(|family| [(family, false), (family, copies)]);
@@ -255,6 +273,7 @@ impl Check<'_> {
     fn sink(&mut self, index: usize, sink: &SinkConfig, base: &Path) {
         let block = [Field("sink"), Item(index)];
         match &sink.serving {
+            None if !self.whole => {}
             None => self.report(
                 "SKU-013",
                 &block,

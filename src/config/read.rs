@@ -31,8 +31,7 @@ pub(super) fn read<'a, T: Deserialize<'a>>(tree: &'a Node, problems: &mut Vec<Pr
             Err(error) => {
                 let span = error.span.clone().unwrap_or(tree.span.clone());
                 // A field that is missing because it was left out was reported already.
-                let caused = error.code == "SKU-012" && session.lost_in(&span);
-                if !caused {
+                if !error.caused {
                     session.report(Problem {
                         did_you_mean: error.did_you_mean,
                         help: error.help,
@@ -68,15 +67,6 @@ impl Session {
     fn is_skipped(&self, node: &Node) -> bool {
         self.skipped.borrow().contains(&(node.span.start, node.span.end))
     }
-
-    fn lost_in(&self, span: &Range<usize>) -> bool {
-        self.skipped.borrow().iter().any(|(start, end)| *start >= span.start && *end <= span.end)
-            || self
-                .problems
-                .borrow()
-                .iter()
-                .any(|problem| problem.span.start >= span.start && problem.span.end <= span.end)
-    }
 }
 
 /// Why a value cannot be read, and where.
@@ -87,6 +77,8 @@ struct ReadError {
     message: String,
     did_you_mean: Option<String>,
     help: Option<String>,
+    /// It follows from a mistake that was reported.
+    caused: bool,
 }
 
 impl ReadError {
@@ -106,7 +98,14 @@ impl std::error::Error for ReadError {}
 
 impl de::Error for ReadError {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self { code: "SKU-011", span: None, message: message.to_string(), did_you_mean: None, help: None }
+        Self {
+            code: "SKU-011",
+            span: None,
+            message: message.to_string(),
+            did_you_mean: None,
+            help: None,
+            caused: false,
+        }
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -182,9 +181,12 @@ impl<'de> Deserializer<'de> for At<'de, '_> {
             self.session.report(problem.help(format!("expected one of: {}", fields.join(", "))));
         }
         let known: Vec<&Entry> = entries.iter().filter(|entry| fields.contains(&entry.key.as_str())).collect();
-        visitor
-            .visit_map(Fields { entries: known.into_iter(), value: None, session: self.session })
-            .map_err(|error| error.at(&self.node.span))
+        // What is missing may be what was misspelt, or left out because of its value.
+        let lost = known.len() < entries.len() || known.iter().any(|entry| self.session.is_skipped(&entry.node));
+        visitor.visit_map(Fields { entries: known.into_iter(), value: None, session: self.session }).map_err(|error| {
+            let caused = error.caused || (error.code == "SKU-012" && error.span.is_none() && lost);
+            ReadError { caused, ..error.at(&self.node.span) }
+        })
     }
 
     fn deserialize_enum<V: Visitor<'de>>(

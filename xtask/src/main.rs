@@ -174,7 +174,7 @@ impl Run {
         Ok(false)
     }
 
-    /// What the tables hold, asked with Python's own SQLite.
+    /// What the tables hold, asked through Python.
     fn effects(&self) -> Result<Effects> {
         let script = "import sqlite3, sys
 db = sqlite3.connect(sys.argv[1])

@@ -79,16 +79,18 @@ fn rows_of(entry: &Entry) -> Vec<(ListingRef, Role)> {
     let competitors = entry.competitors.iter().map(|listing| (listing.clone(), Role::Competitor));
     let mut rows: Vec<_> = own.chain(competitors).collect();
     rows.sort();
-    rows.dedup();
+    rows.dedup_by(|later, first| later.0 == first.0); // a listing has one row
     rows
 }
 
 fn emit_changes(entry: &Entry, before: &[(ListingRef, Role)], after: &[(ListingRef, Role)], context: &mut Context<'_>) {
-    for (listing, _) in before.iter().filter(|(listing, _)| after.iter().all(|(kept, _)| kept != listing)) {
+    // Both are sorted by listing, and a listing is in each at most once.
+    let is_kept = |listing: &ListingRef| after.binary_search_by(|(kept, _)| kept.cmp(listing)).is_ok();
+    for (listing, _) in before.iter().filter(|(listing, _)| !is_kept(listing)) {
         let key = listing.key(&entry.envelope.customer).row(&entry.product);
         context.forward(Output::Tombstone { family: Family::Listing, key });
     }
-    for (listing, role) in after.iter().filter(|row| !before.contains(row)) {
+    for (listing, role) in after.iter().filter(|row| before.binary_search(row).is_err()) {
         let envelope = Envelope { cause_id: Some(entry.envelope.event_id), ..entry.envelope.clone() };
         let row = Listing { envelope, listing: listing.clone(), product: entry.product.clone(), role: *role };
         let mut event = Event::Listing(Box::new(row));

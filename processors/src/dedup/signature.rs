@@ -3,9 +3,7 @@
 //! 64 bits each: with a million sellers observed hourly for a year, two unlike observations of one seller in a row hash
 //! alike with a chance of about 1 in 2 billion.
 
-use std::hash::{Hash, Hasher};
-
-use skuflow_schemas::{Event, Inventory, Money, Offer};
+use skuflow_schemas::{Event, Inventory, Money, Offer, Text};
 
 /// The two hashes.
 pub(super) struct Signature {
@@ -23,59 +21,76 @@ pub(super) fn signature(event: &Event) -> Option<Signature> {
 }
 
 fn offer_signature(offer: &Offer) -> Signature {
-    let who = hash(|state| {
-        (0_u8, &offer.seller, offer.condition.name()).hash(state);
-        (&offer.vantage.country, &offer.vantage.postal, &offer.vantage.membership).hash(state);
-    });
-    let what = hash(|state| {
-        for amount in [&offer.price, &offer.shipping, &offer.landed_price, &offer.list_price] {
-            money(amount.as_ref(), state);
-        }
-        (offer.availability as u8, offer.fulfilment as u8, offer.buy_box as u8).hash(state);
-        (offer.stock_level, offer.offer_count, offer.review_count).hash(state);
-        (offer.rating.map(f64::to_bits), offer.rating_best.map(f64::to_bits)).hash(state);
-        for rank in &offer.ranks {
-            (&rank.category, rank.rank).hash(state);
-        }
-    });
-    Signature { who, what }
+    let mut who = Fnv::new(0);
+    who.text(offer.seller.as_ref());
+    who.word(offer.condition as u64);
+    for part in [&offer.vantage.country, &offer.vantage.postal, &offer.vantage.membership] {
+        who.text(part.as_ref());
+    }
+    let mut what = Fnv::new(0);
+    for amount in [&offer.price, &offer.shipping, &offer.landed_price, &offer.list_price] {
+        what.money(amount.as_ref());
+    }
+    for name in [offer.availability as u64, offer.fulfilment as u64, offer.buy_box as u64] {
+        what.word(name);
+    }
+    for number in [offer.stock_level, offer.offer_count, offer.review_count] {
+        what.number(number);
+    }
+    for fraction in [offer.rating, offer.rating_best] {
+        what.number(fraction.map(|fraction| fraction.to_bits() as i64));
+    }
+    for rank in &offer.ranks {
+        what.text(Some(&rank.category));
+        what.number(Some(rank.rank));
+    }
+    Signature { who: who.finish(), what: what.finish() }
 }
 
 fn inventory_signature(inventory: &Inventory) -> Signature {
-    let who = hash(|state| (1_u8, &inventory.location).hash(state));
-    let what = hash(|state| (inventory.quantity, inventory.relation as u8).hash(state));
-    Signature { who, what }
+    let (mut who, mut what) = (Fnv::new(1), Fnv::new(1));
+    who.text(Some(&inventory.location));
+    what.number(Some(inventory.quantity));
+    what.word(inventory.relation as u64);
+    Signature { who: who.finish(), what: what.finish() }
 }
 
-fn money(amount: Option<&Money>, state: &mut Fnv) {
-    amount.map(|amount| (amount.micros(), amount.currency.as_str())).hash(state);
-}
-
-fn hash(feed: impl FnOnce(&mut Fnv)) -> u64 {
-    let mut state = Fnv(0xcbf2_9ce4_8422_2325);
-    feed(&mut state);
-    state.finish()
-}
-
-/// Word-wise FNV-1a with a final mix: the same on every machine and in every version, which std's hashers do not promise.
+/// Word-wise FNV-1a with a final mix. Every bit that goes in is spelled out here, because the hashes are stored: a hash of
+/// the standard library may change from version to version.
 struct Fnv(u64);
 
 impl Fnv {
+    fn new(seed: u64) -> Self {
+        Self(0xcbf2_9ce4_8422_2325 ^ seed)
+    }
+
     fn word(&mut self, word: u64) {
         self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29);
     }
-}
 
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        let mut chunks = bytes.chunks_exact(8);
-        for chunk in &mut chunks {
-            self.word(u64::from_le_bytes(chunk.try_into().expect("eight bytes")));
+    fn number(&mut self, number: Option<i64>) {
+        self.word(u64::from(number.is_some()));
+        self.word(number.unwrap_or(0) as u64);
+    }
+
+    fn text(&mut self, text: Option<&Text>) {
+        let Some(text) = text else { return self.word(u64::MAX) };
+        self.word(text.len() as u64);
+        for chunk in text.as_bytes().chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.word(u64::from_le_bytes(word));
         }
-        let mut last = [0; 8];
-        last[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
-        self.word(u64::from_le_bytes(last));
-        self.word(bytes.len() as u64);
+    }
+
+    fn money(&mut self, amount: Option<&Money>) {
+        let micros = amount.map_or(0, Money::micros);
+        self.word(u64::from(amount.is_some()));
+        self.word(micros as u64);
+        self.word((micros >> 64) as u64);
+        let code = amount
+            .map_or(0, |amount| amount.currency.as_str().bytes().fold(0, |code, byte| code << 8 | u64::from(byte)));
+        self.word(code);
     }
 
     fn finish(&self) -> u64 {

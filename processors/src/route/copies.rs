@@ -7,8 +7,9 @@ pub(super) fn copy_for(event: &Event, product: &Text, role: Role) -> Event {
     marked(event.clone(), Track { product: product.clone(), role, retracted: false }, &[])
 }
 
-/// The copy of an event of a listing that nobody tracks: the listing stands for itself.
-pub(super) fn standing_alone(event: &Event, retracted: bool) -> Event {
+/// The copy of an event of a listing that nobody tracks: the listing stands for itself. `change` numbers the change of the
+/// catalog that it is sent again for.
+pub(super) fn standing_alone(event: &Event, retracted: bool, change: Option<u64>) -> Event {
     let native_id = match event {
         Event::Offer(e) => &e.native_id,
         Event::Sale(e) => &e.native_id,
@@ -18,13 +19,14 @@ pub(super) fn standing_alone(event: &Event, retracted: bool) -> Event {
     let product = event
         .envelope()
         .map_or_else(Text::default, |envelope| listing_id(&envelope.source, &envelope.marketplace, native_id));
-    marked(event.clone(), Track { product, role: Role::Own, retracted }, &[])
+    let change = change.map_or([].to_vec(), |change| change.to_le_bytes().to_vec());
+    marked(event.clone(), Track { product, role: Role::Own, retracted }, &change)
 }
 
-/// The last offer once more, because of a change of the catalog, `reason`.
-pub(super) fn resend(offer: &Offer, product: &Text, role: Role, retracted: bool, reason: EventId) -> Event {
+/// The last offer once more, because of the catalog's change number `change`.
+pub(super) fn resend(offer: Offer, product: &Text, role: Role, retracted: bool, change: u64) -> Event {
     let track = Track { product: product.clone(), role, retracted };
-    marked(Event::Offer(Box::new(offer.clone())), track, &reason.0)
+    marked(Event::Offer(Box::new(offer)), track, &change.to_le_bytes())
 }
 
 /// Makes a copy of `event`: it names its cause, and has an id of its own.

@@ -4,6 +4,7 @@
 //! catalog changes, the last offers are sent again to who tracks the listing now, and taken back from who no longer does.
 
 mod copies;
+mod last;
 
 use serde::{Deserialize, Serialize};
 use skuflow_schemas::{Day, Event, Family, Key, Listing, Offer, Outcome, Role, Text};
@@ -13,6 +14,7 @@ use crate::{
     WINDOW_DAYS,
 };
 use copies::{copy_for, resend, standing_alone};
+use last::LastOffer;
 
 /// What the step takes.
 pub const TAKES: &[Family] = &[Family::Offer, Family::Sale, Family::Inventory, Family::Listing];
@@ -41,16 +43,19 @@ pub struct Tracked {
     /// Products that track it, in the order they came.
     products: Vec<(Text, Role)>,
     /// The last offer per seller and condition, the least recently observed first to go.
-    last: Vec<Offer>,
+    last: Vec<LastOffer>,
     /// Latest day of any event.
     newest: Option<Day>,
+    /// Changes of `products` so far: tells apart what is sent again for each.
+    changes: u64,
 }
 
 impl State for Tracked {
     const VERSION: u8 = 1;
 
     fn heap_bytes(&self) -> usize {
-        self.products.capacity() * size_of::<(Text, Role)>() + self.last.capacity() * size_of::<Offer>()
+        let offers: usize = self.last.iter().map(LastOffer::heap_bytes).sum();
+        self.products.capacity() * size_of::<(Text, Role)>() + self.last.capacity() * size_of::<LastOffer>() + offers
     }
 }
 
@@ -72,6 +77,9 @@ impl Processor for Route {
             Input::Event { event: event @ (Event::Offer(_) | Event::Sale(_) | Event::Inventory(_)), body } => {
                 judge_lateness(&event, state, context);
                 context.count(&event, Outcome::Accepted, "");
+                for rule in marks(&event) {
+                    context.count(&event, Outcome::Suspect, rule);
+                }
                 if let Event::Offer(offer) = &event {
                     remember(offer, state);
                 }
@@ -96,6 +104,16 @@ fn judge_lateness(event: &Event, state: &mut Stated<Tracked>, context: &mut Cont
     }
 }
 
+/// The rules that found an event suspect.
+fn marks(event: &Event) -> &[Text] {
+    match event {
+        Event::Offer(offer) => &offer.suspect,
+        Event::Sale(sale) => &sale.suspect,
+        Event::Inventory(inventory) => &inventory.suspect,
+        Event::Catalog(_) | Event::Listing(_) | Event::Quality(_) => &[],
+    }
+}
+
 /// Sales and stock concern only who owns the listing.
 fn concerns(event: &Event, role: Role) -> bool {
     matches!(event, Event::Offer(_)) || role == Role::Own
@@ -103,7 +121,7 @@ fn concerns(event: &Event, role: Role) -> bool {
 
 fn send_copies(event: &Event, state: &Tracked, context: &mut Context<'_>) {
     if state.products.is_empty() {
-        return context.forward(Output::Event { event: standing_alone(event, false), body: 0 });
+        return context.forward(Output::Event { event: standing_alone(event, false, None), body: 0 });
     }
     for (product, role) in state.products.iter().filter(|(_, role)| concerns(event, *role)) {
         context.forward(Output::Event { event: copy_for(event, product, *role), body: 0 });
@@ -112,56 +130,62 @@ fn send_copies(event: &Event, state: &Tracked, context: &mut Context<'_>) {
 
 /// Keeps the offer as its seller's last, unless a later one is known.
 fn remember(offer: &Offer, state: &mut Stated<Tracked>) {
-    let same = |known: &Offer| {
-        known.seller == offer.seller && known.condition == offer.condition && known.vantage == offer.vantage
-    };
-    match state.last.iter().position(same) {
-        Some(at) if state.last[at].envelope.observed_at > offer.envelope.observed_at => return,
-        Some(at) => return state.last[at] = offer.clone(),
+    let observed_at = offer.envelope.observed_at;
+    match state.last.iter().position(|last| last.is_of(offer)) {
+        Some(at) if state.last[at].observed_at > observed_at => return,
+        Some(at) => return state.last[at] = LastOffer::new(offer),
         None => {}
     }
     if state.last.len() == SELLERS_PER_LISTING_MAX {
-        let oldest = (0..state.last.len()).min_by_key(|at| state.last[*at].envelope.observed_at).unwrap_or(0);
+        let oldest = (0..state.last.len()).min_by_key(|at| state.last[*at].observed_at).unwrap_or(0);
         state.last.remove(oldest);
     }
-    state.last.push(offer.clone());
+    state.last.push(LastOffer::new(offer));
 }
 
 fn track(row: &Listing, state: &mut Stated<Tracked>, context: &mut Context<'_>) {
-    let known = state.products.iter().position(|(product, _)| *product == row.product);
-    match known {
+    match state.products.iter().position(|(product, _)| *product == row.product) {
         Some(at) if state.products[at].1 == row.role => return,
         Some(at) => state.products[at].1 = row.role,
         None => {
             if state.products.is_empty() {
-                for offer in &state.last {
-                    let alone = standing_alone(&Event::Offer(Box::new(offer.clone())), true);
-                    context.forward(Output::Event { event: alone, body: 0 });
-                }
+                state.changes += 1;
+                send_alone(state, true, context);
             }
             if state.products.len() == PRODUCTS_PER_LISTING_MAX {
-                state.products.remove(0);
+                let first = state.products[0].0.clone();
+                untrack(&first, state, context);
             }
             state.products.push((row.product.clone(), row.role));
         }
     }
-    for offer in &state.last {
-        let event = resend(offer, &row.product, row.role, false, row.envelope.event_id);
-        context.forward(Output::Event { event, body: 0 });
-    }
+    state.changes += 1;
+    send_again(state, &row.product, row.role, false, context);
 }
 
 fn untrack(product: &Text, state: &mut Stated<Tracked>, context: &mut Context<'_>) {
     let Some(at) = state.products.iter().position(|(known, _)| known == product) else { return };
     let (product, role) = state.products.remove(at);
+    state.changes += 1;
+    send_again(state, &product, role, true, context);
+    if state.products.is_empty() {
+        send_alone(state, false, context);
+    }
+}
+
+/// Sends the last offers to a product once more, or takes them back.
+fn send_again(state: &Tracked, product: &Text, role: Role, retracted: bool, context: &mut Context<'_>) {
     for offer in &state.last {
-        let event = resend(offer, &product, role, true, offer.envelope.event_id);
+        let event = resend(offer.offer(), product, role, retracted, state.changes);
         context.forward(Output::Event { event, body: 0 });
     }
-    if state.products.is_empty() {
-        for offer in &state.last {
-            let event = standing_alone(&Event::Offer(Box::new(offer.clone())), false);
-            context.forward(Output::Event { event, body: 0 });
-        }
+}
+
+/// Lets the listing stand for itself again, or no longer.
+fn send_alone(state: &Tracked, retracted: bool, context: &mut Context<'_>) {
+    for offer in &state.last {
+        let event = Event::Offer(Box::new(offer.offer()));
+        let event = standing_alone(&event, retracted, Some(state.changes));
+        context.forward(Output::Event { event, body: 0 });
     }
 }

@@ -4,10 +4,10 @@ mod config;
 mod rules;
 
 use serde::{Deserialize, Serialize};
-use skuflow_schemas::{Event, Family, Money, Outcome, Text, Timestamp};
+use skuflow_schemas::{Event, Family, Money, Offer, Text, Timestamp};
 
 pub use config::{Action, Config};
-pub use rules::RULES;
+pub use rules::{RULES, Rule};
 
 use crate::{Context, Input, Processor, Reject, SELLERS_PER_LISTING_MAX, State, Stated};
 
@@ -17,28 +17,15 @@ pub const FAMILIES: &[Family] = &[Family::Offer, Family::Sale, Family::Inventory
 /// The step.
 pub struct Validate {
     config: Config,
+    rejecting: Vec<&'static Rule>,
+    suspecting: Vec<&'static Rule>,
 }
 
 impl Validate {
     /// A step with these settings.
     pub fn new(config: Config) -> Self {
-        Self { config }
-    }
-
-    /// Ids and messages of the rules that object to `event`, with what is to be done.
-    fn objections<'a>(
-        &'a self,
-        event: &'a Event,
-        state: &'a Prices,
-    ) -> impl Iterator<Item = (&'static str, String, Action)> + 'a {
-        RULES.iter().filter_map(move |rule| {
-            let action = self.config.action(rule);
-            if action == Action::Off {
-                return None;
-            }
-            let message = (rule.objects)(event, state, &self.config)?;
-            Some((rule.id, message, action))
-        })
+        let with = |action| RULES.iter().filter(|rule| config.action(rule) == action).collect();
+        Self { rejecting: with(Action::Reject), suspecting: with(Action::Suspect), config }
     }
 }
 
@@ -54,6 +41,8 @@ struct LastGood {
     seller: Option<Text>,
     price: Money,
     observed_at: Timestamp,
+    /// A price that jumped; said again, it is the new price.
+    jumped: Option<Money>,
 }
 
 impl State for Prices {
@@ -65,9 +54,9 @@ impl State for Prices {
 }
 
 impl Prices {
-    /// The last price of `seller` that no rule objected to.
-    fn of(&self, seller: Option<&Text>) -> Option<&Money> {
-        self.find(seller).map(|at| &self.last_good[at].price)
+    /// The last good price of `seller`, and one that jumped since.
+    fn of(&self, seller: Option<&Text>) -> Option<(&Money, Option<&Money>)> {
+        self.find(seller).map(|at| (&self.last_good[at].price, self.last_good[at].jumped.as_ref()))
     }
 
     fn find(&self, seller: Option<&Text>) -> Option<usize> {
@@ -75,16 +64,21 @@ impl Prices {
     }
 
     /// Keeps a price, unless a later one is known: what is delivered again, or late, is not the last.
-    fn remember(state: &mut Stated<Self>, seller: Option<&Text>, price: Money, observed_at: Timestamp) {
+    fn remember(state: &mut Stated<Self>, offer: &Offer, price: Money, jumped: bool) {
+        let (seller, observed_at) = (offer.seller.as_ref(), offer.envelope.observed_at);
         if let Some(at) = state.find(seller) {
             if state.last_good[at].observed_at >= observed_at {
+                return;
+            }
+            if jumped {
+                state.last_good[at].jumped = Some(price);
                 return;
             }
             state.last_good.remove(at);
         } else if state.last_good.len() == SELLERS_PER_LISTING_MAX {
             state.last_good.remove(0);
         }
-        state.last_good.push(LastGood { seller: seller.cloned(), price, observed_at });
+        state.last_good.push(LastGood { seller: seller.cloned(), price, observed_at, jumped: None });
     }
 }
 
@@ -97,20 +91,19 @@ impl Processor for Validate {
 
     fn check(&self, input: &Input, state: &Prices) -> Result<(), Reject> {
         let Some(event) = input.event() else { return Ok(()) };
-        let rejecting = self.objections(event, state).find(|(.., action)| *action == Action::Reject);
-        rejecting.map_or(Ok(()), |(rule, message, _)| Err(Reject { rule, message }))
+        let objection =
+            |rule: &&Rule| Some(Reject { rule: rule.id, message: (rule.objects)(event, state, &self.config)? });
+        self.rejecting.iter().find_map(objection).map_or(Ok(()), Err)
     }
 
     fn apply(&self, input: Input, state: &mut Stated<Prices>, context: &mut Context<'_>) {
         let Input::Event { mut event, body } = input else { return context.forward(input) };
-        let suspect: Vec<&'static str> = self.objections(&event, state).map(|(rule, ..)| rule).collect();
-        for rule in &suspect {
-            context.count(&event, Outcome::Suspect, rule);
-        }
+        let objects = |rule: &&&Rule| (rule.objects)(&event, state, &self.config).is_some();
+        let suspect: Vec<&'static str> = self.suspecting.iter().filter(objects).map(|rule| rule.id).collect();
         if let Event::Offer(offer) = &event
-            && let (Some(price), true) = (offer.price, suspect.is_empty())
+            && let Some(price) = offer.price
         {
-            Prices::remember(state, offer.seller.as_ref(), price, offer.envelope.observed_at);
+            Prices::remember(state, offer, price, suspect.contains(&rules::JUMP));
         }
         mark(&mut event, &suspect);
         context.forward(Input::Event { event, body });

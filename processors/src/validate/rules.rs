@@ -17,6 +17,8 @@ pub struct Rule {
     pub(super) objects: fn(&Event, &Prices, &Config) -> Option<String>,
 }
 
+/// The rule whose objection keeps a price from being the last good one.
+pub(super) const JUMP: &str = "magnitude-jump";
 /// Steps by which a misplaced decimal separator moves a price.
 const MAGNITUDES: [i128; 3] = [10, 100, 1000];
 
@@ -81,7 +83,7 @@ pub const RULES: &[Rule] = &[
         let sum = price.plus(&shipping)?;
         (sum.micros() != landed.micros()).then(|| format!("{price} and {shipping} shipping are not {landed}"))
     }),
-    rule("magnitude-jump", Action::Suspect, "a price is not 10, 100 or 1000 times the last good one, or a part", jump),
+    rule(JUMP, Action::Suspect, "a price is not 10, 100 or 1000 times the last good one, or a part", jump),
 ];
 
 const fn rule(
@@ -99,15 +101,15 @@ fn id_empty(event: &Event, _: &Prices, _: &Config) -> Option<String> {
 }
 
 /// The texts that identify what an event is about.
-fn names(event: &Event) -> [(&'static str, &str); 3] {
+fn names(event: &Event) -> [(&'static str, &str); 4] {
     let source = ("source", event.envelope().map_or("-", |envelope| envelope.source.as_str()));
     match event {
-        Event::Offer(e) => [source, ("native_id", &e.native_id), ("native_id", &e.native_id)],
-        Event::Sale(e) => [source, ("native_id", &e.native_id), ("order_id", &e.order_id)],
-        Event::Inventory(e) => [source, ("native_id", &e.native_id), ("location", &e.location)],
-        Event::Catalog(e) => [source, ("product", &e.product), ("product", &e.product)],
-        Event::Listing(e) => [source, ("native_id", &e.listing.native_id), ("product", &e.product)],
-        Event::Quality(_) => [source, source, source],
+        Event::Offer(e) => [source, ("native_id", &e.native_id), source, source],
+        Event::Sale(e) => [source, ("native_id", &e.native_id), ("order_id", &e.order_id), ("line_id", &e.line_id)],
+        Event::Inventory(e) => [source, ("native_id", &e.native_id), ("location", &e.location), source],
+        Event::Catalog(e) => [source, ("product", &e.product), source, source],
+        Event::Listing(e) => [source, ("native_id", &e.listing.native_id), ("product", &e.product), source],
+        Event::Quality(_) => [source; 4],
     }
 }
 
@@ -157,8 +159,8 @@ fn listings(event: &Event, _: &Prices, _: &Config) -> Option<String> {
 
 fn jump(event: &Event, prices: &Prices, _: &Config) -> Option<String> {
     let Event::Offer(offer) = event else { return None };
-    let (price, last) = (offer.price?, prices.of(offer.seller.as_ref())?);
-    if price.currency != last.currency {
+    let (price, (last, jumped)) = (offer.price?, prices.of(offer.seller.as_ref())?);
+    if price.currency != last.currency || jumped == Some(&price) {
         return None;
     }
     let (now, before) = (price.micros(), last.micros());
