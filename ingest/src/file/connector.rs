@@ -24,8 +24,6 @@ pub struct FileConnector {
     mapping_hash: u64,
     /// The file being read, to go on without opening it again.
     open: Option<OpenFile>,
-    /// When watching: unfinished last lines wait until the file stays as it is for one round.
-    waiting: std::collections::BTreeMap<String, u64>,
 }
 
 struct OpenFile {
@@ -57,15 +55,7 @@ impl FileConnector {
     pub fn new(name: &str, customer: &str, base: &Path, config: Config) -> Result<Self, ConnectorError> {
         let mapping = Mapping::new(&config, customer).map_err(ConnectorError::Fatal)?;
         let settings = serde_json::to_vec(&config).expect("plain data");
-        Ok(Self {
-            name: name.into(),
-            base: base.into(),
-            config,
-            mapping,
-            mapping_hash: xxh3_64(&settings),
-            open: None,
-            waiting: std::collections::BTreeMap::new(),
-        })
+        Ok(Self { name: name.into(), base: base.into(), config, mapping, mapping_hash: xxh3_64(&settings), open: None })
     }
 
     /// The mapping, for dead letters that are tried again.
@@ -136,7 +126,7 @@ impl FileConnector {
         };
         while records.len() < PAGE_RECORDS_MAX && *bytes < PAGE_BYTES_MAX {
             match open.next() {
-                Next::Record(record) if self.waits(&record, name, &open.look) => {
+                Next::Record(record) if self.waits(&record) => {
                     return open.place; // read again when it has an end
                 }
                 Next::Record(record) => {
@@ -149,7 +139,6 @@ impl FileConnector {
                 }
                 Next::End => {
                     let place = Place { done: Some(Done::from(open.look)), ..open.place };
-                    self.waiting.remove(name);
                     return place;
                 }
                 Next::Broken(error) => {
@@ -162,10 +151,9 @@ impl FileConnector {
         place
     }
 
-    /// When watching, a last line without an end is taken only once the file has stayed as it is.
-    fn waits(&mut self, record: &RawRecord, name: &str, look: &Look) -> bool {
-        let unfinished = self.config.watch && !record.terminated && self.config.format != Format::Json;
-        unfinished && self.waiting.insert(name.to_owned(), look.size) != Some(look.size)
+    /// When watching, a last line without an end is still being written.
+    fn waits(&self, record: &RawRecord) -> bool {
+        self.config.watch && !record.terminated && self.config.format != Format::Json
     }
 
     fn open_file(&self, path: &Path, name: &str, mut place: Place) -> Result<OpenFile, MappingError> {

@@ -1,1 +1,391 @@
+//! What becomes of files, good and bad.
 
+use std::io::Write as _;
+use std::path::Path;
+
+use expect_test::{Expect, expect};
+use skuflow_schemas::Event;
+
+use super::{Config, FileConnector};
+use crate::{Connector, Mapped, Poll};
+
+/// A config for sales from CSV; `changes` are merged over it.
+fn config(changes: &serde_json::Value) -> Config {
+    let mut base = serde_json::json!({
+        "path": "*.in", "format": "csv", "event": "sale", "time_zone": "Europe/London",
+        "map": {
+            "source": { "constant": "shop" }, "marketplace": { "constant": "uk" }, "native_id": { "column": "sku" },
+            "order_id": { "column": "order" }, "line_id": { "row_hash": {} }, "units": { "column": "units" },
+            "unit_price": { "column": "price", "currency": "GBP" },
+            "observed_at": { "column": "time", "format": "%Y-%m-%d %H:%M:%S" }
+        }
+    });
+    merge(&mut base, changes);
+    serde_json::from_value(base).expect("settings")
+}
+
+fn merge(into: &mut serde_json::Value, from: &serde_json::Value) {
+    match (into, from) {
+        (serde_json::Value::Object(into), serde_json::Value::Object(from)) => {
+            for (name, value) in from {
+                merge(into.entry(name).or_insert(serde_json::Value::Null), value);
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
+}
+
+fn connector(folder: &Path, changes: &serde_json::Value) -> FileConnector {
+    let config = config(changes);
+    assert_eq!(config.validate(), []);
+    FileConnector::new("files", "demo", folder, config).expect("valid")
+}
+
+/// Polls until nothing is left, from `cursor`, which moves along.
+fn drain(connector: &mut FileConnector, cursor: &mut Option<Vec<u8>>) -> Vec<Mapped> {
+    let mut records = Vec::new();
+    while let Poll::Page(page) = connector.poll(cursor.as_deref()).expect("readable") {
+        records.extend(page.records);
+        *cursor = Some(page.next);
+    }
+    records
+}
+
+fn shown(records: &[Mapped]) -> String {
+    let line = |record: &Mapped| match record {
+        Mapped::Event(Event::Sale(sale)) => {
+            let price = sale.unit_price.map_or_else(|| "-".into(), |price| price.to_string());
+            format!(
+                "{} {} x{} {price} {} {}\n",
+                sale.order_id, sale.native_id, sale.units, sale.envelope.observed_at, sale.business_date
+            )
+        }
+        Mapped::Event(event) => format!("{}\n", serde_json::to_string(event).expect("plain data")),
+        Mapped::Rejected(row) => {
+            let origin = row.letter.origin.as_ref().expect("rows have one");
+            format!("refused {} line {}\n", row.letter.code, origin.line)
+        }
+    };
+    records.iter().map(line).collect()
+}
+
+fn read(bytes: &[u8], changes: &serde_json::Value) -> String {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(folder.path().join("a.in"), bytes).expect("writable");
+    shown(&drain(&mut connector(folder.path(), changes), &mut None))
+}
+
+fn check(bytes: impl AsRef<[u8]>, changes: serde_json::Value, expected: Expect) {
+    expected.assert_eq(&read(bytes.as_ref(), &changes));
+}
+
+const HEADER: &str = "order,sku,units,price,time\n";
+const ROW: &str = "1,A,2,3.50,2026-01-02 10:00:00\n";
+
+fn none() -> serde_json::Value {
+    serde_json::json!({})
+}
+
+#[test]
+fn csv_in_its_varieties() {
+    check(
+        format!("{HEADER}{ROW}"),
+        none(),
+        expect![["
+        1 A x2 3.50 GBP 2026-01-02T10:00:00Z 2026-01-02
+    "]],
+    );
+    check("", none(), expect![[""]]);
+    check(HEADER, none(), expect![[""]]);
+    let bom = format!("\u{feff}{HEADER}{ROW}");
+    assert_eq!(read(bom.as_bytes(), &none()), read(format!("{HEADER}{ROW}").as_bytes(), &none()));
+    let crlf = format!("{HEADER}{ROW}").replace('\n', "\r\n");
+    assert_eq!(read(crlf.as_bytes(), &none()), read(format!("{HEADER}{ROW}").as_bytes(), &none()));
+    check(
+        format!("{HEADER}1,\"A \"\"x\"\"\n, y\",2,3.50,2026-01-02 10:00:00\nbad\n"),
+        none(),
+        expect![[r#"
+        1 A "x"
+        , y x2 3.50 GBP 2026-01-02T10:00:00Z 2026-01-02
+        refused row-malformed line 4
+    "#]],
+    );
+}
+
+#[test]
+fn bad_rows_are_refused_one_by_one() {
+    let rows = "1,A,2,-3.50,2026-01-02 10:00:00
+1,A,-2,3.50,2026-01-02 10:00:00
+1,A,two,3.50,2026-01-02 10:00:00
+1,A,2,3,50,2026-01-02 10:00:00
+1,A,2,3.5.0,2026-01-02 10:00:00
+1,A,2,3.50,2026-13-02 10:00:00
+1,A,2,3.50,2026-03-29 01:30:00
+1,A,2,3.50,2026-10-25 01:30:00
+1,,2,3.50,2026-01-02 10:00:00
+1,A,2,,2026-01-02 10:00:00
+";
+    check(
+        format!("{HEADER}{rows}"),
+        none(),
+        expect![["
+        1 A x2 -3.50 GBP 2026-01-02T10:00:00Z 2026-01-02
+        1 A x-2 3.50 GBP 2026-01-02T10:00:00Z 2026-01-02
+        refused number-invalid line 4
+        refused row-malformed line 5
+        refused number-invalid line 6
+        refused time-invalid line 7
+        refused time-in-dst-gap line 8
+        1 A x2 3.50 GBP 2026-10-25T00:30:00Z 2026-10-25
+        refused value-missing line 10
+        1 A x2 - 2026-01-02T10:00:00Z 2026-01-02
+    "]],
+    );
+}
+
+#[test]
+fn a_file_that_is_another_one_is_refused_once() {
+    check(
+        "a;b;c\n1;2;3\n",
+        none(),
+        expect![["
+        refused file-header line 1
+    "]],
+    );
+    check(
+        b"\xff\xfeo\0r\0d\0",
+        none(),
+        expect![["
+        refused file-encoding line 1
+    "]],
+    );
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(folder.path().join("a.in"), "order;sku;units;price;time\n1;A;2;3.50;2026-01-02 10:00:00\n")
+        .expect("writable");
+    let mut cursor = None;
+    assert_eq!(drain(&mut connector(folder.path(), &none()), &mut cursor).len(), 1);
+    assert!(drain(&mut connector(folder.path(), &none()), &mut cursor).is_empty(), "not again");
+    let mended = serde_json::json!({ "delimiter": ";" });
+    assert!(
+        shown(&drain(&mut connector(folder.path(), &mended), &mut cursor)).starts_with("1 A x2"),
+        "but when it is mended"
+    );
+}
+
+#[test]
+fn encodings_and_decimal_commas() {
+    let latin = [HEADER.as_bytes(), b"1,T\xe4sschen,2,3.50,2026-01-02 10:00:00\n", ROW.as_bytes()].concat();
+    check(
+        &latin,
+        none(),
+        expect![["
+        refused text-not-utf8 line 2
+        1 A x2 3.50 GBP 2026-01-02T10:00:00Z 2026-01-02
+    "]],
+    );
+    for encoding in ["latin-1", "windows-1252"] {
+        assert!(read(&latin, &serde_json::json!({ "encoding": encoding })).starts_with("1 Tässchen"), "{encoding}");
+    }
+    let comma = "order;sku;units;price;time\n1;A;2;1.234,50;2026-01-02 10:00:00\n1;A;2;3.5;2026-01-02 10:00:00\n";
+    check(
+        comma,
+        serde_json::json!({ "delimiter": ";", "decimal": "," }),
+        expect![["
+        1 A x2 1234.50 GBP 2026-01-02T10:00:00Z 2026-01-02
+        refused number-invalid line 3
+    "]],
+    );
+}
+
+#[test]
+fn a_line_of_50_mb_is_read_past() {
+    let mut bytes = HEADER.as_bytes().to_vec();
+    bytes.extend(std::iter::repeat_n(b'x', 50 << 20));
+    bytes.extend_from_slice(format!("\n{ROW}").as_bytes());
+    check(
+        bytes,
+        none(),
+        expect![["
+        refused row-too-large line 2
+        1 A x2 3.50 GBP 2026-01-02T10:00:00Z 2026-01-02
+    "]],
+    );
+}
+
+#[test]
+fn json_keeps_its_digits_and_its_depth_in_bounds() {
+    let json =
+        serde_json::json!({ "format": "ndjson", "map": { "observed_at": { "column": "at.time", "format": null } } });
+    let row = r#"{"order": 1, "sku": "A", "units": 2, "price": 1.10, "at": {"time": "2026-01-02T10:00:00+02:00"}}"#;
+    let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+    check(
+        format!("{row}\n\n{deep}\n{{\"order\": \nnot json\n[1]\n{}", row.replace("1.10", "0.1000001")),
+        json,
+        expect![["
+        1 A x2 1.10 GBP 2026-01-02T08:00:00Z 2026-01-02
+        refused json-too-deep line 3
+        refused json-invalid line 4
+        refused json-invalid line 5
+        refused json-invalid line 6
+        refused number-invalid line 7
+    "]],
+    );
+    let array =
+        serde_json::json!({ "format": "json", "map": { "observed_at": { "column": "at.time", "format": null } } });
+    check(
+        format!("[{row},\n {row}]"),
+        array.clone(),
+        expect![["
+        1 A x2 1.10 GBP 2026-01-02T08:00:00Z 2026-01-02
+        1 A x2 1.10 GBP 2026-01-02T08:00:00Z 2026-01-02
+    "]],
+    );
+    check(
+        row,
+        array.clone(),
+        expect![["
+        1 A x2 1.10 GBP 2026-01-02T08:00:00Z 2026-01-02
+    "]],
+    );
+    check(
+        "[1",
+        array,
+        expect![["
+        refused json-invalid line 1
+    "]],
+    );
+}
+
+#[test]
+fn compressed_files_and_what_is_left_of_one_that_breaks_off() {
+    let plain: String =
+        std::iter::once(HEADER.to_owned()).chain((0..2000).map(|n| ROW.replace("1,A", &format!("{n},A")))).collect();
+    let gzip = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(plain.as_bytes()).expect("memory");
+        encoder.finish().expect("memory")
+    };
+    let zstd = zstd::encode_all(plain.as_bytes(), 1).expect("memory");
+    let whole = read(plain.as_bytes(), &none());
+    assert_eq!(read(&gzip, &none()), whole);
+    assert_eq!(read(&zstd, &none()), whole);
+    let cut = read(&gzip[..gzip.len() / 2], &none());
+    let (rows, refused): (Vec<&str>, Vec<&str>) = cut.lines().partition(|line| !line.starts_with("refused"));
+    assert!(!rows.is_empty() && whole.starts_with(&rows.join("\n")), "what came before is kept");
+    assert_eq!(refused.len(), 1);
+    assert!(refused[0].starts_with("refused file-truncated"));
+}
+
+#[test]
+fn only_what_is_new_is_read() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("writable");
+    let mut cursor = None;
+    let mut news = || shown(&drain(&mut connector(folder.path(), &none()), &mut cursor)).lines().count();
+    write("1.in", &format!("{HEADER}{ROW}{ROW}"));
+    assert_eq!(news(), 2);
+    assert_eq!(news(), 0, "a second look");
+    write("2.in", &format!("{HEADER}{ROW}"));
+    assert_eq!(news(), 1, "a new file");
+    write("1.in", &format!("{HEADER}{ROW}{ROW}{ROW}"));
+    assert_eq!(news(), 1, "a line more");
+    write("1.in", &format!("{HEADER}{ROW}{ROW}{ROW}{}", ROW.trim_end()));
+    assert_eq!(news(), 1, "a last line without an end counts");
+    write("1.in", &format!("{HEADER}{ROW}{ROW}{ROW}{}", ROW.replace("10:00", "11:00")));
+    assert_eq!(news(), 4, "another content is another file");
+    write("3.in", HEADER);
+    assert_eq!(news(), 0);
+}
+
+#[test]
+fn pages_can_be_taken_up_anywhere() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let rows: String = (0..12_000).map(|n| ROW.replace("1,A", &format!("{n},A"))).collect();
+    std::fs::write(folder.path().join("a.in"), format!("{HEADER}{rows}")).expect("writable");
+    let whole = shown(&drain(&mut connector(folder.path(), &none()), &mut None));
+    let (mut cursor, mut pages, mut pieces): (Option<Vec<u8>>, u32, String) = (None, 0, String::new());
+    // A new connector for every page, as after a crash; and each page twice, as when its commit failed.
+    while let Poll::Page(page) = connector(folder.path(), &none()).poll(cursor.as_deref()).expect("readable") {
+        let Poll::Page(again) = connector(folder.path(), &none()).poll(cursor.as_deref()).expect("readable") else {
+            panic!()
+        };
+        assert_eq!(shown(&page.records), shown(&again.records));
+        pieces += &shown(&page.records);
+        cursor = Some(page.next);
+        pages += 1;
+    }
+    assert!(pages >= 3, "{pages} pages");
+    assert_eq!(pieces, whole);
+}
+
+#[test]
+fn what_is_watched_is_not_read_before_its_end() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join("a.in");
+    std::fs::write(&path, format!("{HEADER}{ROW}1,A,2")).expect("writable");
+    let mut watching = connector(folder.path(), &serde_json::json!({ "watch": true }));
+    let mut cursor = None;
+    let first = drain(&mut watching, &mut cursor);
+    assert_eq!(first.len(), 1, "{}", shown(&first));
+    std::fs::write(&path, format!("{HEADER}{ROW}{ROW}")).expect("writable");
+    assert_eq!(drain(&mut watching, &mut cursor).len(), 1);
+}
+
+#[test]
+fn mappings_can_do_what_they_say() {
+    let changes = serde_json::json!({ "map": {
+        "status": { "expression": "order.startsWith(\"C\") ? \"cancelled\" : \"completed\"" },
+        "native_id": { "expression": "row[\"sku\"] + \"-\" + marketplace_" , "column": null },
+        "unit_price": { "column": "price", "currency": "GBP", "null": ["N/A"], "default": "1" },
+        "customer": { "column": "marketplace_", "values": { "uk": "acme" } }
+    }});
+    let text = "order,sku,units,price,time,marketplace_\nC1,A,2,N/A,2026-01-02 10:00:00,uk\n";
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(folder.path().join("a.in"), text).expect("writable");
+    let records = drain(&mut connector(folder.path(), &changes), &mut None);
+    let [Mapped::Event(Event::Sale(sale))] = &records[..] else { panic!("{}", shown(&records)) };
+    assert_eq!((sale.native_id.as_str(), sale.envelope.customer.as_str()), ("A-uk", "acme"));
+    assert_eq!(sale.status, skuflow_schemas::SaleStatus::Cancelled);
+    assert_eq!(sale.unit_price.map(|price| price.to_string()).as_deref(), Some("1.00 GBP"));
+    let line = "C1,A,2,N/A,2026-01-02 10:00:00,uk";
+    assert_eq!(sale.line_id, skuflow_schemas::sha256(line.as_bytes()).1[..32]);
+}
+
+#[test]
+fn settings_that_cannot_be_are_found() {
+    let problems = |changes| {
+        config(&changes).validate().iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("\n")
+    };
+    let bad = serde_json::json!({
+        "time_zone": "Europe/Lundon", "decimal": "x",
+        "map": { "unit_price": { "currency": null }, "native_id": { "expression": "a +", "column": null }, "colour": { "constant": "red" } }
+    });
+    expect![["
+        `x` is no decimal separator
+        `Europe/Lundon` is not a known time zone
+        events of family sale have no field `colour`
+        the expression does not parse: ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER} | a + | ...^
+        the currency of `unit_price` is not said"]]
+    .assert_eq(&problems(bad));
+}
+
+/// Every row of the real data becomes an event, and equal rows equal ids.
+#[test]
+fn the_retail_data_maps_whole() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/retail");
+    if !folder.is_dir() {
+        return; // said by the end-to-end tests
+    }
+    let changes = serde_json::json!({ "path": "*.csv", "map": {
+        "native_id": { "column": "StockCode" }, "order_id": { "column": "InvoiceNo" }, "units": { "column": "Quantity" },
+        "unit_price": { "column": "UnitPrice", "currency": "GBP" }, "observed_at": { "column": "InvoiceDate" }
+    }});
+    let records = drain(&mut connector(&folder, &changes), &mut None);
+    let ids = records.iter().filter_map(|record| match record {
+        Mapped::Event(event) => Some(event.compute_id()),
+        Mapped::Rejected(_) => None,
+    });
+    let ids: Vec<_> = ids.collect();
+    let distinct: std::collections::HashSet<_> = ids.iter().collect();
+    assert_eq!((records.len(), ids.len(), distinct.len()), (42_481, 42_481, 41_981));
+}

@@ -1,5 +1,7 @@
 //! The real worker over the memory broker, with faults at every commit: what is committed never changes by a byte.
 
+#![allow(clippy::type_complexity, clippy::unnecessary_wraps, reason = "records and fields as they are")]
+
 use std::sync::Arc;
 
 use skuflow_processors::{Context, Input, Output, Processor, State, Stated, Timer, catalog, dedup, route, validate};
@@ -146,7 +148,9 @@ fn catalog_stage() -> Arc<StageSpec> {
 /// Runs a stage to its end.
 fn run(broker: &Memory, spec: &Arc<StageSpec>, faults: Option<FaultPlan>) -> Arc<Tally> {
     let control = Arc::new(Control::new(true));
-    TOPICS.iter().for_each(|topic| control.complete(&Arc::from(*topic)));
+    for topic in TOPICS {
+        control.complete(&Arc::from(*topic));
+    }
     broker.set_faults(faults);
     let tally = Arc::new(Tally::default());
     let worker = Worker {

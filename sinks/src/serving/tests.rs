@@ -1,1 +1,238 @@
+//! Rows and positions land together, once; what is later wins.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use skuflow_runtime::broker::memory::Memory;
+use skuflow_runtime::broker::{Broker, Commit, Record, TopicPartition};
+use skuflow_runtime::stage::Control;
+use skuflow_schemas::{Currency, Encoder, Envelope, Event, EventId, Money, Offer, Outcome, Quality, Sale, Timestamp};
+use sqlx::{ConnectOptions as _, Row as _};
+
+use super::Serving;
+use crate::consume::{Consume, Progress};
+use crate::{Batch, Identity, Incoming, Landed, Range, Sink, SinkError};
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
+    event_loop.block_on(future)
+}
+
+fn identity(cluster: &str) -> Identity {
+    let topics = ["sales.v1", "offers.v1", "quality.v1"];
+    Identity { cluster_id: cluster.into(), topic_ids: topics.map(|topic| (topic.to_owned(), format!("id-{topic}"))).into() }
+}
+
+fn open(path: &Path) -> Serving {
+    let mut serving = Serving::new("tables", path);
+    wait(serving.positions(&identity("c"))).expect("opens");
+    serving
+}
+
+fn batch(topic: &str, from: Option<u64>, events: Vec<Event>) -> Batch {
+    let start = from.unwrap_or(0);
+    let to = start + events.len() as u64;
+    let records = events.into_iter().zip(start..).map(|(event, offset)| Incoming::Event(event, offset)).collect();
+    Batch { ranges: BTreeMap::from([(TopicPartition::new(topic, 0), Range { from, to })]), records }
+}
+
+fn land(serving: &mut Serving, batch: &Batch) -> Result<Landed, SinkError> {
+    wait(serving.land(batch))
+}
+
+fn query(path: &Path, text: &'static str) -> Vec<String> {
+    wait(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+        let mut connection = options.connect().await.expect("there");
+        let rows = sqlx::query(text).fetch_all(&mut connection).await.expect("a query");
+        rows.iter().map(|row| row.get::<String, _>(0)).collect()
+    })
+}
+
+fn envelope(second: i64) -> Envelope {
+    Envelope {
+        event_id: EventId([second as u8; 16]),
+        customer: "demo".into(),
+        source: "shop".into(),
+        marketplace: "uk".into(),
+        observed_at: Timestamp::from_millis(second * 1000),
+        ..Envelope::default()
+    }
+}
+
+fn price(cents: i64) -> Option<Money> {
+    Currency::parse("GBP").ok().map(|currency| Money { minor: cents, currency, exponent: 2 })
+}
+
+fn sale(line: &str, sku: &str, units: i64, second: i64) -> Event {
+    Event::Sale(Box::new(Sale {
+        envelope: envelope(second),
+        native_id: sku.into(),
+        order_id: "O".into(),
+        line_id: line.into(),
+        units,
+        unit_price: price(150),
+        ..Sale::default()
+    }))
+}
+
+fn offer(cents: i64, second: i64) -> Event {
+    Event::Offer(Box::new(Offer { envelope: envelope(second), native_id: "L".into(), price: price(cents), ..Offer::default() }))
+}
+
+const DAILY: &str = "SELECT native_id || ' ' || units || ' ' || units_sold || ' ' || units_returned || ' ' || revenue_micros \
+    || ' ' || order_lines FROM sales_daily ORDER BY native_id";
+
+#[test]
+fn a_batch_lands_once_and_only_where_the_last_one_ended() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("new/folder/serving.db");
+    let mut serving = open(&path);
+    let first = batch("sales.v1", None, vec![sale("1", "A", 2, 1), sale("2", "A", -1, 2)]);
+    assert_eq!(land(&mut serving, &first).expect("lands").rows["sale_lines"], 2);
+    assert_eq!(land(&mut serving, &first).expect("a no-op"), Landed::default());
+    for (from, what) in [(Some(1), "an overlap"), (Some(3), "a gap"), (None, "a new beginning")] {
+        let mut wrong = batch("sales.v1", from, vec![sale("9", "A", 9, 9); 3]);
+        for range in wrong.ranges.values_mut() {
+            range.from = from;
+        }
+        assert!(matches!(land(&mut serving, &wrong), Err(SinkError::Fenced(_))), "{what}");
+    }
+    let mut zombie = open(&path);
+    let next = batch("sales.v1", Some(2), vec![sale("3", "B", 1, 3)]);
+    land(&mut serving, &next).expect("lands");
+    assert_eq!(land(&mut zombie, &next).expect("landed before"), Landed::default());
+    let late = batch("sales.v1", Some(2), vec![sale("3", "B", 1, 3), sale("4", "B", 1, 3)]);
+    assert!(matches!(land(&mut zombie, &late), Err(SinkError::Fenced(_))));
+    assert_eq!(query(&path, DAILY), ["A 1 2 1 1500000 2", "B 1 1 0 1500000 1"]);
+}
+
+#[test]
+fn a_corrected_order_line_moves_the_sums_by_the_difference() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("serving.db");
+    let mut serving = open(&path);
+    let batches: [(u64, Vec<Event>, &[&str]); 5] = [
+        (0, vec![sale("1", "A", 2, 10), sale("2", "A", 1, 10)], &["A 3 3 0 4500000 2"]),
+        (2, vec![sale("1", "A", 5, 20)], &["A 6 6 0 9000000 2"]),
+        (3, vec![sale("1", "A", 9, 15)], &["A 6 6 0 9000000 2"]), // older than what is known
+        (4, vec![sale("1", "B", 5, 30), sale("1", "B", 4, 29)], &["A 1 1 0 1500000 1", "B 5 5 0 7500000 1"]),
+        (6, vec![sale("2", "B", 1, 40)], &["B 6 6 0 9000000 2"]), // nothing is left of A
+    ];
+    for (from, events, expected) in batches {
+        land(&mut serving, &batch("sales.v1", (from > 0).then_some(from), events)).expect("lands");
+        assert_eq!(query(&path, DAILY), expected);
+    }
+}
+
+#[test]
+fn a_late_offer_never_overwrites_a_newer_one() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("serving.db");
+    let mut serving = open(&path);
+    let latest = "SELECT CAST(price_micros AS TEXT) FROM offers_latest";
+    land(&mut serving, &batch("offers.v1", None, vec![offer(300, 30), offer(200, 20)])).expect("lands");
+    assert_eq!(query(&path, latest), ["3000000"], "within a batch");
+    land(&mut serving, &batch("offers.v1", Some(2), vec![offer(100, 10)])).expect("lands");
+    assert_eq!(query(&path, latest), ["3000000"], "in a later batch");
+    land(&mut serving, &batch("offers.v1", Some(3), vec![offer(400, 30)])).expect("lands");
+    assert_eq!(query(&path, latest), ["4000000"], "of one time, the later record");
+    assert_eq!(query(&path, "SELECT CAST(COUNT(*) AS TEXT) FROM price_history"), ["3"], "by event id");
+}
+
+#[test]
+fn counts_add_up() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("serving.db");
+    let mut serving = open(&path);
+    let count = |count, latest| {
+        let latest_observed_at = Timestamp::from_micros(latest);
+        let outcome = Outcome::Accepted;
+        Event::Quality(Box::new(Quality { outcome, count, latest_observed_at, ..Quality::default() }))
+    };
+    land(&mut serving, &batch("quality.v1", None, vec![count(3, 5), count(4, 2)])).expect("lands");
+    land(&mut serving, &batch("quality.v1", Some(2), vec![count(10, 4)])).expect("lands");
+    let sums = query(&path, "SELECT outcome || ' ' || count || ' ' || latest_observed_at FROM data_quality");
+    assert_eq!(sums, ["accepted 17 5"]);
+}
+
+#[test]
+fn tables_that_do_not_belong_here_are_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("serving.db");
+    land(&mut open(&path), &batch("sales.v1", None, vec![sale("1", "A", 2, 1)])).expect("lands");
+    let refused = |identity: &Identity| match wait(Serving::new("tables", &path).positions(identity)) {
+        Err(SinkError::Fatal(reason)) => reason,
+        other => panic!("{other:?}"),
+    };
+    assert!(refused(&identity("another")).contains("move the file away"));
+    let mut recreated = identity("c");
+    recreated.topic_ids.insert("sales.v1".into(), "another".into());
+    assert!(refused(&recreated).contains("move the file away"));
+    std::fs::write(&path, "not a database, but long enough to be looked at as one ".repeat(100)).expect("writable");
+    for beside in ["serving.db-wal", "serving.db-shm"] {
+        let _there_or_not = std::fs::remove_file(dir.path().join(beside));
+    }
+    assert!(refused(&identity("c")).contains("move the file away"));
+}
+
+#[test]
+fn tables_of_a_newer_program_are_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("serving.db");
+    open(&path);
+    query(
+        &path,
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (9999, 'later', true, x'00', 0) RETURNING 'done'",
+    );
+    match wait(Serving::new("tables", &path).positions(&identity("c"))) {
+        Err(SinkError::Fatal(reason)) => assert!(reason.contains("use a newer skuflow"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A broker with three order lines on `sales.v1`.
+fn broker() -> Memory {
+    let broker = Memory::new("c");
+    broker.ensure_topic("sales.v1", 1).expect("new");
+    let mut producer = broker.producer("test").expect("open");
+    let topic: Arc<str> = "sales.v1".into();
+    for line in ["1", "2", "3"] {
+        let mut value = Vec::new();
+        Encoder::default().encode(&sale(line, "A", 1, 1), &mut value).expect("fits");
+        producer.send(&topic, None, &Record { key: Some(b"k"), value: Some(&value), headers: &[] }).expect("exists");
+        producer.commit(Commit::default()).expect("no faults");
+    }
+    broker
+}
+
+fn consume(broker: &Memory, path: &Path) -> (Result<(), String>, u64) {
+    let control = Arc::new(Control::new(true));
+    control.complete(&"sales.v1".into());
+    let consume = Consume {
+        name: "tables".into(),
+        topics: vec!["sales.v1".into()],
+        broker: Arc::new(broker.clone()),
+        batch_age: std::time::Duration::ZERO,
+        control,
+        progress: Arc::new(Progress::default()),
+    };
+    let ended = wait(consume.run(&mut Serving::new("tables", path)));
+    (ended, consume.progress.records())
+}
+
+#[test]
+fn what_is_there_is_consumed_and_a_gap_is_named() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("serving.db");
+    let broker = broker();
+    assert_eq!(consume(&broker, &path), (Ok(()), 3));
+    assert_eq!(consume(&broker, &path), (Ok(()), 0), "a second time there is nothing new");
+    assert_eq!(query(&path, DAILY), ["A 3 3 0 4500000 3"]);
+    let other = dir.path().join("other.db");
+    broker.drop_before(&TopicPartition::new("sales.v1", 0), 2).expect("exists");
+    let reason = consume(&broker, &other).0.expect_err("records are gone");
+    assert!(reason.contains("offset 0 of sales.v1/0") && reason.contains("2..3"), "{reason}");
+}
