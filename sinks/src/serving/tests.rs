@@ -21,7 +21,10 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 
 fn identity(cluster: &str) -> Identity {
     let topics = ["sales.v1", "offers.v1", "quality.v1"];
-    Identity { cluster_id: cluster.into(), topic_ids: topics.map(|topic| (topic.to_owned(), format!("id-{topic}"))).into() }
+    Identity {
+        cluster_id: cluster.into(),
+        topic_ids: topics.map(|topic| (topic.to_owned(), format!("id-{topic}"))).into(),
+    }
 }
 
 fn open(path: &Path) -> Serving {
@@ -78,7 +81,12 @@ fn sale(line: &str, sku: &str, units: i64, second: i64) -> Event {
 }
 
 fn offer(cents: i64, second: i64) -> Event {
-    Event::Offer(Box::new(Offer { envelope: envelope(second), native_id: "L".into(), price: price(cents), ..Offer::default() }))
+    Event::Offer(Box::new(Offer {
+        envelope: envelope(second),
+        native_id: "L".into(),
+        price: price(cents),
+        ..Offer::default()
+    }))
 }
 
 const DAILY: &str = "SELECT native_id || ' ' || units || ' ' || units_sold || ' ' || units_returned || ' ' || revenue_micros \
