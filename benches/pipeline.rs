@@ -42,11 +42,12 @@ fn main() {
 const ROWS: &[(&str, &str, u64, u64, u64)] = &[
     ("steps, state and log in memory", "memory", 1_000_000, 1_000, 1000),
     ("steps, state and log in memory", "memory", 1_000_000, 100_000, 1000),
-    ("embedded, fsync, 10 ms commits", "embedded", 1_000_000, 100_000, 10),
+    ("embedded, fsync, 10 ms commits", "embedded", 1_000_000, 1_000, 10),
+    ("embedded, fsync, 100 ms commits", "embedded", 1_000_000, 1_000, 100),
+    ("embedded, fsync, 1000 ms commits", "embedded", 1_000_000, 1_000, 1000),
     ("embedded, fsync, 100 ms commits", "embedded", 1_000_000, 100_000, 100),
-    ("embedded, fsync, 1000 ms commits", "embedded", 1_000_000, 100_000, 1000),
-    ("embedded, 5 M distinct ids", "embedded", 5_000_000, 100_000, 100),
-    ("resume with 1 M ids", "resume", 1_000_000, 100_000, 100),
+    ("embedded, 5 M distinct ids", "embedded", 5_000_000, 1_000, 100),
+    ("resume with 1 M ids", "resume", 1_000_000, 1_000, 100),
 ];
 
 fn table() {

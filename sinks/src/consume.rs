@@ -155,7 +155,11 @@ impl Consume {
                 let of = TopicPartition::new(topic.name.clone(), number);
                 let (first, next) = self.broker.offsets(&of)?;
                 let stored = stored.get(&of).copied();
-                let position = stored.unwrap_or(0);
+                // A new store begins with what the log still has.
+                let position = stored.unwrap_or(first);
+                if stored.is_none() && first > 0 {
+                    tracing::warn!(sink = self.name, %of, first, "the log begins late: earlier records are not in the store");
+                }
                 if position < first || position > next {
                     return Err(Failed::Fatal(format!(
                         "it is at offset {position} of {of}, but the log holds {first}..{next}: the records in between are \

@@ -120,7 +120,8 @@ impl Serving {
                     "{} has migration {version}, which this program does not know; use a newer skuflow",
                     self.path.display()
                 )),
-                sqlx::migrate::MigrateError::Execute(error) => self.failed(&error),
+                sqlx::migrate::MigrateError::Execute(error)
+                | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => self.failed(&error),
                 other => SinkError::Fatal(format!("{}: {other}", self.path.display())),
             })?;
             self.connection = Some(connection);
@@ -129,18 +130,17 @@ impl Serving {
     }
 
     fn failed(&self, error: &sqlx::Error) -> SinkError {
-        const CORRUPT: &str = "11";
-        const CONSTRAINT: &str = "19";
-        const NOT_A_DATABASE: &str = "26";
+        const CORRUPT: u32 = 11;
+        const CONSTRAINT: u32 = 19;
+        const NOT_A_DATABASE: u32 = 26;
         let text = format!("{}: {error}", self.path.display());
-        let code = error.as_database_error().and_then(|error| error.code().map(std::borrow::Cow::into_owned));
-        match code.as_deref() {
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+        // The low byte is the code, what is above it says more of the same.
+        match code.map(|code| code & 0xff) {
             Some(CORRUPT | NOT_A_DATABASE) => {
                 SinkError::Fatal(format!("{text}; move the file away, and it will be built again from the topics"))
             }
-            Some(code) if code.parse::<u32>().is_ok_and(|code| (code & 0xff).to_string() == CONSTRAINT) => {
-                SinkError::Fatal(text)
-            }
+            Some(CONSTRAINT) => SinkError::Fatal(text),
             _ => SinkError::Retry(text),
         }
     }
