@@ -90,21 +90,27 @@ impl FileConnector {
 
     /// Where to go on in a file; `None` where there is nothing new in it.
     fn start_place(&self, path: &Path, before: Option<&Place>) -> Result<Option<Place>, ConnectorError> {
-        let Some(before) = before else { return Ok(Some(Place { line: 1, ..Place::default() })) };
-        let Some(done) = &before.done else { return Ok(Some(before.clone())) };
-        let look = Look::at(path, Some(done.head_bytes)).map_err(|error| retry(path, &error))?;
+        let anew = Place { line: 1, ..Place::default() };
+        let Some(before) = before else { return Ok(Some(anew)) };
+        let Some(known) = before.done.as_ref().or(before.opened.as_ref()) else { return Ok(Some(anew)) };
+        let look = match Look::at(path, Some(known.head_bytes)) {
+            Ok(look) => look,
+            // It could not be read before either, and that was said.
+            Err(_) if before.refused_by.is_some() => return Ok(None),
+            Err(error) => return Err(retry(path, &error)),
+        };
+        let continues = look.head == known.head && look.size >= known.size;
+        if before.done.is_none() {
+            return Ok(Some(if continues { before.clone() } else { anew }));
+        }
         let refused = before.refused_by.is_some_and(|hash| hash == self.mapping_hash);
-        let same = look.size == done.size && look.modified_ns == done.modified_ns;
+        let same = look.size == known.size && look.modified_ns == known.modified_ns;
         if same && (before.refused_by.is_none() || refused) {
             return Ok(None);
         }
-        let grown = look.head == done.head && look.size > done.size;
+        let grown = continues && look.size > known.size;
         let appended = grown && before.refused_by.is_none() && self.config.format != Format::Json;
-        if appended {
-            Ok(Some(Place { done: None, ..before.clone() }))
-        } else {
-            Ok(Some(Place { line: 1, ..Place::default() }))
-        }
+        Ok(Some(if appended { Place { done: None, ..before.clone() } } else { anew }))
     }
 
     /// Reads on in a file until its end or a full page; returns how far it came.
@@ -124,7 +130,9 @@ impl FileConnector {
                 Err(error) => return self.refuse_file(path, name, &place, &error, records),
             },
         };
-        while records.len() < PAGE_RECORDS_MAX && *bytes < PAGE_BYTES_MAX {
+        // A last row without an end goes on the page that says that the file is done, or it would be read again.
+        let mut unfinished = false;
+        while unfinished || (records.len() < PAGE_RECORDS_MAX && *bytes < PAGE_BYTES_MAX) {
             match open.next() {
                 Next::Record(record) if self.waits(&record) => {
                     return open.place; // read again when it has an end
@@ -133,6 +141,7 @@ impl FileConnector {
                     *bytes += record.bytes.len();
                     records.push(self.map(&record, name, &open.place));
                     open.place.records += 1;
+                    unfinished = !record.terminated;
                     if record.terminated || matches!(open.source, Source::Document(_)) {
                         (open.place.byte, open.place.line) = open.behind(&record);
                     }
@@ -159,6 +168,7 @@ impl FileConnector {
     fn open_file(&self, path: &Path, name: &str, mut place: Place) -> Result<OpenFile, MappingError> {
         let unreadable = |error: std::io::Error| MappingError::new("file-unreadable", error.to_string());
         let look = Look::at(path, None).map_err(unreadable)?;
+        place.opened = Some(Done::from(look.clone()));
         let stream = walk::open(path, self.config.compression, place.byte).map_err(unreadable)?;
         let source = if self.config.format == Format::Json {
             Source::Document(document(stream, place.records)?)
@@ -175,6 +185,8 @@ impl FileConnector {
             if self.config.format == Format::Csv
                 && place.byte == 0
                 && let Some(header) = reader.next().map_err(unreadable)?
+                && (header.terminated || !self.config.watch)
+            // else it is still being written
             {
                 place.columns = self.mapping.header(&header.bytes)?;
                 (place.byte, place.line) = (reader.byte(), reader.line());

@@ -27,6 +27,9 @@ pub(super) struct Place {
     /// The file was read to its end when it looked like this; `None` while it is being read.
     #[serde(rename = "d", skip_serializing_if = "Option::is_none", default)]
     pub(super) done: Option<Done>,
+    /// How the file looked when reading it began, to tell whether it is still the same one.
+    #[serde(rename = "o", skip_serializing_if = "Option::is_none", default)]
+    pub(super) opened: Option<Done>,
     /// Names in the header of a CSV file.
     #[serde(rename = "c", skip_serializing_if = "Vec::is_empty", default)]
     pub(super) columns: Vec<String>,

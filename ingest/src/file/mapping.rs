@@ -317,10 +317,19 @@ impl Reading<'_> {
         self.text(field)?.ok_or_else(missing)
     }
 
+    /// The decimal separator of a field: numbers of JSON have a point, whatever texts have.
+    fn decimal(&self, field: &str) -> char {
+        let column = self.mapping.config.map.get(field).and_then(|mapping| mapping.column.as_deref());
+        match (&self.row, column) {
+            (Row::Json(record), Some(column)) if json_at(record, column).is_some_and(Value::is_number) => '.',
+            _ => self.mapping.config.decimal,
+        }
+    }
+
     fn number(&self, field: &'static str) -> Result<Option<i64>, MappingError> {
         let Some(text) = self.text(field)? else { return Ok(None) };
         // Stock "10+" and counts "1,234" are for `values` and `expression`; "3.0" is a whole number all the same.
-        let whole = match text.split_once(self.mapping.config.decimal) {
+        let whole = match text.split_once(self.decimal(field)) {
             Some((whole, zeros)) if zeros.bytes().all(|byte| byte == b'0') => whole,
             _ => text.as_str(),
         };
@@ -334,8 +343,7 @@ impl Reading<'_> {
 
     fn fraction(&self, field: &'static str) -> Result<Option<f64>, MappingError> {
         let Some(text) = self.text(field)? else { return Ok(None) };
-        let number =
-            text.replace(self.mapping.config.decimal, ".").parse::<f64>().ok().filter(|number| number.is_finite());
+        let number = text.replace(self.decimal(field), ".").parse::<f64>().ok().filter(|number| number.is_finite());
         number.map(Some).ok_or_else(|| bad("number-invalid", field, &text, "a number"))
     }
 
@@ -352,7 +360,7 @@ impl Reading<'_> {
             let code = code.unwrap_or_default();
             return Err(bad("currency-invalid", field, &code, "a three-letter ISO 4217 code beside the amount"));
         };
-        let money = Money::parse(&text, self.mapping.config.decimal, currency);
+        let money = Money::parse(&text, self.decimal(field), currency);
         money.map(Some).map_err(|error| MappingError::new("number-invalid", format!("`{field}`: {error}")))
     }
 
