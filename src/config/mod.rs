@@ -18,8 +18,8 @@ pub use model::{
 };
 pub use problem::{CODES, Problem, Severity, render, to_json};
 
-/// The starter file that `skuflow init` writes.
-pub const STARTER: &str = include_str!("starter.toml");
+/// The starter file that `skuflow init` writes: `pipelines.toml` at the root of the repository.
+pub const STARTER: &str = include_str!("../../pipelines.toml");
 
 /// A config that can be run.
 #[derive(Debug)]
@@ -67,8 +67,8 @@ pub fn parse(
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
     let (tree, mut problems) = tree::parse(text, variable);
-    let Some(tree) = tree else { return Err(problems) };
-    let (config, whole) = read::read::<Config>(&tree, &mut problems);
+    let Some(mut tree) = tree else { return Err(problems) };
+    let (config, whole) = read::read::<Config>(&mut tree, &mut problems);
     if let Some(config) = &config {
         check::check(config, &tree, base, whole, &mut problems);
     }

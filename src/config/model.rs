@@ -10,9 +10,11 @@ use skuflow_sinks::serving;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Version of the config's shape: 1.
+    /// Version of the config's shape: 1. Without one the check says so, beside what else is wrong.
+    #[serde(default)]
     pub version: u32,
     /// Prefix of groups and transactional ids; `[a-z0-9-]`.
+    #[serde(default)]
     pub name: String,
     /// Where the embedded broker keeps everything; relative to the config file.
     #[serde(default = "data")]

@@ -70,8 +70,9 @@ impl Problem {
     #[must_use]
     pub fn closest<'a>(mut self, written: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
         let near = known.into_iter().map(|known| (strsim::damerau_levenshtein(written, known), known)).min();
-        self.did_you_mean =
-            near.filter(|(distance, known)| *distance <= 1 + known.len() / 4).map(|(_, known)| known.into());
+        self.did_you_mean = near
+            .filter(|(distance, known)| *distance > 0 && *distance <= 1 + known.len() / 4)
+            .map(|(_, known)| known.into());
         self
     }
 

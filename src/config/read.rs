@@ -4,13 +4,16 @@
 //! field is reported and passed over. A value that does not fit is reported, and everything is read again without it, so
 //! that the next mistake shows too.
 
+#![expect(clippy::result_large_err, reason = "a config is read once, and its mistakes are few")]
+
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
+use serde::de::DeserializeOwned;
 use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
-use serde::{Deserialize, forward_to_deserialize_any};
+use serde::forward_to_deserialize_any;
 
 use super::problem::Problem;
 use super::tree::{Entry, Node, Value};
@@ -18,12 +21,13 @@ use super::tree::{Entry, Node, Value};
 /// Mistakes that are looked for, one after the other, at most.
 const ROUNDS_MAX: usize = 100;
 
-/// Reads a `T`; `None` where too little of it is left. The second answer says whether nothing had to be left out.
-pub(super) fn read<'a, T: Deserialize<'a>>(tree: &'a Node, problems: &mut Vec<Problem>) -> (Option<T>, bool) {
+/// Reads a `T`; `None` where too little of it is left. The second answer says whether nothing had to be
+/// left out; what was is taken out of the tree.
+pub(super) fn read<T: DeserializeOwned>(tree: &mut Node, problems: &mut Vec<Problem>) -> (Option<T>, bool) {
     let session = Session::default();
     let mut result = None;
     for _ in 0..ROUNDS_MAX {
-        match T::deserialize(At { node: tree, session: &session }) {
+        match T::deserialize(At { node: &*tree, session: &session }) {
             Ok(value) => {
                 result = Some(value);
                 break;
@@ -38,22 +42,24 @@ pub(super) fn read<'a, T: Deserialize<'a>>(tree: &'a Node, problems: &mut Vec<Pr
                         ..Problem::new(error.code, span.clone(), error.message)
                     });
                 }
-                if span == tree.span || !session.skipped.borrow_mut().insert((span.start, span.end)) {
+                if error.node.is_none_or(|node| node == tree.id || !session.skipped.borrow_mut().insert(node)) {
                     break;
                 }
             }
         }
     }
-    let whole = session.skipped.borrow().is_empty();
+    let skipped = session.skipped.into_inner();
     problems.extend(session.problems.into_inner());
+    let whole = skipped.is_empty();
+    tree.prune(&skipped);
     (result, whole)
 }
 
 #[derive(Default)]
 struct Session {
     problems: RefCell<Vec<Problem>>,
-    /// Values that are left out, by their places.
-    skipped: RefCell<HashSet<(usize, usize)>>,
+    /// Values that are left out.
+    skipped: RefCell<HashSet<u32>>,
 }
 
 impl Session {
@@ -65,7 +71,7 @@ impl Session {
     }
 
     fn is_skipped(&self, node: &Node) -> bool {
-        self.skipped.borrow().contains(&(node.span.start, node.span.end))
+        self.skipped.borrow().contains(&node.id)
     }
 }
 
@@ -74,6 +80,8 @@ impl Session {
 struct ReadError {
     code: &'static str,
     span: Option<Range<usize>>,
+    /// The value that it is about.
+    node: Option<u32>,
     message: String,
     did_you_mean: Option<String>,
     help: Option<String>,
@@ -82,8 +90,14 @@ struct ReadError {
 }
 
 impl ReadError {
-    fn at(mut self, span: &Range<usize>) -> Self {
-        self.span.get_or_insert_with(|| span.clone());
+    fn at(self, node: &Node) -> Self {
+        self.at_key(&node.span, node)
+    }
+
+    /// About `node`, to be shown at its key.
+    fn at_key(mut self, key: &Range<usize>, node: &Node) -> Self {
+        self.span.get_or_insert_with(|| key.clone());
+        self.node.get_or_insert(node.id);
         self
     }
 }
@@ -101,6 +115,7 @@ impl de::Error for ReadError {
         Self {
             code: "SKU-011",
             span: None,
+            node: None,
             message: message.to_string(),
             did_you_mean: None,
             help: None,
@@ -133,7 +148,7 @@ struct At<'a, 's> {
 impl<'a> At<'a, '_> {
     fn expected(&self, what: &str) -> ReadError {
         let message = format!("expected {what}, found {}", self.node.value.kind());
-        ReadError { span: Some(self.node.span.clone()), ..de::Error::custom(message) }
+        <ReadError as de::Error>::custom(message).at(self.node)
     }
 
     fn table(&self, what: &str) -> Result<&'a [Entry], ReadError> {
@@ -148,7 +163,6 @@ impl<'de> Deserializer<'de> for At<'de, '_> {
     type Error = ReadError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        let span = &self.node.span;
         match &self.node.value {
             Value::Text(text) => visitor.visit_borrowed_str(text),
             Value::Integer(integer) => visitor.visit_i64(*integer),
@@ -160,7 +174,7 @@ impl<'de> Deserializer<'de> for At<'de, '_> {
                 visitor.visit_map(Fields { entries: entries.iter(), value: None, session: self.session })
             }
         }
-        .map_err(|error: ReadError| error.at(span))
+        .map_err(|error: ReadError| error.at(self.node))
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
@@ -185,7 +199,7 @@ impl<'de> Deserializer<'de> for At<'de, '_> {
         let lost = known.len() < entries.len() || known.iter().any(|entry| self.session.is_skipped(&entry.node));
         visitor.visit_map(Fields { entries: known.into_iter(), value: None, session: self.session }).map_err(|error| {
             let caused = error.caused || (error.code == "SKU-012" && error.span.is_none() && lost);
-            ReadError { caused, ..error.at(&self.node.span) }
+            ReadError { caused, ..error.at(self.node) }
         })
     }
 
@@ -195,13 +209,12 @@ impl<'de> Deserializer<'de> for At<'de, '_> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ReadError> {
-        let span = &self.node.span;
         match &self.node.value {
             Value::Text(name) => visitor.visit_enum(Variant { name, node: None, session: self.session }),
             Value::Table(entries) => match entries.as_slice() {
                 [only] => visitor
                     .visit_enum(Variant { name: &only.key, node: Some(&only.node), session: self.session })
-                    .map_err(|error| error.at(&only.key_span)),
+                    .map_err(|error| error.at_key(&only.key_span, self.node)),
                 _ => Err(ReadError {
                     code: "SKU-013",
                     help: Some(format!("give exactly one of: {}", variants.join(", "))),
@@ -210,7 +223,7 @@ impl<'de> Deserializer<'de> for At<'de, '_> {
             },
             _ => Err(self.expected("a name, or a table with one kind")),
         }
-        .map_err(|error: ReadError| error.at(span))
+        .map_err(|error: ReadError| error.at(self.node))
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, ReadError> {
@@ -234,7 +247,7 @@ impl<'de, I: Iterator<Item = &'de Node>> SeqAccess<'de> for Items<'de, '_, I> {
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
         let session = self.session;
         let Some(node) = self.items.find(|node| !session.is_skipped(node)) else { return Ok(None) };
-        seed.deserialize(At { node, session }).map(Some).map_err(|error| error.at(&node.span))
+        seed.deserialize(At { node, session }).map(Some).map_err(|error| error.at(node))
     }
 }
 
@@ -252,12 +265,12 @@ impl<'de, I: Iterator<Item = &'de Entry>> MapAccess<'de> for Fields<'de, '_, I> 
         let Some(entry) = self.entries.find(|entry| !session.is_skipped(&entry.node)) else { return Ok(None) };
         self.value = Some(&entry.node);
         let key = de::value::BorrowedStrDeserializer::<ReadError>::new(&entry.key);
-        seed.deserialize(key).map(Some).map_err(|error| error.at(&entry.key_span))
+        seed.deserialize(key).map(Some).map_err(|error| error.at_key(&entry.key_span, &entry.node))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ReadError> {
         let node = self.value.take().expect("serde asks for a value after its key");
-        seed.deserialize(At { node, session: self.session }).map_err(|error| error.at(&node.span))
+        seed.deserialize(At { node, session: self.session }).map_err(|error| error.at(node))
     }
 }
 
@@ -288,7 +301,7 @@ impl<'de> VariantAccess<'de> for Variant<'de, '_> {
         let missing =
             || de::Error::custom(format_args!("write `{{ {} = {{}} }}`, with its settings inside", self.name));
         let node = self.node.ok_or_else(missing)?;
-        seed.deserialize(At { node, session: self.session }).map_err(|error: ReadError| error.at(&node.span))
+        seed.deserialize(At { node, session: self.session }).map_err(|error: ReadError| error.at(node))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, ReadError> {

@@ -10,6 +10,8 @@ use super::problem::Problem;
 /// A value and its place.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
+    /// Tells it from every other node of the tree; places do not, an array of tables has that of its first.
+    pub(super) id: u32,
     pub(super) span: Range<usize>,
     pub(super) value: Value,
 }
@@ -57,6 +59,25 @@ impl Value {
 }
 
 impl Node {
+    /// Takes out the nodes with these ids.
+    pub(super) fn prune(&mut self, ids: &std::collections::HashSet<u32>) {
+        match &mut self.value {
+            Value::List(items) => {
+                items.retain(|item| !ids.contains(&item.id));
+                for item in items {
+                    item.prune(ids);
+                }
+            }
+            Value::Table(entries) => {
+                entries.retain(|entry| !ids.contains(&entry.node.id));
+                for entry in entries {
+                    entry.node.prune(ids);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// The place of what `path` leads to, or of the last thing on the way that is there.
     pub(super) fn span_at(&self, path: &[At<'_>]) -> Range<usize> {
         let Some((first, rest)) = path.split_first() else { return self.span.clone() };
@@ -84,43 +105,48 @@ pub(super) fn parse(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> (O
             return (None, vec![Problem::new("SKU-002", span, error.message().to_owned())]);
         }
     };
-    let mut problems = Vec::new();
+    let mut building = Building { variable, problems: Vec::new(), next_id: 1 };
     let span = table.span();
-    let node = Node { span, value: table_of(table.into_inner(), variable, &mut problems) };
-    (Some(node), problems)
+    let node = Node { id: 0, span, value: building.table(table.into_inner()) };
+    (Some(node), building.problems)
 }
 
-fn table_of(table: DeTable<'_>, variable: &dyn Fn(&str) -> Option<String>, problems: &mut Vec<Problem>) -> Value {
-    let entries = table.into_iter().map(|(key, value)| Entry {
-        key_span: key.span(),
-        key: key.into_inner().into_owned(),
-        node: node_of(value, variable, problems),
-    });
-    Value::Table(entries.collect())
+struct Building<'v> {
+    variable: &'v dyn Fn(&str) -> Option<String>,
+    problems: Vec<Problem>,
+    next_id: u32,
 }
 
-fn node_of(
-    value: Spanned<DeValue<'_>>,
-    variable: &dyn Fn(&str) -> Option<String>,
-    problems: &mut Vec<Problem>,
-) -> Node {
-    let span = value.span();
-    let value = match value.into_inner() {
-        DeValue::String(text) => Value::Text(interpolate(&text, variable).unwrap_or_else(|reason| {
-            let help = "write ${NAME}, ${NAME:-default} or ${NAME:?message}; $${ for a plain ${";
-            problems.push(Problem::new("SKU-003", span.clone(), reason).help(help));
-            text.into_owned()
-        })),
-        DeValue::Integer(integer) => {
-            i64::from_str_radix(integer.as_str(), integer.radix()).map_or(Value::Time, Value::Integer)
-        }
-        DeValue::Float(float) => Value::Float(float.as_str().parse().unwrap_or(f64::NAN)),
-        DeValue::Boolean(truth) => Value::Bool(truth),
-        DeValue::Datetime(_) => Value::Time,
-        DeValue::Array(items) => Value::List(items.into_iter().map(|item| node_of(item, variable, problems)).collect()),
-        DeValue::Table(table) => table_of(table, variable, problems),
-    };
-    Node { span, value }
+impl Building<'_> {
+    fn table(&mut self, table: DeTable<'_>) -> Value {
+        let entries = table.into_iter().map(|(key, value)| Entry {
+            key_span: key.span(),
+            key: key.into_inner().into_owned(),
+            node: self.node(value),
+        });
+        Value::Table(entries.collect())
+    }
+
+    fn node(&mut self, value: Spanned<DeValue<'_>>) -> Node {
+        let (id, span) = (self.next_id, value.span());
+        self.next_id += 1;
+        let value = match value.into_inner() {
+            DeValue::String(text) => Value::Text(interpolate(&text, self.variable).unwrap_or_else(|reason| {
+                let help = "write ${NAME}, ${NAME:-default} or ${NAME:?message}; $${ for a plain ${";
+                self.problems.push(Problem::new("SKU-003", span.clone(), reason).help(help));
+                text.into_owned()
+            })),
+            DeValue::Integer(integer) => {
+                i64::from_str_radix(integer.as_str(), integer.radix()).map_or(Value::Time, Value::Integer)
+            }
+            DeValue::Float(float) => Value::Float(float.as_str().parse().unwrap_or(f64::NAN)),
+            DeValue::Boolean(truth) => Value::Bool(truth),
+            DeValue::Datetime(_) => Value::Time,
+            DeValue::Array(items) => Value::List(items.into_iter().map(|item| self.node(item)).collect()),
+            DeValue::Table(table) => self.table(table),
+        };
+        Node { id, span, value }
+    }
 }
 
 /// Replaces `${NAME}`, `${NAME:-default}` and `${NAME:?message}`; `$${` stands for `${`. The value of a variable is text:
