@@ -178,11 +178,12 @@ fn tables_that_do_not_belong_here_are_refused() {
     let mut recreated = identity("c");
     recreated.topic_ids.insert("sales.v1".into(), "another".into());
     assert!(refused(&recreated).contains("move the file away"));
-    std::fs::write(&path, "not a database, but long enough to be looked at as one ".repeat(100)).expect("writable");
-    for beside in ["serving.db-wal", "serving.db-shm"] {
-        let _there_or_not = std::fs::remove_file(dir.path().join(beside));
+    let garbage = dir.path().join("garbage.db");
+    std::fs::write(&garbage, "not a database, but long enough to be looked at as one ".repeat(100)).expect("writable");
+    match wait(Serving::new("tables", &garbage).positions(&identity("c"))) {
+        Err(SinkError::Fatal(reason)) => assert!(reason.contains("move the file away"), "{reason}"),
+        other => panic!("{other:?}"),
     }
-    assert!(refused(&identity("c")).contains("move the file away"));
 }
 
 #[test]
