@@ -10,3 +10,7 @@ pub const LISTINGS_PER_PRODUCT_MAX: usize = 4_096;
 pub const WINDOW_DAYS: i32 = 30;
 /// Days after which a window is dropped, on top of [`WINDOW_DAYS`].
 pub const GRACE_DAYS: i32 = 7;
+/// Largest amount, and largest value of an order line: a billion, in millionths. Thousands of them still add up in 64 bits.
+pub const AMOUNT_MICROS_MAX: i128 = 1_000_000_000_000_000;
+/// Most units of an order line.
+pub const UNITS_MAX: u64 = 1_000_000_000;

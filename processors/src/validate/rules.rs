@@ -3,7 +3,7 @@
 use skuflow_schemas::{Catalog, Event, KEY_PART_BYTES_MAX, MONEY_EXPONENT_MAX, Money, check_customer};
 
 use super::{Action, Config, Prices};
-use crate::LISTINGS_PER_PRODUCT_MAX;
+use crate::{AMOUNT_MICROS_MAX, LISTINGS_PER_PRODUCT_MAX, UNITS_MAX};
 
 /// A rule of `validate`.
 pub struct Rule {
@@ -28,6 +28,26 @@ pub const RULES: &[Rule] = &[
         event.envelope().and_then(|envelope| check_customer(&envelope.customer).err()).map(|error| error.to_string())
     }),
     rule("id-empty", Action::Reject, "source and the native id, product or order are not empty", id_empty),
+    rule(
+        "text-has-nul",
+        Action::Reject,
+        "texts that identify have no NUL, at which databases cut them off",
+        |event, _, _| {
+            let market = event.envelope().map_or("", |envelope| envelope.marketplace.as_str());
+            let seller = match event {
+                Event::Offer(offer) => offer.seller.as_deref().unwrap_or_default(),
+                _ => "",
+            };
+            let mut texts = names(event).into_iter().chain([("marketplace", market), ("seller", seller)]);
+            texts.find(|(_, text)| text.contains('\0')).map(|(field, _)| format!("{field} has a NUL in it"))
+        },
+    ),
+    rule(
+        "amount-out-of-range",
+        Action::Reject,
+        "amounts are below a billion, units too, and what they come to",
+        out_of_range,
+    ),
     rule("text-too-long", Action::Reject, "parts of the key have at most 1024 bytes", |event, _, _| {
         let long = names(event).into_iter().find(|(_, text)| text.len() > KEY_PART_BYTES_MAX);
         long.map(|(field, text)| format!("{field} has {} bytes", text.len()))
@@ -130,6 +150,17 @@ fn amounts(event: &Event) -> impl IntoIterator<Item = (&'static str, Money)> {
     named.into_iter().filter_map(|(field, money)| Some((field, money?)))
 }
 
+fn out_of_range(event: &Event, _: &Prices, _: &Config) -> Option<String> {
+    if let Some((field, money)) = amounts(event).into_iter().find(|(_, money)| money.micros().abs() > AMOUNT_MICROS_MAX)
+    {
+        return Some(format!("{field} is {money}"));
+    }
+    let Event::Sale(sale) = event else { return None };
+    let revenue = i128::from(sale.units) * sale.unit_price.map_or(0, |price| price.micros());
+    let beyond = sale.units.unsigned_abs() > UNITS_MAX || revenue.abs() > AMOUNT_MICROS_MAX;
+    beyond.then(|| format!("{} units are not sold on one order line", sale.units))
+}
+
 fn future(event: &Event, _: &Prices, config: &Config) -> Option<String> {
     let envelope = event.envelope()?;
     let ahead = envelope.observed_at.micros_since(envelope.ingested_at);
@@ -167,4 +198,36 @@ fn jump(event: &Event, prices: &Prices, _: &Config) -> Option<String> {
     let near = |a: i128, b: i128| (a - b).abs() * 100 <= b.abs(); // within 1 %
     let jumped = MAGNITUDES.iter().any(|factor| near(now, before * factor) || near(now * factor, before));
     jumped.then(|| format!("{price} after {last}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use skuflow_schemas::{Currency, Sale};
+
+    use super::*;
+
+    fn objection(sale: Sale) -> Option<&'static str> {
+        let event = Event::Sale(Box::new(sale));
+        let objects = |rule: &&Rule| (rule.objects)(&event, &Prices::default(), &Config::default()).is_some();
+        RULES.iter().find(objects).map(|rule| rule.id)
+    }
+
+    fn sale(units: i64, minor: i64) -> Sale {
+        let currency = Currency::parse("EUR").expect("three letters");
+        let mut sale =
+            Sale { native_id: "A".into(), order_id: "1".into(), line_id: "1".into(), units, ..Sale::default() };
+        (sale.envelope.customer, sale.envelope.source) = ("demo".into(), "shop".into());
+        sale.unit_price = Some(Money { minor, currency, exponent: 2 });
+        sale
+    }
+
+    #[test]
+    fn what_tables_could_not_hold_is_refused() {
+        assert_eq!(objection(sale(-3, 999)), None);
+        for (units, minor) in [(1, i64::MAX), (i64::MIN, 1), (1_000_000_000, 100_000)] {
+            assert_eq!(objection(sale(units, minor)), Some("amount-out-of-range"), "{units} x {minor}");
+        }
+        let cut_off = Sale { native_id: "A\0x".into(), ..sale(1, 1) };
+        assert_eq!(objection(cut_off), Some("text-has-nul"));
+    }
 }

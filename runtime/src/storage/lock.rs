@@ -11,7 +11,7 @@ use super::{EngineError, io};
 /// Holds a directory for this process, until it is dropped or the process ends, however it ends.
 pub struct DirectoryLock {
     dir: PathBuf,
-    _file: File,
+    file: File,
 }
 
 impl DirectoryLock {
@@ -33,11 +33,19 @@ impl DirectoryLock {
         // The number helps whoever is refused; the lock holds without it, also on a full disk.
         let _best_effort = file.set_len(0).and_then(|()| file.rewind());
         let _best_effort = write!(file, "{}", std::process::id());
-        Ok(Self { dir: dir.to_path_buf(), _file: file })
+        Ok(Self { dir: dir.to_path_buf(), file })
     }
 
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+}
+
+impl Drop for DirectoryLock {
+    /// Closing is not enough: a process that is being started at this moment has a copy of the descriptor until it executes
+    /// its program, and would hold the lock for as long.
+    fn drop(&mut self) {
+        let _closing_does_it_a_little_later = flock(&self.file, FlockOperation::Unlock);
     }
 }

@@ -211,8 +211,8 @@ pub(super) fn daily_changes(lines: &BTreeMap<LineKey, SaleLine>, stored: &BTreeM
         let day = Text::from(line.business_date.as_str());
         let cell = [&key.0, &key.1, &line.marketplace, &line.native_id, &day, &line.currency].map(Clone::clone);
         let sum = sums.entry(cell).or_default();
-        let change = [line.units, line.units.max(0), (-line.units).max(0), line.revenue_micros, 1];
-        sum.iter_mut().zip(change).for_each(|(sum, change)| *sum += sign * change);
+        let change = [line.units, line.units.max(0), line.units.saturating_neg().max(0), line.revenue_micros, 1];
+        sum.iter_mut().zip(change).for_each(|(sum, change)| *sum = sum.saturating_add(sign.saturating_mul(change)));
     };
     for (key, line) in lines {
         match stored.get(key) {
