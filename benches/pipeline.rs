@@ -118,7 +118,6 @@ fn prepare(broker: &dyn Broker, records: u64, listings: u64) {
 /// Offers that all change something: prices of five sellers on random listings, observed one after the other.
 fn publish(broker: &dyn Broker, records: u64, from: u64, listings: u64) {
     let mut producer = broker.producer("load").expect("open");
-    let mut encoder = Encoder::default();
     let topic: Arc<str> = RAW.into();
     let currency = Currency::parse("EUR").expect("three letters");
     let mut random = 42_u64;
@@ -157,7 +156,7 @@ fn publish(broker: &dyn Broker, records: u64, from: u64, listings: u64) {
         let id = event.compute_id();
         event.envelope_mut().expect("an offer has one").event_id = id;
         value.clear();
-        encoder.encode(&event, &mut value).expect("fits");
+        Encoder.encode(&event, &mut value);
         let key = event.key();
         let record = Record { key: Some(key.as_str().as_bytes()), value: Some(&value), headers: &[] };
         producer.send(&topic, None, &record).expect("exists");

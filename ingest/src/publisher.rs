@@ -120,7 +120,6 @@ impl Publisher {
         let owner: Arc<str> = format!("connector:{}", self.name).into();
         let mut producer = self.broker.producer(&self.transactional_id)?;
         let mut cursor = self.broker.state(&owner)?.get(CURSOR_KEY)?;
-        let mut encoder = Encoder::default();
         while !self.control.is_stopping() {
             if self.control.is_intake_paused() {
                 std::thread::park_timeout(POLL_MAX);
@@ -128,7 +127,7 @@ impl Publisher {
             }
             match connector.poll(cursor.as_deref()) {
                 Ok(Poll::Page(page)) => {
-                    cursor = Some(self.publish(page, &owner, producer.as_mut(), &mut encoder)?);
+                    cursor = Some(self.publish(page, &owner, producer.as_mut())?);
                 }
                 Ok(Poll::Idle) => std::thread::park_timeout(POLL_MAX),
                 Ok(Poll::Done) => return Ok(()),
@@ -140,20 +139,14 @@ impl Publisher {
     }
 
     /// One page, one transaction; returns the cursor that is committed now.
-    fn publish(
-        &self,
-        page: Page,
-        owner: &Arc<str>,
-        producer: &mut dyn Producer,
-        encoder: &mut Encoder,
-    ) -> Result<Vec<u8>, Failed> {
+    fn publish(&self, page: Page, owner: &Arc<str>, producer: &mut dyn Producer) -> Result<Vec<u8>, Failed> {
         let now = self.clock.now();
         let read = page.records.len() as u64;
         let mut rejected: BTreeMap<(Text, Text, Text), u64> = BTreeMap::new();
         let mut value = Vec::new();
         for mapped in page.records {
             let refused = match mapped {
-                Mapped::Event(event) => self.send_event(event, now, producer, encoder, &mut value)?,
+                Mapped::Event(event) => self.send_event(event, now, producer, &mut value)?,
                 Mapped::Rejected(row) => Some(row),
             };
             if let Some(row) = refused {
@@ -162,7 +155,7 @@ impl Publisher {
                 *rejected.entry(cell).or_default() += 1;
             }
         }
-        self.send_counts(&rejected, now, producer, encoder)?;
+        self.send_counts(&rejected, now, producer)?;
         let change = StateChange { owner: owner.clone(), key: CURSOR_KEY.to_vec(), value: Some(page.next.clone()) };
         producer.commit(Commit { consumed: None, state: vec![change] })?;
         self.intake.read.fetch_add(read, Ordering::Relaxed);
@@ -179,7 +172,6 @@ impl Publisher {
         mut event: Event,
         now: Timestamp,
         producer: &mut dyn Producer,
-        encoder: &mut Encoder,
         value: &mut Vec<u8>,
     ) -> Result<Option<Box<RejectedRow>>, Failed> {
         let id = event.compute_id();
@@ -192,7 +184,7 @@ impl Publisher {
             return Err(Failed::Fatal(format!("no topic in `to` takes events of family {}", family.name())));
         };
         value.clear();
-        encoder.encode(&event, value).map_err(|error| Failed::Fatal(error.to_string()))?;
+        Encoder.encode(&event, value);
         if value.len() > RECORD_BYTES_MAX {
             return Ok(Some(Box::new(self.too_large(&event, value))));
         }
@@ -223,7 +215,6 @@ impl Publisher {
         rejected: &BTreeMap<(Text, Text, Text), u64>,
         now: Timestamp,
         producer: &mut dyn Producer,
-        encoder: &mut Encoder,
     ) -> Result<(), Failed> {
         let families: Vec<&str> = self.topics.keys().map(|family| family.name()).collect();
         let family = if let [only] = families[..] { only } else { "" };
@@ -239,7 +230,7 @@ impl Publisher {
                 latest_observed_at: now,
             }));
             let mut value = Vec::new();
-            encoder.encode(&event, &mut value).map_err(|error| Failed::Fatal(error.to_string()))?;
+            Encoder.encode(&event, &mut value);
             let key = event.key();
             let record = Record { key: Some(key.as_str().as_bytes()), value: Some(&value), headers: &[] };
             producer.send(&self.quality, None, &record)?;

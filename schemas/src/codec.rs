@@ -5,14 +5,15 @@
 
 use std::sync::OnceLock;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_avro_fast::Schema;
 use serde_avro_fast::de::DeserializerState;
 use serde_avro_fast::de::read::SliceRead;
-use serde_avro_fast::ser::SerializerConfig;
 
 use crate::{Event, Family};
+use wire::Wire;
+
+mod wire;
 
 const MAGIC: u8 = 0;
 /// Magic byte and schema id.
@@ -109,14 +110,13 @@ impl Decoder {
     /// See [`DecodeError`]; bytes behind the datum are an error too.
     pub fn decode(&self, value: &[u8]) -> Result<Event, DecodeError> {
         let (index, datum) = frame(value)?;
-        let schema = &schemas()[index];
         match RELEASED[index].family {
-            Family::Offer => datum_of(datum, schema, Family::Offer).map(Event::Offer),
-            Family::Sale => datum_of(datum, schema, Family::Sale).map(Event::Sale),
-            Family::Inventory => datum_of(datum, schema, Family::Inventory).map(Event::Inventory),
-            Family::Catalog => datum_of(datum, schema, Family::Catalog).map(Event::Catalog),
-            Family::Listing => datum_of(datum, schema, Family::Listing).map(Event::Listing),
-            Family::Quality => datum_of(datum, schema, Family::Quality).map(Event::Quality),
+            Family::Offer => boxed(datum, index).map(Event::Offer),
+            Family::Sale => boxed(datum, index).map(Event::Sale),
+            Family::Inventory => boxed(datum, index).map(Event::Inventory),
+            Family::Catalog => boxed(datum, index).map(Event::Catalog),
+            Family::Listing => boxed(datum, index).map(Event::Listing),
+            Family::Quality => boxed(datum, index).map(Event::Quality),
         }
     }
 
@@ -144,60 +144,49 @@ fn frame(value: &[u8]) -> Result<(usize, &[u8]), DecodeError> {
     }
 }
 
-fn datum_of<T: DeserializeOwned>(datum: &[u8], schema: &Schema, family: Family) -> Result<Box<T>, DecodeError> {
+/// Reads a datum of the schema `index` of [`RELEASED`].
+fn boxed<T: Wire + DeserializeOwned>(datum: &[u8], index: usize) -> Result<Box<T>, DecodeError> {
+    let family = RELEASED[index].family;
+    let (event, rest) = if index == writer_index(family) { latest(datum) } else { resolved(datum, &schemas()[index]) }
+        .map_err(|reason| DecodeError::Datum { family, reason })?;
+    match rest {
+        0 => Ok(Box::new(event)),
+        _ => Err(DecodeError::Datum { family, reason: format!("{rest} bytes are left behind the datum") }),
+    }
+}
+
+/// The datum of a family's latest version, and how many bytes are behind it.
+fn latest<T: Wire>(datum: &[u8]) -> Result<(T, usize), String> {
+    let mut rest = datum;
+    let event = T::read(&mut rest).map_err(|misfit| format!("{misfit}, at byte {}", datum.len() - rest.len()))?;
+    Ok((event, rest.len()))
+}
+
+/// The datum of any version, its fields found by name.
+fn resolved<T: DeserializeOwned>(datum: &[u8], schema: &Schema) -> Result<(T, usize), String> {
     let mut state = DeserializerState::new(SliceRead::new(datum), schema);
-    let mismatch = |reason: String| DecodeError::Datum { family, reason };
-    let event = T::deserialize(state.deserializer()).map_err(|error| mismatch(error.to_string()))?;
-    match std::io::Read::read(&mut state.into_reader(), &mut [0]) {
-        Ok(0) => Ok(Box::new(event)),
-        _ => Err(mismatch("bytes are left behind the datum".into())),
-    }
+    let event = T::deserialize(state.deserializer()).map_err(|error| error.to_string())?;
+    let rest = std::io::copy(&mut state.into_reader(), &mut std::io::sink()).unwrap_or(u64::MAX);
+    Ok((event, rest as usize))
 }
 
-/// An event that its schema cannot hold: an error of ours.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot encode {family}: {reason}", family = .family.name())]
-pub struct EncodeError {
-    family: Family,
-    reason: String,
-}
-
-/// Writes events; keeps its buffers between calls.
-pub struct Encoder {
-    configs: Vec<SerializerConfig<'static>>,
-}
-
-impl Default for Encoder {
-    fn default() -> Self {
-        Self { configs: schemas().iter().map(SerializerConfig::new).collect() }
-    }
-}
+/// Writes events. Stateless; cheap to make.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Encoder;
 
 impl Encoder {
-    /// Appends the framed event to `into`; on an error `into` is left as it was.
-    ///
-    /// # Errors
-    /// Where a value does not fit the schema, which is a defect of ours.
-    pub fn encode(&mut self, event: &Event, into: &mut Vec<u8>) -> Result<(), EncodeError> {
-        match event {
-            Event::Offer(event) => self.datum(Family::Offer, event.as_ref(), into),
-            Event::Sale(event) => self.datum(Family::Sale, event.as_ref(), into),
-            Event::Inventory(event) => self.datum(Family::Inventory, event.as_ref(), into),
-            Event::Catalog(event) => self.datum(Family::Catalog, event.as_ref(), into),
-            Event::Listing(event) => self.datum(Family::Listing, event.as_ref(), into),
-            Event::Quality(event) => self.datum(Family::Quality, event.as_ref(), into),
-        }
-    }
-
-    fn datum<T: Serialize>(&mut self, family: Family, event: &T, into: &mut Vec<u8>) -> Result<(), EncodeError> {
-        let index = writer_index(family);
-        let start = into.len();
+    /// Appends the framed event to `into`.
+    pub fn encode(&self, event: &Event, into: &mut Vec<u8>) {
         into.push(MAGIC);
-        into.extend_from_slice(&RELEASED[index].id.to_be_bytes());
-        serde_avro_fast::to_datum(event, &mut *into, &mut self.configs[index]).map(|_| ()).map_err(|error| {
-            into.truncate(start);
-            EncodeError { family, reason: error.to_string() }
-        })
+        into.extend_from_slice(&RELEASED[writer_index(event.family())].id.to_be_bytes());
+        match event {
+            Event::Offer(event) => event.write(into),
+            Event::Sale(event) => event.write(into),
+            Event::Inventory(event) => event.write(into),
+            Event::Catalog(event) => event.write(into),
+            Event::Listing(event) => event.write(into),
+            Event::Quality(event) => event.write(into),
+        }
     }
 }
 
@@ -211,7 +200,7 @@ pub fn body_hash(value: &[u8]) -> u64 {
 /// A 64-bit hash of everything an event says, times and ids included, stable for one version of its schema.
 pub fn content_hash(event: &Event) -> u64 {
     let mut value = Vec::new();
-    Encoder::default().encode(event, &mut value).expect("events of ours fit their schemas");
+    Encoder.encode(event, &mut value);
     xxhash_rust::xxh3::xxh3_64(&value)
 }
 

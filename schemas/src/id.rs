@@ -39,11 +39,21 @@ impl EventId {
         id.copy_from_slice(&digest[..16]);
         Self(id)
     }
+
+    /// The id as hex digits, written into `buffer`.
+    pub(crate) fn hex<'a>(&self, buffer: &'a mut [u8; 32]) -> &'a str {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        for (pair, byte) in buffer.chunks_exact_mut(2).zip(&self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        std::str::from_utf8(buffer).expect("hex digits are ASCII")
+    }
 }
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(hex_text(&self.0, &mut [0; 32]))
+        f.write_str(self.hex(&mut [0; 32]))
     }
 }
 
@@ -51,15 +61,6 @@ impl fmt::Debug for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "EventId({self})")
     }
-}
-
-fn hex_text<'a>(id: &[u8; 16], buffer: &'a mut [u8; 32]) -> &'a str {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, byte) in buffer.chunks_exact_mut(2).zip(id) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
-    std::str::from_utf8(buffer).expect("hex digits are ASCII")
 }
 
 /// Text that is no event id.
@@ -91,7 +92,7 @@ impl FromStr for EventId {
 impl Serialize for EventId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
-            serializer.serialize_str(hex_text(&self.0, &mut [0; 32]))
+            serializer.serialize_str(self.hex(&mut [0; 32]))
         } else {
             self.0.serialize(serializer)
         }

@@ -27,7 +27,7 @@ mod topic;
 mod units;
 
 pub use catalog::{Catalog, ListingRef};
-pub use codec::{DecodeError, Decoder, EncodeError, Encoder, body_hash, content_hash, schema_json};
+pub use codec::{DecodeError, Decoder, Encoder, body_hash, content_hash, schema_json};
 pub use dead_letter::{ATTEMPT_HEADER, DeadLetter, ErrorStage, HEADER_PREFIX, Origin};
 pub use envelope::Envelope;
 pub use event::{Event, Family};

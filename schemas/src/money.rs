@@ -174,7 +174,9 @@ fn ungrouped(whole: &str, decimal: char) -> Option<std::borrow::Cow<'_, str>> {
 
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scale = 10_u64.pow(u32::from(self.exponent));
+        let Some(scale) = 10_u64.checked_pow(u32::from(self.exponent)) else {
+            return write!(f, "{}e-{} {}", self.minor, self.exponent, self.currency.as_str());
+        };
         let amount = self.minor.unsigned_abs();
         let sign = if self.minor < 0 { "-" } else { "" };
         write!(f, "{sign}{}", amount / scale)?;

@@ -305,7 +305,7 @@ impl Remap {
             return Ok(Err(format!("no topic takes events of family {}", event.family().name())));
         };
         let mut value = Vec::new();
-        Encoder::default().encode(&event, &mut value).map_err(|error| InspectError::Usage(error.to_string()))?;
+        Encoder.encode(&event, &mut value);
         if !dry_run {
             let key = event.key();
             let attempt = letter.letter.attempt.to_string();

@@ -53,7 +53,6 @@ pub(super) struct Task {
     stream_time: Timestamp,
     committed_stream_time: Timestamp,
     decoder: Decoder,
-    encoder: Encoder,
     scratch: Scratch,
 }
 
@@ -105,7 +104,6 @@ impl Task {
             stream_time,
             committed_stream_time: stream_time,
             decoder: Decoder,
-            encoder: Encoder::default(),
             scratch: Scratch::default(),
         })
     }
@@ -220,11 +218,11 @@ impl Task {
         };
         work(&mut self.chain, &mut effects, self.committed.as_ref())?;
         for output in self.scratch.published.drain(..) {
-            publish(&output, &self.spec, &mut self.encoder, &mut self.scratch.value, producer)?;
+            publish(&output, &self.spec, &mut self.scratch.value, producer)?;
         }
         for event in self.scratch.late.drain(..) {
             let topic: Arc<str> = format!("{LATE_PREFIX}{late_topic}").into();
-            send_event(&event, &topic, &mut self.encoder, &mut self.scratch.value, producer)?;
+            send_event(&event, &topic, &mut self.scratch.value, producer)?;
         }
         Ok(())
     }
@@ -284,7 +282,7 @@ impl Task {
             state.push(StateChange { owner: self.owner.clone(), key: META_KEY.to_vec(), value: Some(value) });
         }
         for event in self.counts.take() {
-            send_event(&event, &self.spec.quality_topic, &mut self.encoder, &mut self.scratch.value, producer)?;
+            send_event(&event, &self.spec.quality_topic, &mut self.scratch.value, producer)?;
             counted.push(event);
         }
         Ok(())
@@ -329,13 +327,12 @@ impl Task {
 fn publish(
     output: &Output,
     spec: &StageSpec,
-    encoder: &mut Encoder,
     scratch: &mut Vec<u8>,
     producer: &mut dyn Producer,
 ) -> Result<(), TaskError> {
     match output {
         Output::Event { event, .. } => match spec.output(event.topic()) {
-            Some(topic) => send_event(event, topic, encoder, scratch, producer),
+            Some(topic) => send_event(event, topic, scratch, producer),
             None => Ok(()),
         },
         Output::Tombstone { family, key } => {
@@ -353,12 +350,11 @@ fn publish(
 fn send_event(
     event: &Event,
     topic: &Arc<str>,
-    encoder: &mut Encoder,
     scratch: &mut Vec<u8>,
     producer: &mut dyn Producer,
 ) -> Result<(), TaskError> {
     scratch.clear();
-    encoder.encode(event, scratch).map_err(|error| TxnError::Fatal(error.to_string()))?;
+    Encoder.encode(event, scratch);
     let key = event.key();
     let record = Record { key: Some(key.as_str().as_bytes()), value: Some(scratch), headers: &[] };
     Ok(producer.send(topic, None, &record)?)

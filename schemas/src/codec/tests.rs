@@ -9,7 +9,7 @@ use crate::{
 
 fn encode(event: &Event) -> Vec<u8> {
     let mut value = Vec::new();
-    Encoder::default().encode(event, &mut value).expect("fits its schema");
+    Encoder.encode(event, &mut value);
     value
 }
 
@@ -36,7 +36,7 @@ fn track() -> Option<Track> {
 }
 
 /// An event of each family with everything said, in the order of [`Family::ALL`].
-fn full() -> Vec<Event> {
+pub(super) fn full() -> Vec<Event> {
     let listing = |id: &str| ListingRef { source: "shop".into(), marketplace: "de".into(), native_id: id.into() };
     vec![
         Event::Offer(Box::new(Offer {
@@ -119,7 +119,7 @@ fn full() -> Vec<Event> {
     ]
 }
 
-fn empty() -> Vec<Event> {
+pub(super) fn empty() -> Vec<Event> {
     vec![
         Event::Offer(Box::default()),
         Event::Sale(Box::default()),

@@ -215,7 +215,7 @@ fn publish(broker: &Memory) {
     let topic: Arc<str> = "sales.v1".into();
     for line in ["1", "2", "3"] {
         let mut value = Vec::new();
-        Encoder::default().encode(&sale(line, "A", 1, 1), &mut value).expect("fits");
+        Encoder.encode(&sale(line, "A", 1, 1), &mut value);
         producer.send(&topic, None, &Record { key: Some(b"k"), value: Some(&value), headers: &[] }).expect("exists");
         producer.commit(Commit::default()).expect("no faults");
     }
