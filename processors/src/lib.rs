@@ -16,4 +16,6 @@ pub mod route;
 pub mod validate;
 
 pub use limits::*;
-pub use processor::{Context, Counted, Input, Outbox, Output, Processor, Reject, Seen, SeenIds, State, Stated, Timer};
+pub use processor::{
+    Context, Counted, Input, Outbox, Output, Processor, Reject, Rows, Seen, SeenIds, State, Stated, Timer,
+};

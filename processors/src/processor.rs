@@ -98,6 +98,8 @@ pub enum Input {
         event: Event,
         /// Hash of its body.
         body: u64,
+        /// It says what [`Context::value`] says: nothing was changed since it was read, so nothing need be encoded.
+        as_read: bool,
     },
     /// The end of a row of a table.
     Tombstone {
@@ -109,6 +111,11 @@ pub enum Input {
 }
 
 impl Input {
+    /// An event that a step made.
+    pub fn made(event: Event) -> Self {
+        Self::Event { event, body: 0, as_read: false }
+    }
+
     /// The event, if it is one.
     pub fn event(&self) -> Option<&Event> {
         match self {
@@ -173,6 +180,17 @@ pub trait SeenIds {
     fn insert(&mut self, taken_in: Day, window_days: u16, id: EventId, body: u64) -> Seen;
 }
 
+/// Parts of a step's state of the current key that are written often and read rarely: each is stored on its own, and none
+/// is kept in memory.
+pub trait Rows {
+    /// Sets row `row`: what the caller writes into the buffer, which is empty, is its value.
+    fn put(&mut self, row: u64) -> &mut Vec<u8>;
+    /// Drops row `row`; a no-op where there is none.
+    fn remove(&mut self, row: u64);
+    /// The value of row `row`.
+    fn get(&mut self, row: u64) -> Option<Vec<u8>>;
+}
+
 /// Whether an id was seen before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
@@ -188,8 +206,12 @@ pub enum Seen {
 pub struct Context<'a> {
     /// Highest valid event time the task has seen, this record included. Use it for timers only.
     pub stream_time: Timestamp,
+    /// The value of the record at hand as it was read, framed; empty where there is none.
+    pub value: &'a [u8],
     /// Ids seen by the task.
     pub seen: &'a mut dyn SeenIds,
+    /// Rows of the step's state of the key.
+    pub rows: &'a mut dyn Rows,
     /// Where results go.
     pub outbox: &'a mut dyn Outbox,
 }

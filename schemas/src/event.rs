@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::{Catalog, Envelope, EventId, Inventory, Key, Listing, Offer, Quality, Sale, Text, Timestamp, listing_id};
+use crate::id::{write_listing_key, write_product_key};
+use crate::{Catalog, Envelope, EventId, Inventory, Key, Listing, Offer, Quality, Sale, Text, Timestamp, Track};
 
 /// A family of events: one schema, one Rust type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -129,13 +130,20 @@ impl Event {
 
     /// The key under which it travels: by product for catalog entries and for copies, else by listing.
     pub fn key(&self) -> Key {
+        let mut key = String::new();
+        self.write_key(&mut key);
+        Key::from(key)
+    }
+
+    /// Appends the key under which it travels.
+    pub fn write_key(&self, into: &mut String) {
         match self {
-            Self::Offer(e) => entity_key(&e.envelope, e.track.as_ref().map(|t| &t.product), &e.native_id),
-            Self::Sale(e) => entity_key(&e.envelope, e.track.as_ref().map(|t| &t.product), &e.native_id),
-            Self::Inventory(e) => entity_key(&e.envelope, e.track.as_ref().map(|t| &t.product), &e.native_id),
-            Self::Catalog(e) => Key::of_product(&e.envelope.customer, &e.product),
-            Self::Listing(e) => e.listing.key(&e.envelope.customer).row(&e.product),
-            Self::Quality(e) => Key::of_product(&e.customer, &e.source),
+            Self::Offer(e) => entity_key(&e.envelope, e.track.as_ref(), &e.native_id, into),
+            Self::Sale(e) => entity_key(&e.envelope, e.track.as_ref(), &e.native_id, into),
+            Self::Inventory(e) => entity_key(&e.envelope, e.track.as_ref(), &e.native_id, into),
+            Self::Catalog(e) => write_product_key(&e.envelope.customer, &e.product, into),
+            Self::Listing(e) => into.push_str(e.listing.key(&e.envelope.customer).row(&e.product).as_str()),
+            Self::Quality(e) => write_product_key(&e.customer, &e.source, into),
         }
     }
 
@@ -181,10 +189,10 @@ impl Event {
     }
 }
 
-fn entity_key(envelope: &Envelope, product: Option<&Text>, native_id: &str) -> Key {
-    match product {
-        Some(product) => Key::of_product(&envelope.customer, product),
-        None => Key::new(&envelope.customer, &listing_id(&envelope.source, &envelope.marketplace, native_id)),
+fn entity_key(envelope: &Envelope, track: Option<&Track>, native_id: &str, into: &mut String) {
+    match track {
+        Some(track) => write_product_key(&envelope.customer, &track.product, into),
+        None => write_listing_key(&envelope.customer, &envelope.source, &envelope.marketplace, native_id, into),
     }
 }
 

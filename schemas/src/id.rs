@@ -40,20 +40,21 @@ impl EventId {
         Self(id)
     }
 
-    /// The id as hex digits, written into `buffer`.
-    pub(crate) fn hex<'a>(&self, buffer: &'a mut [u8; 32]) -> &'a str {
+    /// The id as hex digits.
+    pub(crate) fn hex(&self) -> [u8; 32] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        for (pair, byte) in buffer.chunks_exact_mut(2).zip(&self.0) {
+        let mut hex = [0; 32];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(&self.0) {
             pair[0] = DIGITS[usize::from(byte >> 4)];
             pair[1] = DIGITS[usize::from(byte & 15)];
         }
-        std::str::from_utf8(buffer).expect("hex digits are ASCII")
+        hex
     }
 }
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.hex(&mut [0; 32]))
+        f.write_str(std::str::from_utf8(&self.hex()).expect("hex digits are ASCII"))
     }
 }
 
@@ -72,30 +73,41 @@ impl FromStr for EventId {
     type Err = IdParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bytes = text.as_bytes();
-        if bytes.len() != 32 {
-            return Err(IdParseError);
-        }
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Ok(byte - b'0'),
-            b'a'..=b'f' => Ok(byte - b'a' + 10),
-            _ => Err(IdParseError),
-        };
-        let mut id = [0; 16];
-        for (byte, pair) in id.iter_mut().zip(bytes.chunks_exact(2)) {
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-        }
-        Ok(Self(id))
+        Self::parse(text.as_bytes())
     }
 }
 
+impl EventId {
+    /// Reads 32 lower-case hex digits.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, IdParseError> {
+        if bytes.len() != 32 {
+            return Err(IdParseError);
+        }
+        let mut id = [0; 16];
+        let mut seen = 0;
+        for (byte, pair) in id.iter_mut().zip(bytes.chunks_exact(2)) {
+            let (high, low) = (DIGIT[usize::from(pair[0])], DIGIT[usize::from(pair[1])]);
+            *byte = high << 4 | (low & 15);
+            seen |= high | low;
+        }
+        if seen < 16 { Ok(Self(id)) } else { Err(IdParseError) }
+    }
+}
+
+/// The value of a hex digit in lower case; anything above 15 is none.
+const DIGIT: [u8; 256] = {
+    let mut table = [0xff; 256];
+    let mut value = 0;
+    while value < 16 {
+        table[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
+    }
+    table
+};
+
 impl Serialize for EventId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            serializer.serialize_str(self.hex(&mut [0; 32]))
-        } else {
-            self.0.serialize(serializer)
-        }
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
     }
 }
 
@@ -140,27 +152,23 @@ pub struct Key(Text);
 impl Key {
     /// The key of everything `customer` knows about one listing or product; `entity` is already percent-encoded.
     pub fn new(customer: &str, entity: &str) -> Self {
-        let mut key = Text::with_capacity(customer.len() + 1 + entity.len());
-        key.push_str(customer);
-        key.push('/');
-        key.push_str(entity);
-        Self(key)
+        Self([customer, "/", entity].concat().into())
     }
 
     /// The key of one product.
     pub fn of_product(customer: &str, product: &str) -> Self {
-        let mut entity = Text::default();
-        percent_encode(product, &mut entity);
-        Self::new(customer, &entity)
+        let mut key = String::new();
+        write_product_key(customer, product, &mut key);
+        Self(key.into())
     }
 
     /// This key extended by the row of a table, see the type.
     #[must_use]
     pub fn row(&self, row: &str) -> Self {
-        let mut key = self.0.clone();
+        let mut key = String::from(self.0.as_str());
         key.push('|');
         percent_encode(row, &mut key);
-        Self(key)
+        Self(key.into())
     }
 
     /// The key as text.
@@ -179,6 +187,12 @@ impl Key {
     }
 }
 
+impl From<String> for Key {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
 impl From<&str> for Key {
     fn from(text: &str) -> Self {
         Self(text.into())
@@ -193,20 +207,38 @@ impl fmt::Display for Key {
 
 /// The id of a listing: `<source>:<marketplace>:<native id>`, parts percent-encoded; never parsed back.
 pub fn listing_id(source: &str, marketplace: &str, native_id: &str) -> Text {
-    let mut id = Text::with_capacity(source.len() + marketplace.len() + native_id.len() + 2);
-    percent_encode(source, &mut id);
-    id.push(':');
-    percent_encode(marketplace, &mut id);
-    id.push(':');
-    percent_encode(native_id, &mut id);
-    id
+    let mut id = String::with_capacity(source.len() + marketplace.len() + native_id.len() + 2);
+    write_listing_id(source, marketplace, native_id, &mut id);
+    id.into()
+}
+
+fn write_listing_id(source: &str, marketplace: &str, native_id: &str, into: &mut String) {
+    percent_encode(source, into);
+    into.push(':');
+    percent_encode(marketplace, into);
+    into.push(':');
+    percent_encode(native_id, into);
+}
+
+/// Appends the key of a listing, as [`Key::new`] has it.
+pub(crate) fn write_listing_key(customer: &str, source: &str, marketplace: &str, native_id: &str, into: &mut String) {
+    into.push_str(customer);
+    into.push('/');
+    write_listing_id(source, marketplace, native_id, into);
+}
+
+/// Appends the key of a product, as [`Key::of_product`] has it.
+pub(crate) fn write_product_key(customer: &str, product: &str, into: &mut String) {
+    into.push_str(customer);
+    into.push('/');
+    percent_encode(product, into);
 }
 
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-fn percent_encode(part: &str, into: &mut Text) {
+fn percent_encode(part: &str, into: &mut String) {
     if part.bytes().all(is_plain) {
         into.push_str(part);
         return;

@@ -16,12 +16,18 @@ impl Currency {
     /// # Errors
     /// [`MoneyError::Currency`] where it is not three ASCII letters. Symbols are ambiguous and never guessed.
     pub fn parse(text: &str) -> Result<Self, MoneyError> {
-        match text.trim().as_bytes() {
-            &[a, b, c] if [a, b, c].iter().all(u8::is_ascii_alphabetic) => {
-                Ok(Self([a, b, c].map(|letter| letter.to_ascii_uppercase())))
-            }
-            _ => Err(MoneyError::Currency(text.into())),
-        }
+        Self::from_bytes(text.trim().as_bytes()).ok_or_else(|| MoneyError::Currency(text.into()))
+    }
+
+    /// As [`Self::parse`], of exactly three bytes.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let letters: [u8; 3] = bytes.try_into().ok()?;
+        letters.iter().all(u8::is_ascii_alphabetic).then(|| Self(letters.map(|letter| letter.to_ascii_uppercase())))
+    }
+
+    /// The code, as bytes.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// The code.
@@ -112,7 +118,9 @@ impl Money {
 
     /// The amount in units of 10^-6, the scale in which amounts of unlike exponents are compared.
     pub fn micros(&self) -> i128 {
-        i128::from(self.minor) * 10_i128.pow(u32::from(MONEY_EXPONENT_MAX.saturating_sub(self.exponent)))
+        const SCALE: [i64; 7] = [1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+        const _: () = assert!(SCALE.len() == MONEY_EXPONENT_MAX as usize + 1);
+        i128::from(self.minor) * i128::from(SCALE[usize::from(self.exponent.min(MONEY_EXPONENT_MAX))])
     }
 
     /// The sum of two amounts of one currency; `None` for unlike currencies or beyond 64 bits.

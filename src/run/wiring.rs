@@ -9,7 +9,7 @@ use skuflow_processors::{catalog, dedup, route, validate};
 use skuflow_runtime::broker::embedded::Embedded;
 use skuflow_runtime::broker::{Broker, Member};
 use skuflow_runtime::clock::Clock;
-use skuflow_runtime::stage::{Control, InputSpec, StageSettings, StageSpec, StepFactory, Tally, Worker, step};
+use skuflow_runtime::stage::{Control, InputSpec, StageSettings, StageSpec, Step, Tally, Worker, step};
 use skuflow_schemas::{DEAD_LETTER_PREFIX, LATE_PREFIX, topic};
 use skuflow_sinks::consume::{Consume, Progress};
 use skuflow_sinks::serving::Serving;
@@ -187,7 +187,7 @@ fn threads(config: &Config) -> u32 {
     wanted.clamp(1, config.topics.partitions)
 }
 
-fn step_factory(settings: &StepConfig) -> StepFactory {
+fn step_factory(settings: &StepConfig) -> Arc<dyn Step> {
     match settings.clone() {
         StepConfig::Validate(config) => step(validate::Validate::new(config)),
         StepConfig::Dedup(config) => step(dedup::Dedup::new(config)),

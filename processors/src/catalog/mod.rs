@@ -53,7 +53,7 @@ impl Processor for Catalog {
     }
 
     fn apply(&self, input: Input, state: &mut Stated<LastWord>, context: &mut Context<'_>) {
-        let Input::Event { event: Event::Catalog(entry), body } = input else { return context.forward(input) };
+        let Input::Event { event: Event::Catalog(entry), body, as_read } = input else { return context.forward(input) };
         let event = Event::Catalog(entry.clone());
         let rows = rows_of(&entry);
         let older = state.observed_at.is_some_and(|last| entry.envelope.observed_at < last);
@@ -66,7 +66,7 @@ impl Processor for Catalog {
         state.observed_at = Some(entry.envelope.observed_at);
         state.what = what;
         state.rows = rows;
-        context.forward(Output::Event { event, body });
+        context.forward(Output::Event { event, body, as_read });
     }
 }
 
@@ -98,7 +98,7 @@ fn emit_changes(entry: &Entry, before: &[(ListingRef, Role)], after: &[(ListingR
         if let Some(envelope) = event.envelope_mut() {
             envelope.event_id = id;
         }
-        context.forward(Output::Event { event, body: 0 });
+        context.forward(Output::made(event));
     }
 }
 

@@ -9,6 +9,7 @@ use skuflow_schemas::{Event, Family, Outcome, Timestamp};
 pub use config::Config;
 
 use crate::{Context, Input, Processor, SELLERS_PER_LISTING_MAX, Seen, State, Stated};
+pub(crate) use signature::who;
 use signature::{Signature, signature};
 
 /// What the step takes and gives.
@@ -84,7 +85,7 @@ impl Processor for Dedup {
             // Rows of a table are the last word on their key, not observations.
             Input::Tombstone { .. } => return context.forward(input),
             Input::Event { event: Event::Listing(_) | Event::Quality(_), .. } => return context.forward(input),
-            Input::Event { event, body } => (event, *body),
+            Input::Event { event, body, .. } => (event, *body),
         };
         let Some(envelope) = event.envelope() else { return context.forward(input) };
         match context.seen.insert(envelope.ingested_at.day(), self.window_days, envelope.event_id, body) {

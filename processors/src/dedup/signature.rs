@@ -20,13 +20,18 @@ pub(super) fn signature(event: &Event) -> Option<Signature> {
     }
 }
 
-fn offer_signature(offer: &Offer) -> Signature {
+/// Hash of who makes an offer on a listing: the seller, for goods of one condition, seen from one place.
+pub(crate) fn who(offer: &Offer) -> u64 {
     let mut who = Fnv::new(0);
     who.text(offer.seller.as_ref());
     who.word(offer.condition as u64);
     for part in [&offer.vantage.country, &offer.vantage.postal, &offer.vantage.membership] {
         who.text(part.as_ref());
     }
+    who.finish()
+}
+
+fn offer_signature(offer: &Offer) -> Signature {
     let mut what = Fnv::new(0);
     for amount in [&offer.price, &offer.shipping, &offer.landed_price, &offer.list_price] {
         what.money(amount.as_ref());
@@ -44,7 +49,7 @@ fn offer_signature(offer: &Offer) -> Signature {
         what.text(Some(&rank.category));
         what.number(Some(rank.rank));
     }
-    Signature { who: who.finish(), what: what.finish() }
+    Signature { who: who(offer), what: what.finish() }
 }
 
 fn inventory_signature(inventory: &Inventory) -> Signature {

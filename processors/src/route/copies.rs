@@ -1,6 +1,6 @@
 //! Copies of a listing's events for the products that track it.
 
-use skuflow_schemas::{Event, EventId, Family, Offer, Role, Text, Track, listing_id};
+use skuflow_schemas::{Event, EventId, Family, Role, Text, Track, listing_id};
 
 /// The copy of `event` for `product`.
 pub(super) fn copy_for(event: &Event, product: &Text, role: Role) -> Event {
@@ -24,9 +24,9 @@ pub(super) fn standing_alone(event: &Event, retracted: bool, change: Option<u64>
 }
 
 /// The last offer once more, because of the catalog's change number `change`.
-pub(super) fn resend(offer: Offer, product: &Text, role: Role, retracted: bool, change: u64) -> Event {
+pub(super) fn resend(offer: &Event, product: &Text, role: Role, retracted: bool, change: u64) -> Event {
     let track = Track { product: product.clone(), role, retracted };
-    marked(Event::Offer(Box::new(offer)), track, &change.to_le_bytes())
+    marked(offer.clone(), track, &change.to_le_bytes())
 }
 
 /// Makes a copy of `event`: it names its cause, and has an id of its own.

@@ -4,17 +4,16 @@
 //! catalog changes, the last offers are sent again to who tracks the listing now, and taken back from who no longer does.
 
 mod copies;
-mod last;
 
 use serde::{Deserialize, Serialize};
-use skuflow_schemas::{Day, Event, Family, Key, Listing, Offer, Outcome, Role, Text};
+use skuflow_schemas::{Day, Decoder, Encoder, Event, Family, Key, Listing, Offer, Outcome, Role, Text, Timestamp};
 
+use crate::dedup::who;
 use crate::{
-    Context, GRACE_DAYS, Input, Output, PRODUCTS_PER_LISTING_MAX, Processor, SELLERS_PER_LISTING_MAX, State, Stated,
-    WINDOW_DAYS,
+    Context, GRACE_DAYS, Input, Output, PRODUCTS_PER_LISTING_MAX, Processor, Rows, SELLERS_PER_LISTING_MAX, State,
+    Stated, WINDOW_DAYS,
 };
 use copies::{copy_for, resend, standing_alone};
-use last::LastOffer;
 
 /// What the step takes.
 pub const TAKES: &[Family] = &[Family::Offer, Family::Sale, Family::Inventory, Family::Listing];
@@ -42,7 +41,7 @@ impl Route {
 pub struct Tracked {
     /// Products that track it, in the order they came.
     products: Vec<(Text, Role)>,
-    /// The last offer per seller and condition, the least recently observed first to go.
+    /// Who has a last offer; the offer itself, as it travels, is the row of that name.
     last: Vec<LastOffer>,
     /// Latest day of any event.
     newest: Option<Day>,
@@ -50,12 +49,18 @@ pub struct Tracked {
     changes: u64,
 }
 
+/// A seller's last offer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct LastOffer {
+    who: u64,
+    observed_at: Timestamp,
+}
+
 impl State for Tracked {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
 
     fn heap_bytes(&self) -> usize {
-        let offers: usize = self.last.iter().map(LastOffer::heap_bytes).sum();
-        self.products.capacity() * size_of::<(Text, Role)>() + self.last.capacity() * size_of::<LastOffer>() + offers
+        self.products.capacity() * size_of::<(Text, Role)>() + self.last.capacity() * size_of::<LastOffer>()
     }
 }
 
@@ -74,17 +79,20 @@ impl Processor for Route {
                     untrack(&product, state, context);
                 }
             }
-            Input::Event { event: event @ (Event::Offer(_) | Event::Sale(_) | Event::Inventory(_)), body } => {
+            Input::Event { event: event @ (Event::Offer(_) | Event::Sale(_) | Event::Inventory(_)), body, as_read } => {
                 judge_lateness(&event, state, context);
                 context.count(&event, Outcome::Accepted, "");
                 for rule in marks(&event) {
                     context.count(&event, Outcome::Suspect, rule);
                 }
-                if let Event::Offer(offer) = &event {
-                    remember(offer, state);
+                if let Event::Offer(offer) = &event
+                    && let Some(who) = remember(offer, state, context.rows)
+                {
+                    let row = context.rows.put(who);
+                    if as_read { row.extend_from_slice(context.value) } else { Encoder.encode(&event, row) }
                 }
                 send_copies(&event, state, context);
-                context.forward(Output::Event { event, body });
+                context.forward(Output::Event { event, body, as_read });
             }
             other => context.forward(other),
         }
@@ -121,26 +129,28 @@ fn concerns(event: &Event, role: Role) -> bool {
 
 fn send_copies(event: &Event, state: &Tracked, context: &mut Context<'_>) {
     if state.products.is_empty() {
-        return context.forward(Output::Event { event: standing_alone(event, false, None), body: 0 });
+        return context.forward(Output::made(standing_alone(event, false, None)));
     }
     for (product, role) in state.products.iter().filter(|(_, role)| concerns(event, *role)) {
-        context.forward(Output::Event { event: copy_for(event, product, *role), body: 0 });
+        context.forward(Output::made(copy_for(event, product, *role)));
     }
 }
 
-/// Keeps the offer as its seller's last, unless a later one is known.
-fn remember(offer: &Offer, state: &mut Stated<Tracked>) {
-    let observed_at = offer.envelope.observed_at;
-    match state.last.iter().position(|last| last.is_of(offer)) {
-        Some(at) if state.last[at].observed_at > observed_at => return,
-        Some(at) => return state.last[at] = LastOffer::new(offer),
-        None => {}
+/// Notes the offer as its seller's last, unless a later one is known; gives its row. The least recently observed gives way.
+fn remember(offer: &Offer, state: &mut Stated<Tracked>, rows: &mut dyn Rows) -> Option<u64> {
+    let last = LastOffer { who: who(offer), observed_at: offer.envelope.observed_at };
+    match state.last.iter().position(|known| known.who == last.who) {
+        Some(at) if state.last[at].observed_at > last.observed_at => return None,
+        Some(at) => state.last[at] = last,
+        None => {
+            if state.last.len() == SELLERS_PER_LISTING_MAX {
+                let oldest = (0..state.last.len()).min_by_key(|at| state.last[*at].observed_at).unwrap_or(0);
+                rows.remove(state.last.remove(oldest).who);
+            }
+            state.last.push(last);
+        }
     }
-    if state.last.len() == SELLERS_PER_LISTING_MAX {
-        let oldest = (0..state.last.len()).min_by_key(|at| state.last[*at].observed_at).unwrap_or(0);
-        state.last.remove(oldest);
-    }
-    state.last.push(LastOffer::new(offer));
+    Some(last.who)
 }
 
 fn track(row: &Listing, state: &mut Stated<Tracked>, context: &mut Context<'_>) {
@@ -175,17 +185,22 @@ fn untrack(product: &Text, state: &mut Stated<Tracked>, context: &mut Context<'_
 
 /// Sends the last offers to a product once more, or takes them back.
 fn send_again(state: &Tracked, product: &Text, role: Role, retracted: bool, context: &mut Context<'_>) {
-    for offer in &state.last {
-        let event = resend(offer.offer(), product, role, retracted, state.changes);
-        context.forward(Output::Event { event, body: 0 });
+    for event in last_offers(state, context.rows) {
+        let event = resend(&event, product, role, retracted, state.changes);
+        context.forward(Output::made(event));
     }
 }
 
 /// Lets the listing stand for itself again, or no longer.
 fn send_alone(state: &Tracked, retracted: bool, context: &mut Context<'_>) {
-    for offer in &state.last {
-        let event = Event::Offer(Box::new(offer.offer()));
+    for event in last_offers(state, context.rows) {
         let event = standing_alone(&event, retracted, Some(state.changes));
-        context.forward(Output::Event { event, body: 0 });
+        context.forward(Output::made(event));
     }
+}
+
+/// The last offers, in the order in which their sellers came.
+fn last_offers(state: &Tracked, rows: &mut dyn Rows) -> Vec<Event> {
+    let stored = state.last.iter().filter_map(|last| rows.get(last.who));
+    stored.map(|value| Decoder.decode(&value).expect("written by this step; released versions stay readable")).collect()
 }

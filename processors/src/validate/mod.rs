@@ -9,6 +9,7 @@ use skuflow_schemas::{Event, Family, Money, Offer, Text, Timestamp};
 pub use config::{Action, Config};
 pub use rules::{RULES, Rule};
 
+use crate::dedup::who;
 use crate::{Context, Input, Processor, Reject, SELLERS_PER_LISTING_MAX, State, Stated};
 
 /// What the step takes, and gives unchanged but for marks.
@@ -29,7 +30,7 @@ impl Validate {
     }
 }
 
-/// The last good price per seller of a listing.
+/// The last good price per seller of a listing, the condition of the goods, and the place they are seen from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Prices {
     /// The least recently changed first.
@@ -38,7 +39,7 @@ pub struct Prices {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct LastGood {
-    seller: Option<Text>,
+    who: u64,
     price: Money,
     observed_at: Timestamp,
     /// A price that jumped; said again, it is the new price.
@@ -46,7 +47,7 @@ struct LastGood {
 }
 
 impl State for Prices {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
 
     fn heap_bytes(&self) -> usize {
         self.last_good.capacity() * size_of::<LastGood>()
@@ -54,19 +55,19 @@ impl State for Prices {
 }
 
 impl Prices {
-    /// The last good price of `seller`, and one that jumped since.
-    fn of(&self, seller: Option<&Text>) -> Option<(&Money, Option<&Money>)> {
-        self.find(seller).map(|at| (&self.last_good[at].price, self.last_good[at].jumped.as_ref()))
+    /// The last good price of who makes the offer, and one that jumped since.
+    fn of(&self, offer: &Offer) -> Option<(&Money, Option<&Money>)> {
+        self.find(who(offer)).map(|at| (&self.last_good[at].price, self.last_good[at].jumped.as_ref()))
     }
 
-    fn find(&self, seller: Option<&Text>) -> Option<usize> {
-        self.last_good.iter().position(|last| last.seller.as_ref() == seller)
+    fn find(&self, who: u64) -> Option<usize> {
+        self.last_good.iter().position(|last| last.who == who)
     }
 
     /// Keeps a price, unless a later one is known: what is delivered again, or late, is not the last.
     fn remember(state: &mut Stated<Self>, offer: &Offer, price: Money, jumped: bool) {
-        let (seller, observed_at) = (offer.seller.as_ref(), offer.envelope.observed_at);
-        if let Some(at) = state.find(seller) {
+        let (who, observed_at) = (who(offer), offer.envelope.observed_at);
+        if let Some(at) = state.find(who) {
             if state.last_good[at].observed_at >= observed_at {
                 return;
             }
@@ -78,7 +79,7 @@ impl Prices {
         } else if state.last_good.len() == SELLERS_PER_LISTING_MAX {
             state.last_good.remove(0);
         }
-        state.last_good.push(LastGood { seller: seller.cloned(), price, observed_at, jumped: None });
+        state.last_good.push(LastGood { who, price, observed_at, jumped: None });
     }
 }
 
@@ -97,7 +98,7 @@ impl Processor for Validate {
     }
 
     fn apply(&self, input: Input, state: &mut Stated<Prices>, context: &mut Context<'_>) {
-        let Input::Event { mut event, body } = input else { return context.forward(input) };
+        let Input::Event { mut event, body, as_read } = input else { return context.forward(input) };
         let objects = |rule: &&&Rule| (rule.objects)(&event, state, &self.config).is_some();
         let suspect: Vec<&'static str> = self.suspecting.iter().filter(objects).map(|rule| rule.id).collect();
         if let Event::Offer(offer) = &event
@@ -106,7 +107,7 @@ impl Processor for Validate {
             Prices::remember(state, offer, price, suspect.contains(&rules::JUMP));
         }
         mark(&mut event, &suspect);
-        context.forward(Input::Event { event, body });
+        context.forward(Input::Event { event, body, as_read: as_read && suspect.is_empty() });
     }
 }
 

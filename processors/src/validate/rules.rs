@@ -190,7 +190,7 @@ fn listings(event: &Event, _: &Prices, _: &Config) -> Option<String> {
 
 fn jump(event: &Event, prices: &Prices, _: &Config) -> Option<String> {
     let Event::Offer(offer) = event else { return None };
-    let (price, (last, jumped)) = (offer.price?, prices.of(offer.seller.as_ref())?);
+    let (price, (last, jumped)) = (offer.price?, prices.of(offer)?);
     if price.currency != last.currency || jumped == Some(&price) {
         return None;
     }

@@ -414,7 +414,7 @@ impl Producer for EmbeddedProducer {
     fn send(&mut self, topic: &Arc<str>, partition: Option<u32>, record: &Record<'_>) -> Result<(), TxnError> {
         let at = self.topic(topic)?;
         let partitions = &mut self.topics[at].partitions;
-        let key = std::str::from_utf8(record.key.unwrap_or_default()).unwrap_or_default();
+        let key = record.key.unwrap_or_default();
         let partition = partition.unwrap_or_else(|| partition_of(key, partitions.len() as u32));
         let Some((_, builder)) = partitions.get_mut(partition as usize) else {
             return Err(TxnError::Fatal(format!("{topic} has no partition {partition}")));

@@ -295,7 +295,7 @@ impl Producer for MemoryProducer {
         let partitions = cluster.topics.get(topic).map(|topic| topic.partitions.len() as u32);
         drop(cluster);
         let partitions = partitions.ok_or_else(|| TxnError::Fatal(format!("there is no topic {topic}")))?;
-        let key = std::str::from_utf8(record.key.unwrap_or_default()).unwrap_or_default();
+        let key = record.key.unwrap_or_default();
         let partition = partition.unwrap_or_else(|| partition_of(key, partitions));
         let builder = self.sent.entry(TopicPartition::new(topic.clone(), partition)).or_default();
         let before = builder.len();

@@ -2,108 +2,68 @@
 
 use std::sync::Arc;
 
-use skuflow_processors::{Context, Counted, Input, Outbox, Output, Processor, Reject, SeenIds, Timer};
+use skuflow_processors::{
+    Context, Counted, Input, Outbox, Output, Processor, Reject, Rows, SeenIds, State, Stated, Timer,
+};
 use skuflow_schemas::{Event, Text, Timestamp};
 
 use super::counts::Counts;
-use super::store::Store;
+use super::store::{KeyState, RowsOf, Store, decode};
 use super::timers::Timers;
 use crate::broker::{BrokerError, StateChange, StateReader};
 
-/// Makes a step for a task.
-pub type StepFactory = Arc<dyn Fn(&Arc<str>, usize) -> Box<dyn Step> + Send + Sync>;
-
-/// The factory of `processor`'s step: its arguments are the task and the bytes its cache may take.
-pub fn step<P: Processor + 'static>(processor: P) -> StepFactory {
-    let processor = Arc::new(processor);
-    Arc::new(move |owner, cache_bytes| {
-        let store = Store::new(owner.clone(), processor.name(), cache_bytes);
-        Box::new(StepOf { processor: processor.clone(), store })
-    })
-}
-
-/// A processor and its store, whatever its state is.
-pub trait Step: Send {
+/// A processor, whatever its state is.
+pub trait Step: Send + Sync {
+    /// See [`Processor::name`].
+    fn name(&self) -> &'static str;
+    /// The state of a key from its stored bytes; none give a new one.
+    fn decode(&self, bytes: &[u8]) -> Result<Box<dyn KeyState>, String>;
     /// See [`Processor::check`].
-    fn check(
-        &mut self,
-        key: &str,
-        input: &Input,
-        committed: &dyn StateReader,
-    ) -> Result<Result<(), Reject>, BrokerError>;
+    fn check(&self, input: &Input, state: &mut dyn KeyState) -> Result<(), Reject>;
     /// See [`Processor::apply`].
-    fn apply(
-        &mut self,
-        key: &str,
-        input: Input,
-        context: &mut Context<'_>,
-        committed: &dyn StateReader,
-    ) -> Result<(), BrokerError>;
+    fn apply(&self, input: Input, state: &mut dyn KeyState, context: &mut Context<'_>);
     /// See [`Processor::wake`].
-    fn wake(
-        &mut self,
-        timer: &Timer,
-        context: &mut Context<'_>,
-        committed: &dyn StateReader,
-    ) -> Result<(), BrokerError>;
-    /// Changes of state since the last commit.
-    fn changes(&self, into: &mut Vec<StateChange>);
-    /// The changes are committed.
-    fn committed(&mut self);
-    /// The changes are void.
-    fn aborted(&mut self);
+    fn wake(&self, timer: &Timer, state: &mut dyn KeyState, context: &mut Context<'_>);
 }
 
-struct StepOf<P: Processor> {
-    processor: Arc<P>,
-    store: Store<P::State>,
+/// The step that `processor` is.
+pub fn step<P: Processor + 'static>(processor: P) -> Arc<dyn Step> {
+    Arc::new(StepOf(processor))
+}
+
+struct StepOf<P>(P);
+
+fn typed<S: State>(state: &mut dyn KeyState) -> &mut Stated<S> {
+    state.any().downcast_mut().expect("each step has the state that it made")
 }
 
 impl<P: Processor> Step for StepOf<P> {
-    fn check(
-        &mut self,
-        key: &str,
-        input: &Input,
-        committed: &dyn StateReader,
-    ) -> Result<Result<(), Reject>, BrokerError> {
-        self.store.with(key, committed, |state| self.processor.check(input, state))
+    fn name(&self) -> &'static str {
+        self.0.name()
     }
 
-    fn apply(
-        &mut self,
-        key: &str,
-        input: Input,
-        context: &mut Context<'_>,
-        committed: &dyn StateReader,
-    ) -> Result<(), BrokerError> {
-        self.store.with(key, committed, |state| self.processor.apply(input, state, context))
+    fn decode(&self, bytes: &[u8]) -> Result<Box<dyn KeyState>, String> {
+        Ok(Box::new(decode::<P::State>(bytes)?))
     }
 
-    fn wake(
-        &mut self,
-        timer: &Timer,
-        context: &mut Context<'_>,
-        committed: &dyn StateReader,
-    ) -> Result<(), BrokerError> {
-        self.store.with(&timer.key, committed, |state| self.processor.wake(timer, state, context))
+    fn check(&self, input: &Input, state: &mut dyn KeyState) -> Result<(), Reject> {
+        self.0.check(input, typed(state))
     }
 
-    fn changes(&self, into: &mut Vec<StateChange>) {
-        self.store.changes(into);
+    fn apply(&self, input: Input, state: &mut dyn KeyState, context: &mut Context<'_>) {
+        self.0.apply(input, typed(state), context);
     }
 
-    fn committed(&mut self) {
-        self.store.committed();
-    }
-
-    fn aborted(&mut self) {
-        self.store.aborted();
+    fn wake(&self, timer: &Timer, state: &mut dyn KeyState, context: &mut Context<'_>) {
+        self.0.wake(timer, typed(state), context);
     }
 }
 
 /// What the steps of a task do besides changing their state.
 pub(super) struct Effects<'a> {
     pub(super) stream_time: Timestamp,
+    /// The value of the record at hand.
+    pub(super) value: &'a [u8],
     pub(super) seen: &'a mut dyn SeenIds,
     pub(super) timers: &'a mut Timers,
     pub(super) counts: &'a mut Counts,
@@ -113,19 +73,18 @@ pub(super) struct Effects<'a> {
     pub(super) late: &'a mut Vec<Event>,
 }
 
-/// The steps of one task.
+/// The steps of one task, and their state.
 pub(super) struct Chain {
-    steps: Vec<Box<dyn Step>>,
+    steps: Vec<Arc<dyn Step>>,
+    store: Store,
     /// What each step gives, kept for its memory.
     given: Vec<Vec<Output>>,
 }
 
 impl Chain {
-    pub(super) fn new(factories: &[StepFactory], owner: &Arc<str>, cache_bytes: usize) -> Self {
-        let share = cache_bytes / factories.len().max(1);
-        let steps: Vec<_> = factories.iter().map(|factory| factory(owner, share)).collect();
-        let given = steps.iter().map(|_| Vec::new()).collect();
-        Self { steps, given }
+    pub(super) fn new(steps: &[Arc<dyn Step>], owner: &Arc<str>, cache_bytes: usize) -> Self {
+        let store = Store::new(owner.clone(), steps, cache_bytes);
+        Self { steps: steps.to_vec(), store, given: steps.iter().map(|_| Vec::new()).collect() }
     }
 
     /// Asks the first step whether the record may pass.
@@ -135,26 +94,22 @@ impl Chain {
         input: &Input,
         committed: &dyn StateReader,
     ) -> Result<Result<(), Reject>, BrokerError> {
-        self.steps.first_mut().map_or(Ok(Ok(())), |first| first.check(key, input, committed))
+        let Some(first) = self.steps.first() else { return Ok(Ok(())) };
+        self.store.with(key, committed, |states, _| first.check(input, states[0].as_mut()))
     }
 
-    /// Gives `input` to step number `at` and what it gives to the next.
+    /// Gives `input` to the first step, what it gives to the next, and so on.
     pub(super) fn feed(
         &mut self,
-        at: usize,
         key: &str,
         input: Input,
         effects: &mut Effects<'_>,
         committed: &dyn StateReader,
     ) -> Result<(), BrokerError> {
-        if at == self.steps.len() {
-            effects.published.push(input);
-            return Ok(());
-        }
-        let step = &mut self.steps[at];
-        let mut given = std::mem::take(&mut self.given[at]);
-        with_context(at, key, effects, &mut given, |context| step.apply(key, input, context, committed))?;
-        self.pass_on(at, key, given, effects, committed)
+        let (steps, given) = (&self.steps, &mut self.given);
+        self.store.with(key, committed, |states, rows| {
+            feed(&mut Links { first: 0, steps, states, given }, key, input, rows, effects);
+        })
     }
 
     /// Fires a timer.
@@ -165,50 +120,98 @@ impl Chain {
         committed: &dyn StateReader,
     ) -> Result<(), BrokerError> {
         let at = usize::from(timer.step);
-        let Some(step) = self.steps.get_mut(at) else { return Ok(()) };
-        let mut given = std::mem::take(&mut self.given[at]);
-        with_context(at, &timer.key, effects, &mut given, |context| step.wake(timer, context, committed))?;
-        self.pass_on(at, &timer.key, given, effects, committed)
+        let (Some(steps), Some(given)) = (self.steps.get(at..), self.given.get_mut(at..)) else { return Ok(()) };
+        let key = timer.key.as_str();
+        self.store.with(key, committed, |states, rows| {
+            let links = &mut Links { first: at, steps, states: &mut states[at..], given };
+            call(links, key, rows, effects, |step, state, context| step.wake(timer, state, context));
+        })
     }
 
-    fn pass_on(
-        &mut self,
-        at: usize,
-        key: &str,
-        mut given: Vec<Output>,
-        effects: &mut Effects<'_>,
-        committed: &dyn StateReader,
-    ) -> Result<(), BrokerError> {
-        for output in given.drain(..) {
-            self.feed(at + 1, key, output, effects, committed)?;
-        }
-        self.given[at] = given;
-        Ok(())
-    }
-
-    pub(super) fn changes(&self, into: &mut Vec<StateChange>) {
-        self.steps.iter().for_each(|step| step.changes(into));
+    pub(super) fn changes(&mut self, into: &mut Vec<StateChange>) {
+        self.store.changes(into);
     }
 
     pub(super) fn committed(&mut self) {
-        self.steps.iter_mut().for_each(|step| step.committed());
+        self.store.committed();
     }
 
     pub(super) fn aborted(&mut self) {
-        self.steps.iter_mut().for_each(|step| step.aborted());
+        self.store.aborted();
     }
 }
 
-fn with_context<R>(
-    at: usize,
+/// The steps from number `first` to the last, with the states of the key at hand.
+struct Links<'a> {
+    first: usize,
+    steps: &'a [Arc<dyn Step>],
+    states: &'a mut [Box<dyn KeyState>],
+    given: &'a mut [Vec<Output>],
+}
+
+fn feed(links: &mut Links<'_>, key: &str, input: Input, rows: &mut RowsOf<'_>, effects: &mut Effects<'_>) {
+    if links.steps.is_empty() {
+        return effects.published.push(input);
+    }
+    call(links, key, rows, effects, |step, state, context| step.apply(input, state, context));
+}
+
+/// Lets the first of the links work, and feeds what it gives to the next, depth first.
+fn call(
+    links: &mut Links<'_>,
     key: &str,
+    rows: &mut RowsOf<'_>,
     effects: &mut Effects<'_>,
-    given: &mut Vec<Output>,
-    work: impl FnOnce(&mut Context<'_>) -> R,
-) -> R {
-    let mut outbox =
-        TaskOutbox { at: at as u8, key, given, timers: effects.timers, counts: effects.counts, late: effects.late };
-    work(&mut Context { stream_time: effects.stream_time, seen: effects.seen, outbox: &mut outbox })
+    work: impl FnOnce(&dyn Step, &mut dyn KeyState, &mut Context<'_>),
+) {
+    let (Some((step, steps)), Some((state, states)), Some((kept, given))) =
+        (links.steps.split_first(), links.states.split_first_mut(), links.given.split_first_mut())
+    else {
+        return;
+    };
+    let mut outputs = std::mem::take(kept);
+    let mut outbox = TaskOutbox {
+        at: links.first as u8,
+        key,
+        given: &mut outputs,
+        timers: effects.timers,
+        counts: effects.counts,
+        late: effects.late,
+    };
+    let mut rows_of_step = StepRows { step: step.name(), key, rows };
+    let mut context = Context {
+        stream_time: effects.stream_time,
+        value: effects.value,
+        seen: effects.seen,
+        rows: &mut rows_of_step,
+        outbox: &mut outbox,
+    };
+    work(step.as_ref(), state.as_mut(), &mut context);
+    let mut next = Links { first: links.first + 1, steps, states, given };
+    for output in outputs.drain(..) {
+        feed(&mut next, key, output, rows, effects);
+    }
+    *kept = outputs;
+}
+
+struct StepRows<'a, 'b> {
+    step: &'static str,
+    key: &'a str,
+    rows: &'a mut RowsOf<'b>,
+}
+
+impl Rows for StepRows<'_, '_> {
+    fn put(&mut self, row: u64) -> &mut Vec<u8> {
+        self.rows.put(self.step, self.key, row)
+    }
+
+    fn remove(&mut self, row: u64) {
+        self.rows.remove(self.step, self.key, row);
+    }
+
+    fn get(&mut self, row: u64) -> Option<Vec<u8>> {
+        self.rows.get(self.step, self.key, row)
+    }
 }
 
 struct TaskOutbox<'a> {

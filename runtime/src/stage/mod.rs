@@ -21,8 +21,9 @@ use std::time::Duration;
 
 use skuflow_schemas::Family;
 
-pub use chain::{Step, StepFactory, step};
+pub use chain::{Step, step};
 pub use control::{Control, Tally};
+pub use store::KeyState;
 pub use worker::{StageError, Worker, back_off};
 
 use crate::limits::CACHE_BYTES_DEFAULT;
@@ -36,7 +37,7 @@ pub struct StageSpec {
     /// What it reads; all with equal partition counts.
     pub inputs: Vec<InputSpec>,
     /// Its steps, first to last.
-    pub steps: Vec<StepFactory>,
+    pub steps: Vec<Arc<dyn Step>>,
     /// What it publishes: name in the catalogue, and name on the broker. Events of other topics end in the stage.
     pub outputs: Vec<(String, Arc<str>)>,
     /// Where counts go.

@@ -1,93 +1,162 @@
-//! A step's state per key: decoded objects in memory over the committed bytes.
+//! State per key: decoded objects in memory over the committed bytes.
 //!
 //! ```text
-//!   step ─▶ cache of decoded states ──miss──▶ committed state of the task (broker)
+//!   steps ─▶ cache of decoded states ──miss──▶ committed state of the task (broker)
 //!              │ dirty since the last commit
-//!              └─▶ encoded once per commit and key ─▶ part of the transaction
+//!              └─▶ encoded once per commit and key, all steps together ─▶ part of the transaction
+//!   rows ───▶ written blindly beside them, read from the open transaction or the committed state
 //! ```
 //! An abort evicts what was touched; it is read again as it was committed.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef;
 use skuflow_processors::{State, Stated};
 use skuflow_schemas::Text;
 
+use super::chain::Step;
 use crate::broker::{BrokerError, StateChange, StateReader};
 
-/// State of one step, all keys of one task.
-pub(super) struct Store<S> {
-    owner: Arc<str>,
-    prefix: Vec<u8>,
-    cached: HashMap<Text, Entry<S>>,
-    /// Keys written to since the last commit, in the order they were first written.
-    dirty: Vec<Text>,
-    bytes: usize,
-    bytes_max: usize,
+const STATE: &[u8] = b"state/";
+const ROW: &[u8] = b"row/";
+
+/// One step's state of one key, whatever its type.
+pub trait KeyState: Any + Send {
+    /// Whether it was written to since it was committed.
+    fn is_dirty(&self) -> bool;
+    /// Marks it as committed.
+    fn commit(&mut self);
+    /// Bytes it takes in memory, roughly.
+    fn bytes(&self) -> usize;
+    /// Appends version and value; nothing for a state that is as new.
+    fn encode(&self, into: &mut Vec<u8>);
+    /// Itself, to be brought back to its type.
+    fn any(&mut self) -> &mut dyn Any;
 }
 
-struct Entry<S> {
-    state: Stated<S>,
+impl<S: State> KeyState for Stated<S> {
+    fn is_dirty(&self) -> bool {
+        self.is_dirty()
+    }
+
+    fn commit(&mut self) {
+        self.commit();
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.heap_bytes()
+    }
+
+    fn encode(&self, into: &mut Vec<u8>) {
+        let state: &S = self;
+        if *state == S::default() {
+            return;
+        }
+        into.push(S::VERSION);
+        let writer = std::mem::take(into);
+        *into = postcard::to_extend(state, writer).expect("states encode: plain data, checked for every step by tests");
+    }
+
+    fn any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+/// Reads what [`KeyState::encode`] wrote.
+pub(super) fn decode<S: State>(bytes: &[u8]) -> Result<Stated<S>, String> {
+    match bytes {
+        [] => Ok(Stated::clean(S::default())),
+        [version, rest @ ..] if *version == S::VERSION => {
+            postcard::from_bytes(rest).map(Stated::clean).map_err(|error| error.to_string())
+        }
+        [version, ..] => Err(format!("written by encoding {version}, this program reads {}", S::VERSION)),
+    }
+}
+
+/// The states of one key, one per step.
+pub(super) struct Entry {
+    pub(super) states: Box<[Box<dyn KeyState>]>,
+    is_dirty: bool,
     /// Roughly what the entry takes.
     bytes: usize,
     /// Used since the cache was last swept.
     used: bool,
 }
 
-impl<S: State> Store<S> {
-    /// The store of step `name` of the task `owner`, whose cache takes about `bytes_max`.
-    pub(super) fn new(owner: Arc<str>, name: &str, bytes_max: usize) -> Self {
-        let prefix = format!("state/{name}/").into_bytes();
-        Self { owner, prefix, cached: HashMap::new(), dirty: Vec::new(), bytes: 0, bytes_max }
+/// State of the steps of one task, all keys.
+pub(super) struct Store {
+    owner: Arc<str>,
+    steps: Vec<Arc<dyn Step>>,
+    cached: HashMap<Text, Entry>,
+    /// Keys written to since the last commit, in the order they were first written.
+    dirty: Vec<Text>,
+    /// Rows written since the last commit, by stored key.
+    rows: HashMap<Vec<u8>, Option<Vec<u8>>>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Store {
+    /// The store of `steps` of the task `owner`, whose cache takes about `bytes_max`.
+    pub(super) fn new(owner: Arc<str>, steps: &[Arc<dyn Step>], bytes_max: usize) -> Self {
+        Self {
+            owner,
+            steps: steps.to_vec(),
+            cached: HashMap::new(),
+            dirty: Vec::new(),
+            rows: HashMap::new(),
+            bytes: 0,
+            bytes_max,
+        }
     }
 
-    /// Lets `work` use the state of `key`, and remembers whether it wrote to it.
+    /// Lets `work` use the states of `key` and the rows, and remembers whether it wrote to any.
     pub(super) fn with<R>(
         &mut self,
         key: &str,
         committed: &dyn StateReader,
-        work: impl FnOnce(&mut Stated<S>) -> R,
+        work: impl FnOnce(&mut [Box<dyn KeyState>], &mut RowsOf<'_>) -> R,
     ) -> Result<R, BrokerError> {
-        if !self.cached.contains_key(key) {
-            self.load(key, committed)?;
-        }
-        let entry = self.cached.get_mut(key).expect("loaded above");
+        let entry = match self.cached.entry_ref(key) {
+            EntryRef::Occupied(entry) => entry.into_mut(),
+            EntryRef::Vacant(place) => {
+                let entry = load(&self.owner, &self.steps, key, committed)?;
+                self.bytes += entry.bytes;
+                place.insert_with_key(key.into(), entry)
+            }
+        };
         entry.used = true;
-        let was_dirty = entry.state.is_dirty();
-        let result = work(&mut entry.state);
-        if entry.state.is_dirty() && !was_dirty {
+        let mut rows = RowsOf { rows: &mut self.rows, committed, failed: None };
+        let result = work(&mut entry.states, &mut rows);
+        if let Some(error) = rows.failed {
+            return Err(error);
+        }
+        if !entry.is_dirty && entry.states.iter().any(|state| state.is_dirty()) {
+            entry.is_dirty = true;
             self.dirty.push(key.into());
         }
         Ok(result)
     }
 
-    fn load(&mut self, key: &str, committed: &dyn StateReader) -> Result<(), BrokerError> {
-        let state = match committed.get(&self.stored_key(key))? {
-            Some(bytes) => decode(&bytes)
-                .map_err(|reason| BrokerError::Fatal(format!("state of {} for {key}: {reason}", self.owner)))?,
-            None => S::default(),
-        };
-        let bytes = entry_bytes(key, &state);
-        self.bytes += bytes;
-        self.cached.insert(key.into(), Entry { state: Stated::clean(state), bytes, used: true });
-        Ok(())
-    }
-
-    /// The changes since the last commit. A state back at its default is deleted.
-    pub(super) fn changes(&self, into: &mut Vec<StateChange>) {
+    /// The changes since the last commit; to be called once for each. States that are all as new are deleted.
+    pub(super) fn changes(&mut self, into: &mut Vec<StateChange>) {
         for key in &self.dirty {
-            let state: &S = &self.cached[key].state;
-            let value = (*state != S::default()).then(|| encode(state));
-            into.push(StateChange { owner: self.owner.clone(), key: self.stored_key(key), value });
+            let value = encode(&self.steps, &self.cached[key].states);
+            into.push(StateChange { owner: self.owner.clone(), key: stored_key(key), value });
         }
+        let rows = self.rows.drain();
+        into.extend(rows.map(|(key, value)| StateChange { owner: self.owner.clone(), key, value }));
     }
 
     /// The changes are committed.
     pub(super) fn committed(&mut self) {
         for key in self.dirty.drain(..) {
             let entry = self.cached.get_mut(&key).expect("dirty states stay cached");
-            entry.state.commit();
-            let bytes = entry_bytes(&key, &*entry.state);
+            entry.states.iter_mut().for_each(|state| state.commit());
+            entry.is_dirty = false;
+            let bytes = entry_bytes(&key, &entry.states);
             self.bytes = self.bytes + bytes - entry.bytes;
             entry.bytes = bytes;
         }
@@ -101,6 +170,7 @@ impl<S: State> Store<S> {
                 self.bytes -= entry.bytes;
             }
         }
+        self.rows.clear();
     }
 
     /// Second chance: over budget, what was not used since the last sweep goes, down to three quarters of the budget.
@@ -118,24 +188,95 @@ impl<S: State> Store<S> {
             });
         }
     }
+}
 
-    fn stored_key(&self, key: &str) -> Vec<u8> {
-        [&self.prefix, key.as_bytes()].concat()
+fn load(owner: &str, steps: &[Arc<dyn Step>], key: &str, committed: &dyn StateReader) -> Result<Entry, BrokerError> {
+    let stored = committed.get(&stored_key(key))?.unwrap_or_default();
+    let state = |step: &Arc<dyn Step>| {
+        let part = part_of(&stored, step.name()).ok_or_else(|| "its parts do not decode".to_owned());
+        let state = part.and_then(|part| step.decode(part));
+        state.map_err(|reason| BrokerError::Fatal(format!("state of {owner}, {} of {key}: {reason}", step.name())))
+    };
+    let states: Box<[_]> = steps.iter().map(state).collect::<Result<_, _>>()?;
+    let bytes = entry_bytes(key, &states);
+    Ok(Entry { states, is_dirty: false, bytes, used: true })
+}
+
+fn entry_bytes(key: &str, states: &[Box<dyn KeyState>]) -> usize {
+    size_of::<(Text, Entry)>()
+        + key.len()
+        + states.iter().map(|state| size_of_val(state) + state.bytes()).sum::<usize>()
+}
+
+fn stored_key(key: &str) -> Vec<u8> {
+    [STATE, key.as_bytes()].concat()
+}
+
+/// A key's stored value is a part per step that has anything to keep: length and name, length and state.
+fn encode(steps: &[Arc<dyn Step>], states: &[Box<dyn KeyState>]) -> Option<Vec<u8>> {
+    let mut value = Vec::new();
+    for (step, state) in steps.iter().zip(states) {
+        let start = value.len();
+        value.push(step.name().len() as u8);
+        value.extend_from_slice(step.name().as_bytes());
+        let length = value.len();
+        value.extend_from_slice(&[0; 4]);
+        state.encode(&mut value);
+        let bytes = (value.len() - length - 4) as u32;
+        if bytes == 0 {
+            value.truncate(start);
+        } else {
+            value[length..length + 4].copy_from_slice(&bytes.to_le_bytes());
+        }
+    }
+    (!value.is_empty()).then_some(value)
+}
+
+/// The part of step `name`, empty where it has none; `None` where the value is damaged.
+fn part_of<'a>(mut value: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    while let Some((length, rest)) = value.split_first() {
+        let (named, rest) = rest.split_at_checked(usize::from(*length))?;
+        let (bytes, rest) = rest.split_first_chunk()?;
+        let (part, rest) = rest.split_at_checked(u32::from_le_bytes(*bytes) as usize)?;
+        if named == name.as_bytes() {
+            return Some(part);
+        }
+        value = rest;
+    }
+    Some(&[])
+}
+
+/// The rows of a task's steps, as the open transaction sees them.
+pub(super) struct RowsOf<'a> {
+    rows: &'a mut HashMap<Vec<u8>, Option<Vec<u8>>>,
+    committed: &'a dyn StateReader,
+    failed: Option<BrokerError>,
+}
+
+impl RowsOf<'_> {
+    pub(super) fn put(&mut self, step: &str, key: &str, row: u64) -> &mut Vec<u8> {
+        let value = self.rows.entry(row_key(step, key, row)).or_default().get_or_insert_default();
+        value.clear();
+        value
+    }
+
+    pub(super) fn remove(&mut self, step: &str, key: &str, row: u64) {
+        self.rows.insert(row_key(step, key, row), None);
+    }
+
+    /// A failure to read is kept and ends the work on the record.
+    pub(super) fn get(&mut self, step: &str, key: &str, row: u64) -> Option<Vec<u8>> {
+        let key = row_key(step, key, row);
+        if let Some(value) = self.rows.get(&key) {
+            return value.clone();
+        }
+        self.committed.get(&key).unwrap_or_else(|error| {
+            self.failed = Some(error);
+            None
+        })
     }
 }
 
-fn entry_bytes<S: State>(key: &str, state: &S) -> usize {
-    size_of::<(Text, Entry<S>)>() + key.len() + state.heap_bytes()
-}
-
-fn encode<S: State>(state: &S) -> Vec<u8> {
-    postcard::to_extend(state, vec![S::VERSION]).expect("states encode: plain data, checked for every step by tests")
-}
-
-fn decode<S: State>(bytes: &[u8]) -> Result<S, String> {
-    match bytes {
-        [version, rest @ ..] if *version == S::VERSION => postcard::from_bytes(rest).map_err(|error| error.to_string()),
-        [version, ..] => Err(format!("written by encoding {version}, this program reads {}", S::VERSION)),
-        [] => Err("empty".into()),
-    }
+fn row_key(step: &str, key: &str, row: u64) -> Vec<u8> {
+    [ROW, step.as_bytes(), b"/", key.as_bytes(), b"\0", &row.to_be_bytes()].concat()
 }

@@ -60,9 +60,16 @@ pub(super) struct Task {
 #[derive(Default)]
 struct Scratch {
     key: String,
-    value: Vec<u8>,
+    out: Outgoing,
     published: Vec<Output>,
     late: Vec<Event>,
+}
+
+/// A record under construction.
+#[derive(Default)]
+struct Outgoing {
+    key: String,
+    value: Vec<u8>,
 }
 
 impl Task {
@@ -160,8 +167,9 @@ impl Task {
         record: &RecordView<'_>,
         producer: &mut dyn Producer,
     ) -> Result<(), TaskError> {
+        let entity = Key::entity(record.key_text());
         let input = match input {
-            Ok(input) if record.key_text().is_empty() => {
+            Ok(input) if entity.is_empty() => {
                 let message = "the record has no key, or one that is no UTF-8".to_owned();
                 let reject = Reject { rule: "key-missing", message };
                 return self.refuse(from, record, Some(&input), ErrorStage::Decoding, &reject, producer);
@@ -174,7 +182,7 @@ impl Task {
         };
         let mut key = std::mem::take(&mut self.scratch.key);
         key.clear();
-        key.push_str(Key::entity(record.key_text()));
+        key.push_str(entity);
         if let Err(reject) = self.chain.check(&key, &input, self.committed.as_ref())? {
             self.scratch.key = key;
             return self.refuse(from, record, Some(&input), ErrorStage::Processing, &reject, producer);
@@ -182,8 +190,10 @@ impl Task {
         if let Some(event) = input.event() {
             self.advance(event.observed_at(), producer)?;
         }
-        let late_topic = &from.topic;
-        self.run(producer, late_topic, |chain, effects, committed| chain.feed(0, &key, input, effects, committed))?;
+        let value = record.value.unwrap_or_default();
+        self.run(producer, &from.topic, value, |chain, effects, committed| {
+            chain.feed(&key, input, effects, committed)
+        })?;
         self.scratch.key = key;
         Ok(())
     }
@@ -197,7 +207,7 @@ impl Task {
         for _ in 0..WAKES_PER_RECORD_MAX {
             let Some(timer) = self.timers.take_due(to) else { break };
             let topic = self.inputs.first().map_or_else(|| self.owner.clone(), |input| input.of.topic.clone());
-            self.run(producer, &topic, |chain, effects, committed| chain.wake(&timer, effects, committed))?;
+            self.run(producer, &topic, &[], |chain, effects, committed| chain.wake(&timer, effects, committed))?;
         }
         Ok(())
     }
@@ -205,11 +215,13 @@ impl Task {
     fn run(
         &mut self,
         producer: &mut dyn Producer,
-        late_topic: &Arc<str>,
+        from: &Arc<str>,
+        value: &[u8],
         work: impl FnOnce(&mut Chain, &mut Effects<'_>, &dyn StateReader) -> Result<(), BrokerError>,
     ) -> Result<(), TaskError> {
         let mut effects = Effects {
             stream_time: self.stream_time,
+            value,
             seen: &mut self.seen,
             timers: &mut self.timers,
             counts: &mut self.counts,
@@ -218,11 +230,11 @@ impl Task {
         };
         work(&mut self.chain, &mut effects, self.committed.as_ref())?;
         for output in self.scratch.published.drain(..) {
-            publish(&output, &self.spec, &mut self.scratch.value, producer)?;
+            publish(&output, value, &self.spec, &mut self.scratch.out, producer)?;
         }
         for event in self.scratch.late.drain(..) {
-            let topic: Arc<str> = format!("{LATE_PREFIX}{late_topic}").into();
-            send_event(&event, &topic, &mut self.scratch.value, producer)?;
+            let topic: Arc<str> = format!("{LATE_PREFIX}{from}").into();
+            send_event(&event, &topic, &mut self.scratch.out, producer)?;
         }
         Ok(())
     }
@@ -282,7 +294,7 @@ impl Task {
             state.push(StateChange { owner: self.owner.clone(), key: META_KEY.to_vec(), value: Some(value) });
         }
         for event in self.counts.take() {
-            send_event(&event, &self.spec.quality_topic, &mut self.scratch.value, producer)?;
+            send_event(&event, &self.spec.quality_topic, &mut self.scratch.out, producer)?;
             counted.push(event);
         }
         Ok(())
@@ -326,13 +338,18 @@ impl Task {
 
 fn publish(
     output: &Output,
+    read: &[u8],
     spec: &StageSpec,
-    scratch: &mut Vec<u8>,
+    out: &mut Outgoing,
     producer: &mut dyn Producer,
 ) -> Result<(), TaskError> {
     match output {
-        Output::Event { event, .. } => match spec.output(event.topic()) {
-            Some(topic) => send_event(event, topic, scratch, producer),
+        Output::Event { event, as_read, .. } => match spec.output(event.topic()) {
+            Some(topic) if *as_read => {
+                debug_assert_eq!(Decoder.decode(read).as_ref(), Ok(event), "a changed event is not as it was read");
+                send(event, read, topic, &mut out.key, producer)
+            }
+            Some(topic) => send_event(event, topic, out, producer),
             None => Ok(()),
         },
         Output::Tombstone { family, key } => {
@@ -350,14 +367,24 @@ fn publish(
 fn send_event(
     event: &Event,
     topic: &Arc<str>,
-    scratch: &mut Vec<u8>,
+    out: &mut Outgoing,
     producer: &mut dyn Producer,
 ) -> Result<(), TaskError> {
-    scratch.clear();
-    Encoder.encode(event, scratch);
-    let key = event.key();
-    let record = Record { key: Some(key.as_str().as_bytes()), value: Some(scratch), headers: &[] };
-    Ok(producer.send(topic, None, &record)?)
+    out.value.clear();
+    Encoder.encode(event, &mut out.value);
+    send(event, &out.value, topic, &mut out.key, producer)
+}
+
+fn send(
+    event: &Event,
+    value: &[u8],
+    topic: &Arc<str>,
+    key: &mut String,
+    producer: &mut dyn Producer,
+) -> Result<(), TaskError> {
+    key.clear();
+    event.write_key(key);
+    Ok(producer.send(topic, None, &Record { key: Some(key.as_bytes()), value: Some(value), headers: &[] })?)
 }
 
 /// Key, value and headers go verbatim, but for what an earlier dead letter had added.

@@ -10,7 +10,7 @@ use skuflow_schemas::{
     Timestamp,
 };
 
-use super::{Control, InputSpec, StageSettings, StageSpec, StepFactory, Tally, Worker, step};
+use super::{Control, InputSpec, StageSettings, StageSpec, Step, Tally, Worker, step};
 use crate::broker::memory::{Fault, FaultPlan, Memory};
 use crate::broker::{Broker, Commit, Member, Record, TopicPartition};
 
@@ -114,7 +114,7 @@ fn cluster(partitions: u32) -> Memory {
     broker
 }
 
-fn spec(name: &str, inputs: &[(&str, Family)], steps: Vec<StepFactory>, cache_bytes: usize) -> Arc<StageSpec> {
+fn spec(name: &str, inputs: &[(&str, Family)], steps: Vec<Arc<dyn Step>>, cache_bytes: usize) -> Arc<StageSpec> {
     Arc::new(StageSpec {
         name: name.into(),
         group: format!("test-{name}"),
@@ -388,7 +388,7 @@ impl Processor for Alarm {
             sale.status = skuflow_schemas::SaleStatus::Pending;
             sale.native_id = Text::from(timer.due.to_string());
         }
-        context.forward(Output::Event { event: woken, body: 0 });
+        context.forward(Output::made(woken));
     }
 }
 

@@ -85,9 +85,13 @@ impl StateMap {
     pub(super) fn apply(&self, puts: impl IntoIterator<Item = Put>) {
         let mut layers = self.layers.write().expect("no holder panics");
         for put in puts {
-            layers.dirty_bytes +=
-                put.key.len() + put.value.as_ref().map_or(0, Vec::len) + size_of::<(Vec<u8>, Vec<u8>)>();
-            layers.dirty.insert(put.key, put.value);
+            let taken = |value: Option<&Vec<u8>>| value.map_or(0, Vec::len);
+            let (key, value) = (put.key.len() + size_of::<(Vec<u8>, Option<Vec<u8>>)>(), taken(put.value.as_ref()));
+            layers.dirty_bytes += value;
+            match layers.dirty.insert(put.key, put.value) {
+                Some(replaced) => layers.dirty_bytes -= taken(replaced.as_ref()),
+                None => layers.dirty_bytes += key,
+            }
         }
     }
 

@@ -92,43 +92,43 @@ impl Wire for bool {
     }
 }
 
-fn write_text(text: &str, into: &mut Vec<u8>) {
+fn write_text(text: &[u8], into: &mut Vec<u8>) {
     (text.len() as i64).write(into);
-    into.extend_from_slice(text.as_bytes());
+    into.extend_from_slice(text);
 }
 
-fn read_text<'a>(from: &mut &'a [u8]) -> Result<&'a str, Misfit> {
+fn read_text<'a>(from: &mut &'a [u8]) -> Result<&'a [u8], Misfit> {
     let length = usize::try_from(i64::read(from)?).map_err(|_| "a text has a negative length")?;
-    std::str::from_utf8(take(from, length)?).map_err(|_| "a text is not UTF-8")
+    take(from, length)
 }
 
 impl Wire for Text {
     fn write(&self, into: &mut Vec<u8>) {
-        write_text(self, into);
+        write_text(self.as_bytes(), into);
     }
 
     fn read(from: &mut &[u8]) -> Result<Self, Misfit> {
-        read_text(from).map(Self::new)
+        Self::from_utf8(read_text(from)?).map_err(|_| "a text is not UTF-8")
     }
 }
 
 impl Wire for EventId {
     fn write(&self, into: &mut Vec<u8>) {
-        write_text(self.hex(&mut [0; 32]), into);
+        write_text(&self.hex(), into);
     }
 
     fn read(from: &mut &[u8]) -> Result<Self, Misfit> {
-        read_text(from)?.parse().map_err(|_| "an event id is not 32 hex digits")
+        Self::parse(read_text(from)?).map_err(|_| "an event id is not 32 hex digits")
     }
 }
 
 impl Wire for Currency {
     fn write(&self, into: &mut Vec<u8>) {
-        write_text(self.as_str(), into);
+        write_text(self.as_bytes(), into);
     }
 
     fn read(from: &mut &[u8]) -> Result<Self, Misfit> {
-        Self::parse(read_text(from)?).map_err(|_| "a currency is not three letters")
+        Self::from_bytes(read_text(from)?).ok_or("a currency is not three letters")
     }
 }
 

@@ -4,11 +4,14 @@
 //! whole process while the stage runs, in 10 ms ticks of `/proc/self/stat`.
 #![expect(clippy::print_stdout, reason = "a table is what it is for")]
 
+mod discard;
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use discard::Discard;
 use skuflow_processors::{dedup, route, validate};
 use skuflow_runtime::broker::embedded::Embedded;
 use skuflow_runtime::broker::memory::Memory;
@@ -27,21 +30,23 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const PARTITIONS: u32 = 4;
 const RAW: &str = "raw.offers.v1";
-const TOPICS: [&str; 6] =
-    [RAW, "dlq.raw.offers.v1", "late.raw.offers.v1", "offers.v1", "product-offers.v1", "quality.v1"];
+/// What the stage publishes: each offer, and its copy for the product.
+const OUTPUTS: [&str; 2] = ["offers.v1", "product-offers.v1"];
+const TOPICS: [&str; 6] = [RAW, "dlq.raw.offers.v1", "late.raw.offers.v1", OUTPUTS[0], OUTPUTS[1], "quality.v1"];
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     match arguments.next().as_deref() {
         Some("row") => row(&arguments.collect::<Vec<_>>()),
+        Some("fill") => fill(&arguments.collect::<Vec<_>>()),
         _ => table(),
     }
 }
 
 /// name, broker, records, listings, commit interval in ms
 const ROWS: &[(&str, &str, u64, u64, u64)] = &[
-    ("steps, state and log in memory", "memory", 1_000_000, 1_000, 1000),
-    ("steps, state and log in memory", "memory", 1_000_000, 100_000, 1000),
+    ("steps, state in memory", "memory", 1_000_000, 1_000, 1000),
+    ("steps, state in memory", "memory", 1_000_000, 100_000, 1000),
     ("embedded, fsync, 10 ms commits", "embedded", 1_000_000, 1_000, 10),
     ("embedded, fsync, 100 ms commits", "embedded", 1_000_000, 1_000, 100),
     ("embedded, fsync, 1000 ms commits", "embedded", 1_000_000, 1_000, 1000),
@@ -51,17 +56,28 @@ const ROWS: &[(&str, &str, u64, u64, u64)] = &[
 ];
 
 fn table() {
-    let this = std::env::current_exe().expect("this program");
     println!(
         "{:<36}{:>10}{:>10}{:>12}{:>14}{:>12}",
         "", "records", "listings", "records/s", "records/CPU-s", "peak RSS"
     );
     for (name, broker, records, listings, interval) in ROWS {
-        let arguments = [broker.to_string(), records.to_string(), listings.to_string(), interval.to_string()];
-        let output = Command::new(&this).arg("row").args(arguments).output().expect("starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        println!("{name:<36}{}", String::from_utf8_lossy(&output.stdout).trim_end());
+        let numbers = [records, listings, interval].map(u64::to_string);
+        println!("{name:<36}{}", child(&[&["row".to_owned(), (*broker).to_owned()], &numbers[..]].concat()));
     }
+}
+
+/// Runs this program with `arguments` in a process of its own; what it printed.
+fn child(arguments: &[String]) -> String {
+    let this = std::env::current_exe().expect("this program");
+    let output = Command::new(this).args(arguments).output().expect("starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
+/// Makes the input in a process of its own, whose memory is not that of the stage.
+fn fill(arguments: &[String]) {
+    let number = |at: usize| arguments[at].parse::<u64>().expect("a number");
+    prepare(&open(Path::new(&arguments[0])), number(1), number(2));
 }
 
 fn row(arguments: &[String]) {
@@ -69,14 +85,14 @@ fn row(arguments: &[String]) {
     let (records, listings, interval) = (number(1), number(2), Duration::from_millis(number(3)));
     let measured = match arguments[0].as_str() {
         "memory" => {
-            let broker = Memory::new("bench");
-            prepare(&broker, records, listings);
-            measure(Arc::new(broker), interval)
+            let input = Memory::new("bench");
+            prepare(&input, records, listings);
+            measure(Arc::new(Discard { input, state: Arc::default(), partitions: PARTITIONS }), interval)
         }
         kind => {
             let dir = tempfile::tempdir().expect("a temporary directory");
+            child(&["fill".into(), dir.path().display().to_string(), arguments[1].clone(), arguments[2].clone()]);
             let broker = open(dir.path());
-            prepare(&broker, records, listings);
             let measured = measure(Arc::new(broker.clone()), interval);
             if kind == "resume" {
                 drop(broker);
@@ -179,7 +195,7 @@ fn measure(broker: Arc<dyn Broker>, commit_interval: Duration) -> (Duration, Dur
             step(dedup::Dedup::new(dedup::Config::default())),
             step(route::Route::new(route::Config::default())),
         ],
-        outputs: names(&["offers.v1"]),
+        outputs: names(&OUTPUTS),
         quality_topic: "quality.v1".into(),
         settings: StageSettings { commit_interval, ..StageSettings::default() },
     });
