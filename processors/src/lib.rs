@@ -10,6 +10,8 @@
 
 pub mod catalog;
 pub mod dedup;
+#[cfg(any(test, feature = "testing"))]
+pub mod driver;
 mod limits;
 mod processor;
 pub mod route;

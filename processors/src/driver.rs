@@ -1,0 +1,310 @@
+//! The steps without a runtime, for tests: scenarios written as text, and what becomes of them.
+//!
+//! ```text
+//!  scenarios/*.txt ──parse──▶ inputs ─┬─▶ run: the steps, one record at a time ──▶ report ──▶ text, as in the file
+//!                                     └─▶ any task that has the same steps     ──▶ report ──▶ the same text
+//! ```
+//!
+//! A scenario holds for every runtime: its inputs are in the order in which a task takes them, whatever the order of its
+//! topics, and its outcome is shown by topic.
+
+mod script;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use skuflow_schemas::{
+    DEAD_LETTER_PREFIX, Day, Decoder, Encoder, Envelope, Event, EventId, Family, Key, LATE_PREFIX, Outcome, Quality,
+    Timestamp, body_hash,
+};
+
+pub use script::report;
+
+use crate::{
+    Context, Counted, Input, Outbox, Output, Processor, Reject, Seen, SeenIds, State, Stated, catalog, dedup, route,
+    validate,
+};
+
+/// Ends the inputs of a scenario; what follows is its outcome.
+const OUTCOME: &str = "----\n";
+
+/// A record that goes into a stage or comes out of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The topic.
+    pub topic: String,
+    /// The key.
+    pub key: String,
+    /// The framed value; none for the end of a row.
+    pub value: Option<Vec<u8>>,
+    /// Why it is a dead letter, as `<code>: <message>`; none for any other record.
+    pub refused: Option<String>,
+}
+
+/// Records for one partition of a stage with default settings, and what becomes of them.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its file's name, without the ending.
+    pub name: String,
+    /// `clean` (validate, dedup, route) or `catalog` (validate, catalog).
+    pub stage: &'static str,
+    /// What goes in, in this order.
+    pub inputs: Vec<Message>,
+    /// What comes out, as [`report`] shows it.
+    pub expected: String,
+}
+
+/// All scenarios, by name.
+pub fn scenarios() -> impl Iterator<Item = Scenario> {
+    files().into_iter().map(|path| {
+        let text = std::fs::read_to_string(&path).expect("a scenario is text");
+        let name = path.file_stem().expect("a file has a name").to_string_lossy();
+        Scenario::parse(&name, &text).unwrap_or_else(|why| panic!("{name}: {why}"))
+    })
+}
+
+fn files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let entries = std::fs::read_dir(folder).expect("the scenarios are beside the source");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("can be listed").path()).collect();
+    files.sort();
+    files
+}
+
+impl Scenario {
+    /// Reads a scenario: its stage, a record a line, and behind `----` its outcome.
+    ///
+    /// # Errors
+    /// The line that is none, and why.
+    pub fn parse(name: &str, text: &str) -> Result<Self, String> {
+        let (head, expected) = text.split_once(OUTCOME).unwrap_or((text, ""));
+        let mut lines = head.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let stage = match lines.next() {
+            Some("stage clean") => "clean",
+            Some("stage catalog") => "catalog",
+            other => return Err(format!("first comes `stage clean` or `stage catalog`, not {other:?}")),
+        };
+        let inputs = lines.map(|line| script::parse(line).map_err(|why| format!("{line}: {why}")));
+        Ok(Self { name: name.into(), stage, inputs: inputs.collect::<Result<_, _>>()?, expected: expected.into() })
+    }
+
+    /// What comes out, record by record: of each topic in the order of its log.
+    pub fn run(&self) -> Vec<Message> {
+        run(&steps(self.stage), &self.inputs)
+    }
+}
+
+fn steps(stage: &str) -> Vec<Box<dyn Step>> {
+    let validate = Box::new(validate::Validate::new(validate::Config::default()));
+    match stage {
+        "catalog" => vec![validate, Box::new(catalog::Catalog::new(catalog::Config::default()))],
+        _ => vec![
+            validate,
+            Box::new(dedup::Dedup::new(dedup::Config::default())),
+            Box::new(route::Route::new(route::Config::default())),
+        ],
+    }
+}
+
+fn run(steps: &[Box<dyn Step>], inputs: &[Message]) -> Vec<Message> {
+    let mut kept = Kept::default();
+    inputs.iter().flat_map(|input| process(steps, &mut kept, input)).collect()
+}
+
+/// A processor whose state is bytes, whatever its type.
+trait Step {
+    fn refuses(&self, state: Option<&Vec<u8>>, input: &Input) -> Option<Reject>;
+    /// Gives the new state, if it was written to.
+    fn work(&self, state: Option<&Vec<u8>>, input: Input, context: &mut Context<'_>) -> Option<Vec<u8>>;
+}
+
+impl<P: Processor> Step for P {
+    fn refuses(&self, state: Option<&Vec<u8>>, input: &Input) -> Option<Reject> {
+        self.check(input, &load(state)).err()
+    }
+
+    fn work(&self, state: Option<&Vec<u8>>, input: Input, context: &mut Context<'_>) -> Option<Vec<u8>> {
+        let mut state = Stated::clean(load::<P::State>(state));
+        self.apply(input, &mut state, context);
+        state.is_dirty().then(|| store(&*state))
+    }
+}
+
+fn load<S: State>(bytes: Option<&Vec<u8>>) -> S {
+    bytes.map_or_else(S::default, |bytes| postcard::from_bytes(bytes).expect("what was stored can be read"))
+}
+
+fn store<S: State>(state: &S) -> Vec<u8> {
+    let bytes = postcard::to_stdvec(state).expect("a state is plain data");
+    assert!(load::<S>(Some(&bytes)) == *state, "a state that is stored and read back is the same");
+    bytes
+}
+
+/// All that a task keeps from record to record.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Kept {
+    /// By step and key.
+    states: BTreeMap<(usize, String), Vec<u8>>,
+    seen: SeenByDay,
+    stream_time: Option<Timestamp>,
+}
+
+/// Processes one record as one transaction; gives what it publishes.
+fn process(steps: &[Box<dyn Step>], kept: &mut Kept, message: &Message) -> Vec<Message> {
+    let input = match decode(message) {
+        Ok(input) => input,
+        Err(reject) => return refused(message, None, &reject),
+    };
+    if message.key.is_empty() {
+        let why = "the record has no key, or one that is no UTF-8".into();
+        return refused(message, input.event(), &Reject { rule: "key-missing", message: why });
+    }
+    let key = Key::entity(&message.key);
+    if let Some(reject) = steps[0].refuses(kept.states.get(&(0, key.into())), &input) {
+        return refused(message, input.event(), &reject);
+    }
+    kept.stream_time = input.event().map(Event::observed_at).max(kept.stream_time);
+    let mut turn = Turn { steps, kept, topic: &message.topic, published: Vec::new() };
+    turn.feed(0, key, input);
+    turn.published
+}
+
+/// Only a row of a table can end; anywhere else no value is an error.
+fn decode(message: &Message) -> Result<Input, Reject> {
+    let family = family_of(message);
+    match &message.value {
+        None if matches!(family, Family::Listing | Family::Catalog) => {
+            Ok(Input::Tombstone { family, key: Key::from(message.key.as_str()) })
+        }
+        value => {
+            let value = value.as_deref().unwrap_or_default();
+            let event = Decoder.decode_family(value, family);
+            let event = event.map_err(|error| Reject { rule: error.code(), message: error.to_string() })?;
+            Ok(Input::Event { event, body: body_hash(value) })
+        }
+    }
+}
+
+fn family_of(message: &Message) -> Family {
+    skuflow_schemas::topic(&message.topic).unwrap_or_else(|| panic!("no topic is called {}", message.topic)).family
+}
+
+/// The dead letter, and its count.
+fn refused(message: &Message, event: Option<&Event>, reject: &Reject) -> Vec<Message> {
+    let letter = Message {
+        topic: format!("{DEAD_LETTER_PREFIX}{}", message.topic),
+        refused: Some(format!("{}: {}", reject.rule, reject.message)),
+        ..message.clone()
+    };
+    let unreadable = Envelope::default();
+    let envelope = event.and_then(Event::envelope).unwrap_or(&unreadable);
+    let counted = Counted { family: family_of(message), envelope, outcome: Outcome::Rejected, rule: reject.rule };
+    vec![letter, count_of_one(&counted)]
+}
+
+fn message_of(topic: &str, event: &Event) -> Message {
+    let mut value = Vec::new();
+    Encoder::default().encode(event, &mut value).expect("an event of ours fits its schema");
+    Message { topic: topic.into(), key: event.key().as_str().into(), value: Some(value), refused: None }
+}
+
+/// [`report`] adds counts up, however a runtime had added them up before.
+fn count_of_one(counted: &Counted<'_>) -> Message {
+    let quality = Quality {
+        customer: counted.envelope.customer.clone(),
+        source: counted.envelope.source.clone(),
+        family: counted.family.name().into(),
+        hour: counted.envelope.observed_at.hour(),
+        outcome: counted.outcome,
+        rule: counted.rule.into(),
+        count: 1,
+        latest_observed_at: counted.envelope.observed_at,
+    };
+    message_of("quality.v1", &Event::Quality(Box::new(quality)))
+}
+
+/// One record on its way through the steps.
+struct Turn<'a> {
+    steps: &'a [Box<dyn Step>],
+    kept: &'a mut Kept,
+    topic: &'a str,
+    published: Vec<Message>,
+}
+
+impl Turn<'_> {
+    /// Gives `input` to step number `at` and what it gives to the next, depth first.
+    fn feed(&mut self, at: usize, key: &str, input: Input) {
+        let Some(step) = self.steps.get(at) else { return self.published.push(published(&input)) };
+        let (mut outgoing, stream_time) = (Outgoing::default(), self.kept.stream_time.unwrap_or(Timestamp::MIN));
+        let context = &mut Context { stream_time, seen: &mut self.kept.seen, outbox: &mut outgoing };
+        let place = (at, key.to_owned());
+        if let Some(state) = step.work(self.kept.states.get(&place), input, context) {
+            self.kept.states.insert(place, state);
+        }
+        let late_topic = format!("{LATE_PREFIX}{}", self.topic);
+        self.published.extend(outgoing.late.iter().map(|event| message_of(&late_topic, event)));
+        self.published.extend(outgoing.counts);
+        for output in outgoing.given {
+            self.feed(at + 1, key, output);
+        }
+    }
+}
+
+fn published(output: &Output) -> Message {
+    match output {
+        Output::Event { event, .. } => message_of(event.topic(), event),
+        Output::Tombstone { family, key } => {
+            let topic = if *family == Family::Listing { "listings.v1" } else { "catalog.v1" };
+            Message { topic: topic.into(), key: key.as_str().into(), value: None, refused: None }
+        }
+    }
+}
+
+/// What a step does besides changing its state.
+#[derive(Default)]
+struct Outgoing {
+    given: Vec<Output>,
+    counts: Vec<Message>,
+    late: Vec<Event>,
+}
+
+impl Outbox for Outgoing {
+    fn forward(&mut self, output: Output) {
+        self.given.push(output);
+    }
+
+    fn count(&mut self, counted: Counted<'_>) {
+        self.counts.push(count_of_one(&counted));
+    }
+
+    fn late(&mut self, event: &Event) {
+        self.late.push(event.clone());
+    }
+
+    fn wake_at(&mut self, due: Timestamp) {
+        panic!("to be woken at {due}: no step of these stages asks for that");
+    }
+}
+
+/// The ids seen, each with the day it was taken in and what it said.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct SeenByDay {
+    ids: BTreeMap<EventId, (Day, u64)>,
+    latest: Day,
+}
+
+impl SeenIds for SeenByDay {
+    fn insert(&mut self, taken_in: Day, window_days: u16, id: EventId, body: u64) -> Seen {
+        self.latest = self.latest.max(taken_in);
+        let first_live = Day(self.latest.0 - i32::from(window_days));
+        match self.ids.get(&id) {
+            Some((day, known)) if *day >= first_live => [Seen::Different, Seen::Same][usize::from(*known == body)],
+            _ => {
+                self.ids.insert(id, (taken_in, body));
+                Seen::New
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use super::*;
+use crate::validate::{Action, RULES};
+
+#[test]
+fn scenarios_come_out_as_they_say() {
+    for (scenario, path) in scenarios().zip(files()) {
+        let outcome = report(&scenario.run());
+        if std::env::var_os("UPDATE_EXPECT").is_none() {
+            assert_eq!(outcome, scenario.expected, "{}: UPDATE_EXPECT=1 takes over what comes out", scenario.name);
+        } else if outcome != scenario.expected {
+            let text = std::fs::read_to_string(&path).expect("was read before");
+            let (inputs, _) = text.split_once(OUTCOME).unwrap_or((&text, ""));
+            std::fs::write(&path, format!("{inputs}{OUTCOME}{outcome}")).expect("can be written");
+        }
+    }
+}
+
+/// The negative control: each record matters to the outcome, so the outcome would tell if one were lost.
+#[test]
+fn a_lost_record_shows() {
+    for scenario in scenarios() {
+        for lost in 0..scenario.inputs.len() {
+            let mut without = scenario.clone();
+            without.inputs.remove(lost);
+            assert_ne!(report(&without.run()), scenario.expected, "{}: without input {lost}", scenario.name);
+        }
+    }
+}
+
+/// What is delivered again is counted, and changes nothing else.
+#[test]
+fn a_record_delivered_again_changes_nothing() {
+    let but_counts = |scenario: &Scenario| -> Vec<Message> {
+        let published = scenario.run().into_iter();
+        published.filter(|message| message.refused.is_none() && message.topic != "quality.v1").collect()
+    };
+    for scenario in scenarios() {
+        let once = but_counts(&scenario);
+        for at in 0..scenario.inputs.len() {
+            let mut twice = scenario.clone();
+            twice.inputs.insert(at, scenario.inputs[at].clone());
+            assert_eq!(report(&but_counts(&twice)), report(&once), "{}: input {at}", scenario.name);
+        }
+    }
+}
+
+/// The first input whose outcome depends on more than the record and what is kept: on what a processor saw before, or on
+/// an attempt that was aborted. Outcomes are compared byte by byte, ids included, and so is what is kept after them.
+fn first_impure(make: impl Fn() -> Vec<Box<dyn Step>>, inputs: &[Message]) -> Option<usize> {
+    let (old, mut kept) = (make(), Kept::default());
+    inputs.iter().position(|input| {
+        let attempt = |steps: &[Box<dyn Step>]| {
+            let mut kept = kept.clone();
+            let published = process(steps, &mut kept, input);
+            (published, kept)
+        };
+        let (aborted, redone, fresh) = (attempt(&old), attempt(&old), attempt(&make()));
+        let is_impure = aborted != redone || redone != fresh;
+        kept = fresh.1;
+        is_impure
+    })
+}
+
+#[test]
+fn what_is_kept_is_all_there_is() {
+    for scenario in scenarios() {
+        let impure = first_impure(|| steps(scenario.stage), &scenario.inputs);
+        assert_eq!(
+            impure, None,
+            "{}: this input comes out otherwise when done again or after a restart",
+            scenario.name
+        );
+    }
+}
+
+/// An id names one record: what comes again under it says the same.
+#[test]
+fn no_two_records_share_an_id() {
+    for scenario in scenarios() {
+        let mut said: HashMap<(String, EventId), u64> = HashMap::new();
+        for message in scenario.run().into_iter().filter(|message| message.refused.is_none()) {
+            let value = message.value.unwrap_or_default();
+            let event = Decoder.decode(&value).ok();
+            let Some(envelope) = event.as_ref().and_then(Event::envelope) else { continue };
+            let known = *said.entry((message.topic, envelope.event_id)).or_insert(body_hash(&value));
+            assert_eq!(known, body_hash(&value), "{}: {event:?}", scenario.name);
+        }
+    }
+}
+
+/// Numbers what it gives: by its state, or by what it remembers itself.
+struct Numbering {
+    own: Option<AtomicU32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Number(u32);
+
+impl State for Number {
+    const VERSION: u8 = 1;
+}
+
+impl Processor for Numbering {
+    type State = Number;
+
+    fn name(&self) -> &'static str {
+        "numbering"
+    }
+
+    fn apply(&self, mut input: Input, state: &mut Stated<Number>, context: &mut Context<'_>) {
+        state.0 += 1;
+        if let Input::Event { event: Event::Sale(sale), .. } = &mut input {
+            sale.units = self.own.as_ref().map_or(state.0, |own| own.fetch_add(1, Ordering::Relaxed)).into();
+        }
+        context.forward(input);
+    }
+}
+
+/// The negative control: a processor that remembers more than its state is found.
+#[test]
+fn memory_beside_the_state_is_found() {
+    let text = "stage clean\nsale 0d09:00 A O 1 0\nsale 0d10:00 A O 2 0\n";
+    let inputs = Scenario::parse("sales", text).expect("is one").inputs;
+    assert_eq!(first_impure(|| vec![Box::new(Numbering { own: None })], &inputs), None);
+    assert_eq!(first_impure(|| vec![Box::new(Numbering { own: Some(AtomicU32::new(1)) })], &inputs), Some(0));
+}
+
+/// A task takes the record first whose event time is first among the heads of its topics, and has the time of the record
+/// before for what has none. No two topics have a head of the same time, so the order of the topics does not matter.
+#[test]
+fn inputs_are_in_the_order_of_a_task() {
+    for scenario in scenarios() {
+        let mut last_of: HashMap<&str, Timestamp> = HashMap::new();
+        let times = scenario.inputs.iter().map(|input| {
+            let time = last_of.entry(input.topic.as_str()).or_insert(Timestamp::MIN);
+            *time = decode(input).ok().and_then(|input| input.event().map(Event::observed_at)).unwrap_or(*time);
+            *time
+        });
+        let timed: Vec<(&str, Timestamp)> =
+            scenario.inputs.iter().map(|input| input.topic.as_str()).zip(times).collect();
+        for (at, (topic, time)) in timed.iter().enumerate() {
+            let mut topics = vec![topic];
+            for (other, head) in &timed[at..] {
+                if !topics.contains(&other) {
+                    topics.push(other);
+                    assert!(time < head, "{}: input {at} of {topic} is not before {other}", scenario.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_rule_and_outcome_has_a_scenario() {
+    let all: String = scenarios().map(|scenario| scenario.expected).collect();
+    for rule in RULES {
+        let outcome = if rule.default == Action::Reject { "rejected" } else { "suspect" };
+        assert!(all.contains(&format!("{outcome} {} ", rule.id)), "{}", rule.id);
+    }
+    for outcome in ["accepted", "unchanged", "duplicate", "conflicting", "late"] {
+        assert!(all.contains(&format!(" {outcome} ")), "{outcome}");
+    }
+}
+
+/// Rules do what the config says, and without one what they do by default.
+#[test]
+fn the_config_changes_what_a_rule_does() {
+    let scenario = scenarios().find(|scenario| scenario.name == "price-not-positive").expect("exists");
+    let with = |action| {
+        let rules = [("price-not-positive".to_owned(), action)].into();
+        let config = validate::Config { rules, ..validate::Config::default() };
+        report(&run(&[Box::new(validate::Validate::new(config))], &scenario.inputs))
+    };
+    assert!(with(Action::Reject).contains("price-not-positive: the price is 0.00 EUR"));
+    assert!(with(Action::Suspect).contains("suspect=price-not-positive"));
+    assert!(!with(Action::Off).contains("price-not-positive"));
+    let rules = [("no-such-rule".to_owned(), Action::Off)].into();
+    assert_eq!(validate::Config { rules, ..validate::Config::default() }.unknown_rules(), ["no-such-rule"]);
+}
