@@ -23,8 +23,8 @@ use skuflow_schemas::{
 pub use script::report;
 
 use crate::{
-    Context, Counted, Input, Outbox, Output, Processor, Reject, Seen, SeenIds, State, Stated, catalog, dedup, route,
-    validate,
+    Context, Counted, Input, Outbox, Output, Processor, Reject, Rows, Seen, SeenIds, State, Stated, catalog, dedup,
+    route, validate,
 };
 
 /// Ends the inputs of a scenario; what follows is its outcome.
@@ -147,6 +147,8 @@ fn store<S: State>(state: &S) -> Vec<u8> {
 struct Kept {
     /// By step and key.
     states: BTreeMap<(usize, String), Vec<u8>>,
+    /// By step, key and number.
+    rows: BTreeMap<(usize, String, u64), Vec<u8>>,
     seen: SeenByDay,
     stream_time: Option<Timestamp>,
 }
@@ -166,7 +168,7 @@ fn process(steps: &[Box<dyn Step>], kept: &mut Kept, message: &Message) -> Vec<M
         return refused(message, input.event(), &reject);
     }
     kept.stream_time = input.event().map(Event::observed_at).max(kept.stream_time);
-    let mut turn = Turn { steps, kept, topic: &message.topic, published: Vec::new() };
+    let mut turn = Turn { steps, kept, message, published: Vec::new() };
     turn.feed(0, key, input);
     turn.published
 }
@@ -182,7 +184,7 @@ fn decode(message: &Message) -> Result<Input, Reject> {
             let value = value.as_deref().unwrap_or_default();
             let event = Decoder.decode_family(value, family);
             let event = event.map_err(|error| Reject { rule: error.code(), message: error.to_string() })?;
-            Ok(Input::Event { event, body: body_hash(value) })
+            Ok(Input::Event { event, body: body_hash(value), as_read: true })
         }
     }
 }
@@ -206,7 +208,7 @@ fn refused(message: &Message, event: Option<&Event>, reject: &Reject) -> Vec<Mes
 
 fn message_of(topic: &str, event: &Event) -> Message {
     let mut value = Vec::new();
-    Encoder::default().encode(event, &mut value).expect("an event of ours fits its schema");
+    Encoder.encode(event, &mut value);
     Message { topic: topic.into(), key: event.key().as_str().into(), value: Some(value), refused: None }
 }
 
@@ -229,36 +231,72 @@ fn count_of_one(counted: &Counted<'_>) -> Message {
 struct Turn<'a> {
     steps: &'a [Box<dyn Step>],
     kept: &'a mut Kept,
-    topic: &'a str,
+    message: &'a Message,
     published: Vec<Message>,
 }
 
 impl Turn<'_> {
     /// Gives `input` to step number `at` and what it gives to the next, depth first.
     fn feed(&mut self, at: usize, key: &str, input: Input) {
-        let Some(step) = self.steps.get(at) else { return self.published.push(published(&input)) };
+        let Some(step) = self.steps.get(at) else { return self.published.push(self.out(&input)) };
         let (mut outgoing, stream_time) = (Outgoing::default(), self.kept.stream_time.unwrap_or(Timestamp::MIN));
-        let context = &mut Context { stream_time, seen: &mut self.kept.seen, outbox: &mut outgoing };
+        let context = &mut Context {
+            stream_time,
+            value: self.message.value.as_deref().unwrap_or_default(),
+            seen: &mut self.kept.seen,
+            rows: &mut RowsOf { at, key, rows: &mut self.kept.rows },
+            outbox: &mut outgoing,
+        };
         let place = (at, key.to_owned());
         if let Some(state) = step.work(self.kept.states.get(&place), input, context) {
             self.kept.states.insert(place, state);
         }
-        let late_topic = format!("{LATE_PREFIX}{}", self.topic);
+        let late_topic = format!("{LATE_PREFIX}{}", self.message.topic);
         self.published.extend(outgoing.late.iter().map(|event| message_of(&late_topic, event)));
         self.published.extend(outgoing.counts);
         for output in outgoing.given {
             self.feed(at + 1, key, output);
         }
     }
+
+    fn out(&self, output: &Output) -> Message {
+        match output {
+            Output::Event { event, as_read, .. } => {
+                let message = message_of(event.topic(), event);
+                assert!(
+                    !as_read || message.value == self.message.value,
+                    "an event as it was read was changed: {event:?}"
+                );
+                message
+            }
+            Output::Tombstone { family, key } => {
+                let topic = if *family == Family::Listing { "listings.v1" } else { "catalog.v1" };
+                Message { topic: topic.into(), key: key.as_str().into(), value: None, refused: None }
+            }
+        }
+    }
 }
 
-fn published(output: &Output) -> Message {
-    match output {
-        Output::Event { event, .. } => message_of(event.topic(), event),
-        Output::Tombstone { family, key } => {
-            let topic = if *family == Family::Listing { "listings.v1" } else { "catalog.v1" };
-            Message { topic: topic.into(), key: key.as_str().into(), value: None, refused: None }
-        }
+/// A step's rows of one key.
+struct RowsOf<'a> {
+    at: usize,
+    key: &'a str,
+    rows: &'a mut BTreeMap<(usize, String, u64), Vec<u8>>,
+}
+
+impl Rows for RowsOf<'_> {
+    fn put(&mut self, row: u64) -> &mut Vec<u8> {
+        let value = self.rows.entry((self.at, self.key.into(), row)).or_default();
+        value.clear();
+        value
+    }
+
+    fn remove(&mut self, row: u64) {
+        self.rows.remove(&(self.at, self.key.into(), row));
+    }
+
+    fn get(&mut self, row: u64) -> Option<Vec<u8>> {
+        self.rows.get(&(self.at, self.key.into(), row)).cloned()
     }
 }
 

@@ -114,7 +114,8 @@ impl Processor for Numbering {
 
     fn apply(&self, mut input: Input, state: &mut Stated<Number>, context: &mut Context<'_>) {
         state.0 += 1;
-        if let Input::Event { event: Event::Sale(sale), .. } = &mut input {
+        if let Input::Event { event: Event::Sale(sale), as_read, .. } = &mut input {
+            *as_read = false;
             sale.units = self.own.as_ref().map_or(state.0, |own| own.fetch_add(1, Ordering::Relaxed)).into();
         }
         context.forward(input);

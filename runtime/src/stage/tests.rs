@@ -94,13 +94,16 @@ fn publish(broker: &Memory, events: &[Event]) {
 const TOPICS: &[&str] = &[
     "raw.offers.v1",
     "raw.sales.v1",
+    "raw.inventory.v1",
     "raw.catalog.v1",
     "catalog.v1",
     "listings.v1",
     "offers.v1",
     "sales.v1",
+    "inventory.v1",
     "product-offers.v1",
     "product-sales.v1",
+    "product-inventory.v1",
     "quality.v1",
 ];
 
@@ -416,4 +419,74 @@ fn timers_fire_in_order_before_the_record_that_makes_them_due_and_survive_faults
     assert_eq!(calm, ["sale 1", "sale 2", one, "sale 3", "wake demo/shop:de:L2", one, "sale 4"]);
     let faulty = outcome(Some(Box::new(|number| (number % 2 == 0).then_some(Fault::UnknownLost))));
     assert_eq!((calm, state), faulty);
+}
+
+/// Every scenario of the steps once more through the real task: the same outcome, whatever is aborted or lost.
+#[test]
+fn scenarios_come_out_of_a_task_as_they_say() {
+    use skuflow_processors::driver::{Scenario, report, scenarios};
+    let through_a_task = |scenario: &Scenario, faults: Option<FaultPlan>| {
+        let broker = Memory::new("test");
+        let names: Vec<&str> = skuflow_schemas::TOPICS.iter().map(|topic| topic.name).collect();
+        for name in names.iter().flat_map(|name| [(*name).to_owned(), format!("dlq.{name}"), format!("late.{name}")]) {
+            broker.ensure_topic(&name, 1).expect("new");
+        }
+        let mut producer = broker.producer("test").expect("open");
+        for input in &scenario.inputs {
+            let record = Record { key: Some(input.key.as_bytes()), value: input.value.as_deref(), headers: &[] };
+            producer.send(&input.topic.as_str().into(), None, &record).expect("exists");
+        }
+        producer.commit(Commit::default()).expect("no faults yet");
+        let (steps, inputs): (_, &[(&str, Family)]) = match scenario.stage {
+            "catalog" => (catalog_stage().steps.clone(), &[("raw.catalog.v1", Family::Catalog)]),
+            _ => (
+                clean(1 << 20).steps.clone(),
+                &[
+                    ("raw.offers.v1", Family::Offer),
+                    ("raw.sales.v1", Family::Sale),
+                    ("raw.inventory.v1", Family::Inventory),
+                    ("listings.v1", Family::Listing),
+                ],
+            ),
+        };
+        let spec = Arc::new(StageSpec {
+            outputs: names.iter().map(|name| ((*name).into(), (*name).into())).collect(),
+            ..Arc::into_inner(spec(scenario.stage, inputs, steps, 1 << 20)).expect("is new")
+        });
+        run(&broker, &spec, faults);
+        report(&published(&broker, &|topic| inputs.iter().all(|(input, _)| *input != topic)))
+    };
+    for scenario in scenarios() {
+        assert_eq!(through_a_task(&scenario, None), scenario.expected, "{}", scenario.name);
+        for fault in [Fault::Abort, Fault::UnknownCommitted, Fault::UnknownLost, Fault::Fenced] {
+            let every_other: FaultPlan = Box::new(move |number| number.is_multiple_of(2).then_some(fault));
+            assert_eq!(through_a_task(&scenario, Some(every_other)), scenario.expected, "{}", scenario.name);
+        }
+    }
+}
+
+/// The records of the topics that `is_output`, with the reasons of dead letters.
+fn published(broker: &Memory, is_output: &dyn Fn(&str) -> bool) -> Vec<skuflow_processors::driver::Message> {
+    let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+    let mut all = Vec::new();
+    let mut reader = broker.reader().expect("open");
+    for topic in broker.topics().expect("open").into_iter().filter(|topic| is_output(&topic.name)) {
+        let of = TopicPartition::new(topic.name.clone(), 0);
+        let (mut from, next) = broker.offsets(&of).expect("exists");
+        while from < next {
+            for batch in reader.fetch(&of, from, usize::MAX).expect("in range") {
+                all.extend(batch.from(from).map(|record| {
+                    skuflow_processors::driver::Message {
+                        topic: topic.name.to_string(),
+                        key: text(record.key),
+                        value: record.value.map(<[u8]>::to_vec),
+                        refused: skuflow_schemas::DeadLetter::from_headers(record.headers())
+                            .map(|letter| format!("{}: {}", letter.code, letter.message)),
+                    }
+                }));
+                from = batch.next_offset();
+            }
+        }
+    }
+    all
 }

@@ -192,7 +192,9 @@ impl<T: Wire> Wire for Vec<T> {
     fn write(&self, into: &mut Vec<u8>) {
         if !self.is_empty() {
             (self.len() as i64).write(into);
-            self.iter().for_each(|item| item.write(into));
+            for item in self {
+                item.write(into);
+            }
         }
         into.push(0);
     }
