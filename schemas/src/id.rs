@@ -24,17 +24,17 @@ impl EventId {
     ///
     /// Every part is preceded by its length (4 bytes, little endian), so ("ab", "c") and ("a", "bc") differ.
     pub fn of(family: Family, customer: &str, tuple: &[&[u8]]) -> Self {
-        let mut hash = Sha256::new();
+        let mut joined = Vec::with_capacity(256); // one long update takes half the time of a dozen short ones
         let mut part = |bytes: &[u8]| {
-            hash.update((bytes.len() as u32).to_le_bytes());
-            hash.update(bytes);
+            joined.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+            joined.extend_from_slice(bytes);
         };
         part(family.name().as_bytes());
         part(customer.as_bytes());
         for bytes in tuple {
             part(bytes);
         }
-        let digest = hash.finalize();
+        let digest = Sha256::digest(&joined);
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
         Self(id)
@@ -235,7 +235,17 @@ pub(crate) fn write_product_key(customer: &str, product: &str, into: &mut String
 }
 
 fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+    const PLAIN: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            let letter = byte as u8;
+            table[byte] = letter.is_ascii_alphanumeric() || matches!(letter, b'-' | b'.' | b'_' | b'~');
+            byte += 1;
+        }
+        table
+    };
+    PLAIN[usize::from(byte)]
 }
 
 fn percent_encode(part: &str, into: &mut String) {
@@ -247,7 +257,8 @@ fn percent_encode(part: &str, into: &mut String) {
         if is_plain(byte) {
             into.push(char::from(byte));
         } else {
-            write!(into, "%{byte:02X}").expect("writing to memory does not fail");
+            let digit = |value: u8| char::from(b"0123456789ABCDEF"[usize::from(value)]);
+            into.extend(['%', digit(byte >> 4), digit(byte & 15)]);
         }
     }
 }

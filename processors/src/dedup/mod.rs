@@ -46,7 +46,7 @@ struct Passed {
 }
 
 impl State for LastPassed {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
 
     fn heap_bytes(&self) -> usize {
         self.passed.capacity() * size_of::<Passed>()

@@ -178,7 +178,7 @@ fn call(
         counts: effects.counts,
         late: effects.late,
     };
-    let mut rows_of_step = StepRows { step: step.name(), key, rows };
+    let mut rows_of_step = StepRows { step: links.first as u8, rows };
     let mut context = Context {
         stream_time: effects.stream_time,
         value: effects.value,
@@ -195,22 +195,21 @@ fn call(
 }
 
 struct StepRows<'a, 'b> {
-    step: &'static str,
-    key: &'a str,
+    step: u8,
     rows: &'a mut RowsOf<'b>,
 }
 
 impl Rows for StepRows<'_, '_> {
     fn put(&mut self, row: u64) -> &mut Vec<u8> {
-        self.rows.put(self.step, self.key, row)
+        self.rows.put(self.step, row)
     }
 
     fn remove(&mut self, row: u64) {
-        self.rows.remove(self.step, self.key, row);
+        self.rows.remove(self.step, row);
     }
 
     fn get(&mut self, row: u64) -> Option<Vec<u8>> {
-        self.rows.get(self.step, self.key, row)
+        self.rows.get(self.step, row)
     }
 }
 

@@ -76,13 +76,22 @@ pub(super) fn decode<S: State>(bytes: &[u8]) -> Result<Stated<S>, String> {
 }
 
 /// The states of one key, one per step.
-pub(super) struct Entry {
-    pub(super) states: Box<[Box<dyn KeyState>]>,
+struct Entry {
+    states: Box<[Box<dyn KeyState>]>,
+    /// Rows written since the last commit.
+    rows: Vec<Row>,
     is_dirty: bool,
     /// Roughly what the entry takes.
     bytes: usize,
     /// Used since the cache was last swept.
     used: bool,
+}
+
+/// A row as the open transaction has it.
+struct Row {
+    step: u8,
+    number: u64,
+    value: Option<Vec<u8>>,
 }
 
 /// State of the steps of one task, all keys.
@@ -92,8 +101,6 @@ pub(super) struct Store {
     cached: HashMap<Text, Entry>,
     /// Keys written to since the last commit, in the order they were first written.
     dirty: Vec<Text>,
-    /// Rows written since the last commit, by stored key.
-    rows: HashMap<Vec<u8>, Option<Vec<u8>>>,
     bytes: usize,
     bytes_max: usize,
 }
@@ -101,15 +108,7 @@ pub(super) struct Store {
 impl Store {
     /// The store of `steps` of the task `owner`, whose cache takes about `bytes_max`.
     pub(super) fn new(owner: Arc<str>, steps: &[Arc<dyn Step>], bytes_max: usize) -> Self {
-        Self {
-            owner,
-            steps: steps.to_vec(),
-            cached: HashMap::new(),
-            dirty: Vec::new(),
-            rows: HashMap::new(),
-            bytes: 0,
-            bytes_max,
-        }
+        Self { owner, steps: steps.to_vec(), cached: HashMap::new(), dirty: Vec::new(), bytes: 0, bytes_max }
     }
 
     /// Lets `work` use the states of `key` and the rows, and remembers whether it wrote to any.
@@ -128,12 +127,12 @@ impl Store {
             }
         };
         entry.used = true;
-        let mut rows = RowsOf { rows: &mut self.rows, committed, failed: None };
+        let mut rows = RowsOf { steps: &self.steps, key, rows: &mut entry.rows, committed, failed: None };
         let result = work(&mut entry.states, &mut rows);
         if let Some(error) = rows.failed {
             return Err(error);
         }
-        if !entry.is_dirty && entry.states.iter().any(|state| state.is_dirty()) {
+        if !entry.is_dirty && (!entry.rows.is_empty() || entry.states.iter().any(|state| state.is_dirty())) {
             entry.is_dirty = true;
             self.dirty.push(key.into());
         }
@@ -142,12 +141,15 @@ impl Store {
 
     /// The changes since the last commit; to be called once for each. States that are all as new are deleted.
     pub(super) fn changes(&mut self, into: &mut Vec<StateChange>) {
+        let change = |key, value| StateChange { owner: self.owner.clone(), key, value };
         for key in &self.dirty {
-            let value = encode(&self.steps, &self.cached[key].states);
-            into.push(StateChange { owner: self.owner.clone(), key: stored_key(key), value });
+            let entry = self.cached.get_mut(key).expect("dirty states stay cached");
+            if entry.states.iter().any(|state| state.is_dirty()) {
+                into.push(change(stored_key(key), encode(&self.steps, &entry.states)));
+            }
+            let rows = entry.rows.drain(..);
+            into.extend(rows.map(|row| change(row_key(&self.steps, row.step, key, row.number), row.value)));
         }
-        let rows = self.rows.drain();
-        into.extend(rows.map(|(key, value)| StateChange { owner: self.owner.clone(), key, value }));
     }
 
     /// The changes are committed.
@@ -170,7 +172,6 @@ impl Store {
                 self.bytes -= entry.bytes;
             }
         }
-        self.rows.clear();
     }
 
     /// Second chance: over budget, what was not used since the last sweep goes, down to three quarters of the budget.
@@ -199,7 +200,7 @@ fn load(owner: &str, steps: &[Arc<dyn Step>], key: &str, committed: &dyn StateRe
     };
     let states: Box<[_]> = steps.iter().map(state).collect::<Result<_, _>>()?;
     let bytes = entry_bytes(key, &states);
-    Ok(Entry { states, is_dirty: false, bytes, used: true })
+    Ok(Entry { states, rows: Vec::new(), is_dirty: false, bytes, used: true })
 }
 
 fn entry_bytes(key: &str, states: &[Box<dyn KeyState>]) -> usize {
@@ -246,37 +247,51 @@ fn part_of<'a>(mut value: &'a [u8], name: &str) -> Option<&'a [u8]> {
     Some(&[])
 }
 
-/// The rows of a task's steps, as the open transaction sees them.
+/// The rows of a key, as the open transaction sees them.
 pub(super) struct RowsOf<'a> {
-    rows: &'a mut HashMap<Vec<u8>, Option<Vec<u8>>>,
+    steps: &'a [Arc<dyn Step>],
+    key: &'a str,
+    /// A handful: as many as were written since the last commit.
+    rows: &'a mut Vec<Row>,
     committed: &'a dyn StateReader,
     failed: Option<BrokerError>,
 }
 
 impl RowsOf<'_> {
-    pub(super) fn put(&mut self, step: &str, key: &str, row: u64) -> &mut Vec<u8> {
-        let value = self.rows.entry(row_key(step, key, row)).or_default().get_or_insert_default();
+    fn find(&self, step: u8, number: u64) -> Option<usize> {
+        self.rows.iter().position(|row| row.number == number && row.step == step)
+    }
+
+    fn entry(&mut self, step: u8, number: u64) -> &mut Option<Vec<u8>> {
+        let at = self.find(step, number).unwrap_or_else(|| {
+            self.rows.push(Row { step, number, value: None });
+            self.rows.len() - 1
+        });
+        &mut self.rows[at].value
+    }
+
+    pub(super) fn put(&mut self, step: u8, number: u64) -> &mut Vec<u8> {
+        let value = self.entry(step, number).get_or_insert_default();
         value.clear();
         value
     }
 
-    pub(super) fn remove(&mut self, step: &str, key: &str, row: u64) {
-        self.rows.insert(row_key(step, key, row), None);
+    pub(super) fn remove(&mut self, step: u8, number: u64) {
+        *self.entry(step, number) = None;
     }
 
     /// A failure to read is kept and ends the work on the record.
-    pub(super) fn get(&mut self, step: &str, key: &str, row: u64) -> Option<Vec<u8>> {
-        let key = row_key(step, key, row);
-        if let Some(value) = self.rows.get(&key) {
-            return value.clone();
+    pub(super) fn get(&mut self, step: u8, number: u64) -> Option<Vec<u8>> {
+        if let Some(at) = self.find(step, number) {
+            return self.rows[at].value.clone();
         }
-        self.committed.get(&key).unwrap_or_else(|error| {
+        self.committed.get(&row_key(self.steps, step, self.key, number)).unwrap_or_else(|error| {
             self.failed = Some(error);
             None
         })
     }
 }
 
-fn row_key(step: &str, key: &str, row: u64) -> Vec<u8> {
-    [ROW, step.as_bytes(), b"/", key.as_bytes(), b"\0", &row.to_be_bytes()].concat()
+fn row_key(steps: &[Arc<dyn Step>], step: u8, key: &str, number: u64) -> Vec<u8> {
+    [ROW, steps[usize::from(step)].name().as_bytes(), b"/", key.as_bytes(), b"\0", &number.to_be_bytes()].concat()
 }
