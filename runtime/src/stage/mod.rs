@@ -26,7 +26,7 @@ pub use control::{Control, Tally};
 pub use store::KeyState;
 pub use worker::{StageError, Worker, back_off};
 
-use crate::limits::CACHE_BYTES_DEFAULT;
+use crate::limits::{CACHE_BYTES_DEFAULT, TXN_RECORDS_MAX};
 
 /// A stage, ready to run.
 pub struct StageSpec {
@@ -66,6 +66,8 @@ pub struct InputSpec {
 pub struct StageSettings {
     /// Time between commits. More: fewer, larger transactions; less: fresher outputs.
     pub commit_interval: Duration,
+    /// Records that one transaction consumes at most, per worker.
+    pub transaction_records: usize,
     /// Bytes of decoded state that one task keeps in memory, roughly.
     pub cache_bytes: usize,
     /// How long an empty input is waited for before the others go on without it.
@@ -76,6 +78,7 @@ impl Default for StageSettings {
     fn default() -> Self {
         Self {
             commit_interval: Duration::from_millis(100),
+            transaction_records: TXN_RECORDS_MAX,
             cache_bytes: CACHE_BYTES_DEFAULT,
             idle_max: Duration::from_secs(1),
         }

@@ -11,8 +11,10 @@ use skuflow_schemas::{
 };
 
 use super::{Control, InputSpec, StageSettings, StageSpec, Step, Tally, Worker, step};
+use crate::broker::embedded::Embedded;
 use crate::broker::memory::{Fault, FaultPlan, Memory};
 use crate::broker::{Broker, Commit, Member, Record, TopicPartition};
+use crate::clock::Clock;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_millis(1_700_000_000_000 + second * 1000)
@@ -70,7 +72,7 @@ fn product(name: &str, own: u64, competitor: u64, second: i64) -> Event {
 }
 
 /// Sends events to their raw topics, two to a transaction.
-fn publish(broker: &Memory, events: &[Event]) {
+fn publish(broker: &dyn Broker, events: &[Event]) {
     let mut producer = broker.producer("test").expect("open");
     for (index, event) in events.iter().enumerate() {
         let mut event = event.clone();
@@ -109,12 +111,16 @@ const TOPICS: &[&str] = &[
 
 fn cluster(partitions: u32) -> Memory {
     let broker = Memory::new("test");
+    make_topics(&broker, partitions);
+    broker
+}
+
+fn make_topics(broker: &dyn Broker, partitions: u32) {
     for topic in TOPICS {
         for name in [(*topic).to_owned(), format!("dlq.{topic}"), format!("late.{topic}")] {
             broker.ensure_topic(&name, partitions).expect("new");
         }
     }
-    broker
 }
 
 fn spec(name: &str, inputs: &[(&str, Family)], steps: Vec<Arc<dyn Step>>, cache_bytes: usize) -> Arc<StageSpec> {
@@ -147,28 +153,34 @@ fn catalog_stage() -> Arc<StageSpec> {
     spec("catalog", &[("raw.catalog.v1", Family::Catalog)], steps, 1 << 20)
 }
 
-/// Runs a stage to its end.
+/// Runs a stage to its end, with faults.
 fn run(broker: &Memory, spec: &Arc<StageSpec>, faults: Option<FaultPlan>) -> Arc<Tally> {
+    broker.set_faults(faults);
+    let tally = run_calmly(Arc::new(broker.clone()), spec);
+    broker.set_faults(None);
+    tally
+}
+
+/// Runs a stage to its end.
+fn run_calmly(broker: Arc<dyn Broker>, spec: &Arc<StageSpec>) -> Arc<Tally> {
     let control = Arc::new(Control::new(true));
     for topic in TOPICS {
         control.complete(&Arc::from(*topic));
     }
-    broker.set_faults(faults);
     let tally = Arc::new(Tally::default());
     let worker = Worker {
         spec: spec.clone(),
-        broker: Arc::new(broker.clone()),
+        broker,
         member: Member { id: format!("test-{}-0", spec.name), index: 0, count: 1 },
         control,
         tally: tally.clone(),
     };
     worker.run().expect("nothing fatal");
-    broker.set_faults(None);
     tally
 }
 
 /// Every record of every topic but the counts, whose cut into transactions depends on the commits.
-fn contents(broker: &Memory) -> Vec<(String, u32, Option<Vec<u8>>, Option<Vec<u8>>)> {
+fn contents(broker: &dyn Broker) -> Vec<(String, u32, Option<Vec<u8>>, Option<Vec<u8>>)> {
     let mut all = Vec::new();
     let mut names: Vec<_> =
         broker.topics().expect("open").into_iter().map(|topic| (topic.name, topic.partitions)).collect();
@@ -266,6 +278,33 @@ fn every_other_commit_aborted_changes_nothing() {
     let aborted = whole_run(1, 1 << 20, || Some(Box::new(|number| number.is_multiple_of(2).then_some(Fault::Abort))));
     assert_eq!(calm.contents, aborted.contents);
     assert_eq!(calm.state, aborted.state);
+}
+
+/// Every record is a transaction of its own, and each is aborted once: in memory that ends as on disk without any abort,
+/// byte for byte, counts and runs of seen ids included.
+#[test]
+fn an_abort_after_every_record_ends_as_the_engine_does() {
+    let one_by_one = |stage: Arc<StageSpec>| {
+        let mut stage = Arc::into_inner(stage).expect("is new");
+        stage.settings.transaction_records = 1;
+        Arc::new(stage)
+    };
+    let whole = |broker: &dyn Broker, run: &dyn Fn(&Arc<StageSpec>) -> Arc<Tally>| {
+        make_topics(broker, 1);
+        publish(broker, &input());
+        let records = [catalog_stage(), clean(1 << 20)].map(|stage| run(&one_by_one(stage)).commits());
+        let owners = ["task:test-catalog/0", "task:test-clean/0"];
+        let state = owners.map(|owner| broker.state(owner).expect("open").scan(b"").expect("readable"));
+        (records, contents(broker), state)
+    };
+    let memory = Memory::new("test");
+    let every_other = || -> FaultPlan { Box::new(|number| number.is_multiple_of(2).then_some(Fault::Abort)) };
+    let aborted = whole(&memory, &|stage| run(&memory, stage, Some(every_other())));
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let embedded = Embedded::open(dir.path(), crate::storage::Options::default(), Clock::System).expect("new");
+    let calm = whole(&embedded, &|stage| run_calmly(Arc::new(embedded.clone()), stage));
+    assert!(calm.0.iter().sum::<u64>() > 100, "commits: {:?}", calm.0);
+    assert_eq!(aborted, calm);
 }
 
 /// A cache that holds next to nothing reads every state back from what is committed.

@@ -9,7 +9,7 @@ use super::{Control, StageSpec, Tally};
 use crate::broker::{
     Broker, BrokerError, Commit, Consumer, Member, Offset, Polled, Producer, TopicPartition, TxnError,
 };
-use crate::limits::{BACKOFF_MAX, BACKOFF_MIN, POLL_MAX, TASK_RECORDS_PER_TURN_MAX, TXN_BYTES_MAX, TXN_RECORDS_MAX};
+use crate::limits::{BACKOFF_MAX, BACKOFF_MIN, POLL_MAX, TASK_RECORDS_PER_TURN_MAX, TXN_BYTES_MAX};
 
 /// Why a stage cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -198,7 +198,8 @@ impl Session<'_> {
         let absent = |input: &InputQueue| is_absent(worker, input, now);
         let mut busy = false;
         for task in &mut self.tasks {
-            let done = task.turn(TASK_RECORDS_PER_TURN_MAX, self.producer.as_mut(), &absent)?;
+            let room = worker.spec.settings.transaction_records.saturating_sub(self.pending_records);
+            let done = task.turn(room.min(TASK_RECORDS_PER_TURN_MAX), self.producer.as_mut(), &absent)?;
             self.pending_records += done;
             busy |= done > 0;
             for input in task.inputs.iter().filter(|input| !input.is_full()) {
@@ -209,7 +210,8 @@ impl Session<'_> {
     }
 
     fn is_commit_due(&self) -> bool {
-        let full = self.pending_records >= TXN_RECORDS_MAX || self.producer.pending_bytes() >= TXN_BYTES_MAX;
+        let full = self.pending_records >= self.worker.spec.settings.transaction_records
+            || self.producer.pending_bytes() >= TXN_BYTES_MAX;
         let due = self.last_commit.elapsed() >= self.worker.spec.settings.commit_interval;
         self.pending_records > 0 && (full || due)
     }
