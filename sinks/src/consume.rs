@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use skuflow_runtime::broker::{Broker, BrokerError, Offset, Reader, RecordView, TopicPartition};
 use skuflow_runtime::limits::{FETCH_BYTES_MAX, POLL_MAX};
 use skuflow_runtime::stage::{Control, back_off};
-use skuflow_schemas::{DEAD_LETTER_PREFIX, DeadLetter, Decoder};
+use skuflow_schemas::{DEAD_LETTER_PREFIX, DeadLetter, Decoder, HEADER_PREFIX};
 
-use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
-use crate::sink::{Batch, Identity, Incoming, Landed, Range, Sink, SinkError};
+use crate::batcher::{Batcher, Cut};
+use crate::sink::{Identity, Incoming, Landed, Sink, SinkError};
 
 /// What a sink has landed in this run, and how it does.
 #[derive(Default)]
@@ -37,8 +37,12 @@ impl Progress {
         self.trouble.lock().expect("no holder panics").clone()
     }
 
-    fn landed(&self, records: u64, landed: Landed) {
-        self.records.fetch_add(records, Ordering::Relaxed);
+    fn failed(&self, reason: String) {
+        *self.trouble.lock().expect("no holder panics") = Some(reason);
+    }
+
+    fn landed(&self, landed: Landed) {
+        self.records.fetch_add(landed.records, Ordering::Relaxed);
         let mut rows = self.rows.lock().expect("no holder panics");
         for (table, count) in landed.rows {
             *rows.entry(table).or_default() += count;
@@ -55,8 +59,8 @@ pub struct Consume {
     pub topics: Vec<Arc<str>>,
     /// The broker.
     pub broker: Arc<dyn Broker>,
-    /// Age at which a batch is landed however small it is.
-    pub batch_age: Duration,
+    /// When a batch is landed.
+    pub cut: Cut,
     /// Shared with the rest of the run.
     pub control: Arc<Control>,
     /// Where it counts.
@@ -102,7 +106,7 @@ impl Consume {
                 Err(Failed::Fatal(reason)) => return Err(format!("sink {}: {reason}", self.name)),
                 Err(Failed::Again(reason)) => {
                     tracing::warn!(sink = self.name, reason, "going on from the stored positions");
-                    *self.progress.trouble.lock().expect("no holder panics") = Some(reason);
+                    self.progress.failed(reason);
                 }
             }
             failures = if self.progress.records() == before { failures + 1 } else { 1 };
@@ -117,39 +121,39 @@ impl Consume {
             consume: self,
             reader: self.broker.reader()?,
             places: self.places(sink).await?,
-            batch: Batch::default(),
-            bytes: 0,
-            since: Instant::now(),
+            turn: 0,
+            batcher: Batcher::new(self.cut),
         };
         let mut seen = 0;
         loop {
+            // Asked before looking where the topics end.
             let stopping = self.control.is_stopping();
             let complete = self.topics.iter().all(|topic| self.control.is_complete(topic));
-            let now = self.broker.wait(seen, Duration::ZERO);
+            let version = self.broker.wait(seen, Duration::ZERO);
             let fetched = session.fetch()?;
-            let is_full = session.batch.records.len() >= BATCH_RECORDS_MAX || session.bytes >= BATCH_BYTES_MAX;
-            let is_old = session.since.elapsed() >= self.batch_age;
-            if is_full || is_old || stopping || (complete && !fetched) {
+            let ends = stopping || (complete && !fetched);
+            if ends || session.batcher.is_due(Instant::now()) {
                 session.land(sink).await?;
             }
-            if stopping || (complete && !fetched) {
+            if ends {
                 return Ok(());
             }
             if !fetched {
-                seen = self.broker.wait(now, POLL_MAX.min(self.batch_age));
+                let left = session.batcher.due_in(Instant::now()).unwrap_or(POLL_MAX);
+                seen = self.broker.wait(version, left.min(POLL_MAX));
             }
         }
     }
 
     /// Where to go on in each partition.
-    async fn places<S: Sink>(&self, sink: &mut S) -> Result<BTreeMap<TopicPartition, Place>, Failed> {
+    async fn places<S: Sink>(&self, sink: &mut S) -> Result<Vec<Place>, Failed> {
         let topics = self.broker.topics()?;
         let identity = Identity {
             cluster_id: self.broker.cluster_id()?,
             topic_ids: topics.iter().map(|topic| (topic.name.to_string(), topic.id.clone())).collect(),
         };
         let stored = sink.positions(&identity).await?;
-        let mut places = BTreeMap::new();
+        let mut places = Vec::new();
         for topic in topics.iter().filter(|topic| self.topics.contains(&topic.name)) {
             for number in 0..topic.partitions {
                 let of = TopicPartition::new(topic.name.clone(), number);
@@ -167,7 +171,7 @@ impl Consume {
                          empty store, which will hold what the log still has"
                     )));
                 }
-                places.insert(of, Place { stored, next: position });
+                places.push(Place { of, stored, next: position });
             }
         }
         Ok(places)
@@ -175,6 +179,7 @@ impl Consume {
 }
 
 struct Place {
+    of: TopicPartition,
     /// Position in the store.
     stored: Option<Offset>,
     /// Next to fetch.
@@ -184,52 +189,52 @@ struct Place {
 struct Session<'a> {
     consume: &'a Consume,
     reader: Box<dyn Reader>,
-    places: BTreeMap<TopicPartition, Place>,
-    batch: Batch,
-    bytes: usize,
-    /// When the first record of the batch came.
-    since: Instant,
+    places: Vec<Place>,
+    /// The partition that is fetched next: each in its turn, also where one of them could fill every batch.
+    turn: usize,
+    batcher: Batcher,
 }
 
 impl Session<'_> {
-    /// Adds what is there to the batch; whether there was anything.
+    /// Adds what is there to the batch until it is full; whether there was anything.
     fn fetch(&mut self) -> Result<bool, Failed> {
         let mut any = false;
-        for (of, place) in &mut self.places {
-            if self.batch.records.len() >= BATCH_RECORDS_MAX || self.bytes >= BATCH_BYTES_MAX {
+        let count = self.places.len();
+        for _ in 0..count {
+            if self.batcher.is_full() {
                 break;
             }
-            for fetched in self.reader.fetch(of, place.next, FETCH_BYTES_MAX)? {
-                for record in fetched.from(place.next) {
-                    let incoming = read(of, &record)?;
-                    if self.batch.records.is_empty() {
-                        self.since = Instant::now();
+            let place = &mut self.places[self.turn];
+            self.turn = (self.turn + 1) % count;
+            let before = place.next;
+            for fetched in self.reader.fetch(&place.of, before, FETCH_BYTES_MAX)? {
+                for record in fetched.from(before) {
+                    if self.batcher.is_full() {
+                        break;
                     }
-                    self.bytes += record.value.map_or(0, <[u8]>::len);
-                    self.batch.records.extend(incoming);
+                    let incoming = read(&place.of, &record)?;
+                    let bytes = record.value.map_or(0, <[u8]>::len);
+                    place.next = record.offset + 1;
+                    self.batcher.add(&place.of, (place.stored, place.next), (incoming, bytes), Instant::now());
                 }
-                place.next = fetched.next_offset();
-                self.batch.ranges.insert(of.clone(), Range { from: place.stored, to: place.next });
-                any = true;
             }
+            any |= place.next > before;
         }
         Ok(any)
     }
 
     async fn land<S: Sink>(&mut self, sink: &mut S) -> Result<(), Failed> {
-        self.bytes = 0;
-        self.since = Instant::now();
-        let batch = std::mem::take(&mut self.batch);
-        if batch.ranges.is_empty() {
+        if self.batcher.is_empty() {
             return Ok(());
         }
+        let batch = self.batcher.take();
         let landed = sink.land(&batch).await?;
-        self.consume.progress.landed(batch.records.len() as u64, landed);
+        self.consume.progress.landed(landed);
         let mut positions = BTreeMap::new();
-        for (of, range) in &batch.ranges {
-            positions.insert(of.clone(), range.to);
-            if let Some(place) = self.places.get_mut(of) {
-                place.stored = Some(range.to);
+        for place in &mut self.places {
+            if let Some(part) = batch.parts.get(&place.of) {
+                place.stored = Some(part.range.to);
+                positions.insert(place.of.clone(), part.range.to);
             }
         }
         self.consume.broker.note_positions(&format!("sink-{}", self.consume.name), &positions)?;
@@ -237,15 +242,22 @@ impl Session<'_> {
     }
 }
 
-/// What a record is to a sink; tombstones of tables are nothing yet.
+/// What a record is to a sink; tombstones of tables are nothing yet. A configured prefix of topics stands behind `dlq.`.
 fn read(of: &TopicPartition, record: &RecordView<'_>) -> Result<Option<Incoming>, Failed> {
-    if of.topic.contains(DEAD_LETTER_PREFIX) {
-        let letter = DeadLetter::from_headers(record.headers());
-        return Ok(letter.map(|letter| Incoming::DeadLetter(Box::new(letter), record.appended_at)));
+    let refuse = |reason: String| Failed::Fatal(format!("offset {} of {of}: {reason}", record.offset));
+    if of.topic.starts_with(DEAD_LETTER_PREFIX) {
+        let letter = DeadLetter::from_headers(record.headers()).ok_or_else(|| {
+            refuse(format!(
+                "the record has no headers `{HEADER_PREFIX}errors.*`, so another program wrote it to the dead letters; to \
+                 go on without them, take the topic out of the sink's `from`"
+            ))
+        })?;
+        return Ok(Some(Incoming::DeadLetter(Box::new(letter), record.appended_at)));
     }
     let Some(value) = record.value else { return Ok(None) };
-    match Decoder.decode(value) {
-        Ok(event) => Ok(Some(Incoming::Event(event, record.offset))),
-        Err(error) => Err(Failed::Fatal(format!("offset {} of {of}: {error}", record.offset))),
-    }
+    let event = Decoder.decode(value).map_err(|error| refuse(error.to_string()))?;
+    Ok(Some(Incoming::Event(event, record.offset)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,15 @@
 //! Sinks: where analysts and applications read.
 //!
 //! ```text
-//!   topics ─▶ consume (fetch, decode) ─▶ Batch ─▶ Sink::land: rows and positions in one transaction of the store
+//!   topics ─▶ consume (fetch, decode) ─▶ batcher (cut) ─▶ Batch ─▶ Sink::land: rows and positions in one transaction of the store
 //! ```
 //!
 //! The store's own positions say where to go on, so landing is effectively once. Sees no connectors.
 
+pub mod batcher;
 pub mod consume;
 pub mod limits;
 pub mod serving;
 mod sink;
 
-pub use sink::{Batch, Identity, Incoming, Landed, Range, Sink, SinkError};
+pub use sink::{Batch, Identity, Incoming, Landed, Part, Range, Sink, SinkError};

@@ -33,13 +33,27 @@ pub struct Identity {
     pub topic_ids: BTreeMap<String, String>,
 }
 
-/// Records of some partitions, in order within each.
+/// Records of some partitions, to be landed together.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// From where to where, by partition.
-    pub ranges: BTreeMap<TopicPartition, Range>,
-    /// The records.
+    /// By partition. What a landing comes to does not depend on the order between partitions.
+    pub parts: BTreeMap<TopicPartition, Part>,
+}
+
+/// What a batch has of one partition.
+#[derive(Debug)]
+pub struct Part {
+    /// From where to where.
+    pub range: Range,
+    /// Its records, in order; tombstones are left out.
     pub records: Vec<Incoming>,
+}
+
+impl Batch {
+    /// All records, partition by partition.
+    pub fn records(&self) -> impl Iterator<Item = &Incoming> {
+        self.parts.values().flat_map(|part| &part.records)
+    }
 }
 
 /// Offsets `from..to` of a partition.
@@ -60,9 +74,11 @@ pub enum Incoming {
     DeadLetter(Box<DeadLetter>, Timestamp),
 }
 
-/// What was landed: rows by table. Empty where the batch had landed before.
+/// What a call landed. Empty where the batch had landed before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Landed {
+    /// Records that have their effect by this call.
+    pub records: u64,
     /// Rows written, by table.
     pub rows: BTreeMap<&'static str, u64>,
 }

@@ -11,6 +11,7 @@ use skuflow_runtime::broker::{Broker, Member};
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::stage::{Control, InputSpec, StageSettings, StageSpec, Step, Tally, Worker, step};
 use skuflow_schemas::{DEAD_LETTER_PREFIX, LATE_PREFIX, topic};
+use skuflow_sinks::batcher::Cut;
 use skuflow_sinks::consume::{Consume, Progress};
 use skuflow_sinks::serving::Serving;
 
@@ -206,7 +207,7 @@ fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: &Names<'_>) -
         name: settings.name.clone(),
         topics: settings.from.iter().map(|topic| names.of_any(topic, &config.connector)).collect(),
         broker: Arc::new(pipeline.broker.clone()),
-        batch_age: serving.batch_age.into(),
+        cut: Cut { age_max: serving.batch_age.into(), ..Cut::default() },
         control: pipeline.control.clone(),
         progress: progress.clone(),
     };

@@ -56,7 +56,7 @@ pub(super) struct LetterSum {
 
 impl Rows {
     /// The rows of `records`.
-    pub(super) fn of(records: &[Incoming]) -> Self {
+    pub(super) fn of<'a>(records: impl Iterator<Item = &'a Incoming>) -> Self {
         let mut rows = Self::default();
         for record in records {
             match record {

@@ -11,8 +11,9 @@ use skuflow_schemas::{Currency, Encoder, Envelope, Event, EventId, Money, Offer,
 use sqlx::{ConnectOptions as _, Row as _};
 
 use super::Serving;
+use crate::batcher::Cut;
 use crate::consume::{Consume, Progress};
-use crate::{Batch, Identity, Incoming, Landed, Range, Sink, SinkError};
+use crate::{Batch, Identity, Incoming, Landed, Part, Range, Sink, SinkError};
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
     let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
@@ -37,7 +38,7 @@ fn batch(topic: &str, from: Option<u64>, events: Vec<Event>) -> Batch {
     let start = from.unwrap_or(0);
     let to = start + events.len() as u64;
     let records = events.into_iter().zip(start..).map(|(event, offset)| Incoming::Event(event, offset)).collect();
-    Batch { ranges: BTreeMap::from([(TopicPartition::new(topic, 0), Range { from, to })]), records }
+    Batch { parts: BTreeMap::from([(TopicPartition::new(topic, 0), Part { range: Range { from, to }, records })]) }
 }
 
 fn land(serving: &mut Serving, batch: &Batch) -> Result<Landed, SinkError> {
@@ -102,8 +103,8 @@ fn a_batch_lands_once_and_only_where_the_last_one_ended() {
     assert_eq!(land(&mut serving, &first).expect("a no-op"), Landed::default());
     for (from, what) in [(Some(1), "an overlap"), (Some(3), "a gap"), (None, "a new beginning")] {
         let mut wrong = batch("sales.v1", from, vec![sale("9", "A", 9, 9); 3]);
-        for range in wrong.ranges.values_mut() {
-            range.from = from;
+        for part in wrong.parts.values_mut() {
+            part.range.from = from;
         }
         assert!(matches!(land(&mut serving, &wrong), Err(SinkError::Fenced(_))), "{what}");
     }
@@ -228,7 +229,7 @@ fn consume(broker: &Memory, path: &Path) -> (Result<(), String>, u64) {
         name: "tables".into(),
         topics: vec!["sales.v1".into()],
         broker: Arc::new(broker.clone()),
-        batch_age: std::time::Duration::ZERO,
+        cut: Cut::default(),
         control,
         progress: Arc::new(Progress::default()),
     };

@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions, Row};
 
 use super::rows::{LineKey, Rows, SaleLine, daily_changes};
 use crate::limits::BUSY_TIMEOUT;
-use crate::{Batch, Identity, Landed, Sink, SinkError};
+use crate::{Batch, Identity, Landed, Part, Sink, SinkError};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -226,7 +226,8 @@ async fn write(
         sqlx::query("ROLLBACK").execute(connection).await?;
         return Ok(Landed::default());
     }
-    let landed = write_rows(connection, &Rows::of(&batch.records)).await?;
+    let mut landed = write_rows(connection, &Rows::of(batch.records())).await?;
+    landed.records = batch.records().count() as u64;
     sqlx::query("COMMIT").execute(connection).await?;
     Ok(landed)
 }
@@ -239,7 +240,7 @@ async fn move_positions(
     batch: &Batch,
 ) -> Result<bool, WriteError> {
     let mut behind = 0;
-    for (of, range) in &batch.ranges {
+    for (of, Part { range, .. }) in &batch.parts {
         let query = "SELECT next_offset FROM sink_offsets WHERE sink = ?1 AND topic = ?2 AND partition = ?3";
         let stored = sqlx::query(query).bind(sink).bind(of.topic.as_ref()).bind(of.partition);
         let stored = stored.fetch_optional(&mut *connection).await?.map(|row| row.get::<i64, _>(0) as u64);
@@ -250,10 +251,10 @@ async fn move_positions(
         }
     }
     if behind > 0 {
-        let whole = behind == batch.ranges.len();
+        let whole = behind == batch.parts.len();
         return if whole { Ok(false) } else { Err(WriteError::Fenced("a part of the batch has landed before".into())) };
     }
-    let rows = batch.ranges.iter().map(|(of, range)| {
+    let rows = batch.parts.iter().map(|(of, Part { range, .. })| {
         let id = identity.topic_ids.get(of.topic.as_ref());
         json!([sink, of.topic.as_ref(), of.partition, identity.cluster_id, id, range.to])
     });

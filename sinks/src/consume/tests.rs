@@ -1,0 +1,118 @@
+//! The loop: each partition in its turn, everything once, trouble said and forgotten.
+
+use std::sync::Arc;
+
+use skuflow_runtime::broker::memory::Memory;
+use skuflow_runtime::broker::{Broker, Commit, Record};
+use skuflow_schemas::{Encoder, Event, Quality, Timestamp};
+
+use super::*;
+use crate::Batch;
+
+/// A store in memory that notes what lands where.
+#[derive(Default)]
+struct Notes {
+    stored: BTreeMap<TopicPartition, Offset>,
+    /// Of each landing: how many records of each partition.
+    landings: Vec<BTreeMap<u32, usize>>,
+    /// What goes wrong, from the last to the first call of `land`.
+    failures: Vec<Option<SinkError>>,
+    /// Whether there was trouble when `land` was called.
+    troubled: Vec<bool>,
+    progress: Arc<Progress>,
+}
+
+impl Sink for Notes {
+    async fn positions(&mut self, _: &Identity) -> Result<BTreeMap<TopicPartition, Offset>, SinkError> {
+        Ok(self.stored.clone())
+    }
+
+    async fn land(&mut self, batch: &Batch) -> Result<Landed, SinkError> {
+        self.troubled.push(self.progress.trouble().is_some());
+        if let Some(Some(error)) = self.failures.pop() {
+            return Err(error);
+        }
+        for (of, part) in &batch.parts {
+            assert_eq!(self.stored.get(of).copied(), part.range.from, "{of}");
+            self.stored.insert(of.clone(), part.range.to);
+        }
+        self.landings.push(batch.parts.iter().map(|(of, part)| (of.partition, part.records.len())).collect());
+        Ok(Landed { records: batch.records().count() as u64, rows: BTreeMap::new() })
+    }
+}
+
+fn broker(topic: &str, records: &[usize]) -> Memory {
+    let broker = Memory::new("c");
+    broker.ensure_topic(topic, records.len() as u32).expect("new");
+    for (partition, count) in (0..).zip(records) {
+        for _ in 0..*count {
+            publish(&broker, topic, partition, &[]);
+        }
+    }
+    broker
+}
+
+fn publish(broker: &Memory, topic: &str, partition: u32, headers: &[(&str, &[u8])]) {
+    let event = Event::Quality(Box::new(Quality { hour: Timestamp::default(), count: 1, ..Quality::default() }));
+    let mut value = Vec::new();
+    Encoder::default().encode(&event, &mut value).expect("fits");
+    let mut producer = broker.producer("test").expect("open");
+    let record = Record { key: None, value: Some(&value), headers };
+    producer.send(&topic.into(), Some(partition), &record).expect("exists");
+    producer.commit(Commit::default()).expect("no faults");
+}
+
+/// A loop over `topics` that ends when everything has landed.
+fn consume(broker: &Memory, topics: &[&str], cut: Cut) -> Consume {
+    let control = Arc::new(Control::new(true));
+    topics.iter().for_each(|topic| control.complete(&(*topic).into()));
+    Consume {
+        name: "notes".into(),
+        topics: topics.iter().map(|topic| (*topic).into()).collect(),
+        broker: Arc::new(broker.clone()),
+        cut,
+        control,
+        progress: Arc::default(),
+    }
+}
+
+fn run(consume: &Consume, notes: &mut Notes) -> Result<(), String> {
+    let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
+    event_loop.block_on(consume.run(notes))
+}
+
+const SMALL: Cut = Cut { records_max: 10, bytes_max: 1 << 20, age_max: Duration::from_hours(1) };
+
+#[test]
+fn a_flood_on_one_partition_does_not_starve_the_others() {
+    let broker = broker("t", &[200, 3, 0, 3]);
+    let (consume, mut notes) = (consume(&broker, &["t"], SMALL), Notes::default());
+    run(&consume, &mut notes).expect("lands");
+    assert!(notes.landings.iter().all(|landing| landing.values().sum::<usize>() <= SMALL.records_max));
+    let soon: usize = notes
+        .landings
+        .iter()
+        .take(2)
+        .map(|landing| landing.get(&1).unwrap_or(&0) + landing.get(&3).unwrap_or(&0))
+        .sum();
+    assert_eq!(soon, 6, "{:?}", notes.landings);
+    assert_eq!(notes.stored.values().copied().collect::<Vec<_>>(), [200, 3, 3]);
+    assert_eq!(consume.progress.records(), 206);
+}
+
+#[test]
+fn what_is_no_dead_letter_among_them_is_refused() {
+    let broker = broker("dlq.t", &[0, 1]);
+    let (consume, mut notes) = (consume(&broker, &["dlq.t"], SMALL), Notes::default());
+    let reason = run(&consume, &mut notes).expect_err("it has no headers");
+    assert!(reason.contains("offset 0 of dlq.t/1") && reason.contains("`from`"), "{reason}");
+    assert!(notes.stored.is_empty());
+}
+
+#[test]
+fn a_prefix_that_looks_like_dead_letters_makes_none() {
+    let broker = broker("eu.dlq.quality.v1", &[2]);
+    let (consume, mut notes) = (consume(&broker, &["eu.dlq.quality.v1"], SMALL), Notes::default());
+    run(&consume, &mut notes).expect("lands");
+    assert_eq!(notes.landings, [BTreeMap::from([(0, 2)])]);
+}
