@@ -37,8 +37,14 @@ impl Progress {
         self.trouble.lock().expect("no holder panics").clone()
     }
 
-    fn failed(&self, reason: String) {
-        *self.trouble.lock().expect("no holder panics") = Some(reason);
+    /// Notes a try that failed; whether those before it had failed as well.
+    fn failed(&self, reason: String) -> bool {
+        self.trouble.lock().expect("no holder panics").replace(reason).is_some()
+    }
+
+    /// Nothing that was tried is left undone.
+    fn is_well(&self) {
+        *self.trouble.lock().expect("no holder panics") = None;
     }
 
     fn landed(&self, landed: Landed) {
@@ -47,7 +53,6 @@ impl Progress {
         for (table, count) in landed.rows {
             *rows.entry(table).or_default() += count;
         }
-        *self.trouble.lock().expect("no holder panics") = None;
     }
 }
 
@@ -100,16 +105,14 @@ impl Consume {
     pub async fn run<S: Sink>(&self, sink: &mut S) -> Result<(), String> {
         let mut failures = 0;
         loop {
-            let before = self.progress.records();
             match self.session(sink).await {
                 Ok(()) => return Ok(()),
                 Err(Failed::Fatal(reason)) => return Err(format!("sink {}: {reason}", self.name)),
                 Err(Failed::Again(reason)) => {
                     tracing::warn!(sink = self.name, reason, "going on from the stored positions");
-                    self.progress.failed(reason);
+                    failures = if self.progress.failed(reason) { failures + 1 } else { 1 };
                 }
             }
-            failures = if self.progress.records() == before { failures + 1 } else { 1 };
             if back_off(failures, &self.control) {
                 return Ok(());
             }
@@ -134,6 +137,9 @@ impl Consume {
             let ends = stopping || (complete && !fetched);
             if ends || session.batcher.is_due(Instant::now()) {
                 session.land(sink).await?;
+            }
+            if session.batcher.is_empty() {
+                self.progress.is_well();
             }
             if ends {
                 return Ok(());

@@ -116,3 +116,28 @@ fn a_prefix_that_looks_like_dead_letters_makes_none() {
     run(&consume, &mut notes).expect("lands");
     assert_eq!(notes.landings, [BTreeMap::from([(0, 2)])]);
 }
+
+#[test]
+fn trouble_is_over_when_a_try_succeeds_though_nothing_is_to_land() {
+    let broker = broker("t", &[1]);
+    let (consume, mut notes) = (consume(&broker, &["t"], SMALL), Notes::default());
+    notes.failures = vec![Some(SinkError::Retry("full".into()))];
+    notes.stored.insert(TopicPartition::new("t", 0), 0);
+    run(&consume, &mut notes).expect("lands at the second try");
+    assert_eq!((consume.progress.trouble(), consume.progress.records()), (None, 1));
+    consume.progress.failed("the disk is full".into());
+    run(&consume, &mut notes).expect("nothing is to land");
+    assert_eq!(consume.progress.trouble(), None);
+}
+
+/// A landing that fails while the positions can be read is trouble all the time.
+#[test]
+fn trouble_stays_until_the_landing_that_failed_succeeds() {
+    let broker = broker("t", &[1]);
+    let consume = consume(&broker, &["t"], SMALL);
+    let failures = (0..3).map(|_| Some(SinkError::Retry("full".into()))).collect();
+    let mut notes = Notes { failures, progress: consume.progress.clone(), ..Notes::default() };
+    run(&consume, &mut notes).expect("lands in the end");
+    assert_eq!(notes.troubled, [false, true, true, true]);
+    assert_eq!(consume.progress.trouble(), None);
+}
