@@ -8,5 +8,5 @@ pub const BATCH_RECORDS_MAX: usize = 20_000;
 pub const BATCH_BYTES_MAX: usize = 16 << 20;
 /// Age at which a batch is landed however small it is, unless configured.
 pub const BATCH_AGE: Duration = Duration::from_millis(500);
-/// How long a statement waits for another process that has the database.
-pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a statement waits for another process that has the database, before the sink drops its batch and begins anew.
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(1);

@@ -4,6 +4,7 @@
 //! with the positions.
 
 mod config;
+mod remedy;
 mod rows;
 mod writer;
 

@@ -203,6 +203,82 @@ fn tables_of_a_newer_program_are_refused() {
     }
 }
 
+fn refusal(result: Result<impl std::fmt::Debug, SinkError>) -> String {
+    match result {
+        Err(SinkError::Fatal(reason)) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn execute(path: &Path, text: &'static str) {
+    wait(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+        let mut connection = options.connect().await.expect("there");
+        sqlx::raw_sql(text).execute(&mut connection).await.expect("a statement");
+    });
+}
+
+/// What no patience mends ends the sink, and says what to do.
+#[test]
+fn tables_that_were_changed_by_hand_are_refused() {
+    for (change, part) in [
+        ("DROP TABLE sale_lines", "no such table: sale_lines"),
+        ("ALTER TABLE sale_lines DROP COLUMN status", "14 values"),
+        ("ALTER TABLE sales_daily ADD COLUMN margin INTEGER NOT NULL DEFAULT 0", "11 values"),
+        ("CREATE TRIGGER no BEFORE INSERT ON sale_lines BEGIN SELECT RAISE(ABORT, 'not here'); END", "not here"),
+        ("UPDATE _sqlx_migrations SET checksum = x'00'", "another build"),
+    ] {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("serving.db");
+        open(&path);
+        execute(&path, change);
+        let mut serving = Serving::new("tables", &path);
+        let reason = match wait(serving.positions(&identity("c"))) {
+            Ok(_) => refusal(land(&mut serving, &batch("sales.v1", None, vec![sale("1", "A", 2, 1)]))),
+            refused => refusal(refused),
+        };
+        assert!(reason.contains(part) && reason.contains("move the file away"), "{change}: {reason}");
+    }
+}
+
+#[test]
+fn a_damaged_file_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("serving.db");
+    open(&path);
+    execute(&path, "PRAGMA wal_checkpoint(TRUNCATE)");
+    let mut bytes = std::fs::read(&path).expect("readable");
+    bytes[4096..].fill(0x55);
+    std::fs::write(&path, bytes).expect("writable");
+    let reason = refusal(wait(Serving::new("tables", &path).positions(&identity("c"))));
+    assert!(reason.contains("malformed") && reason.contains("move the file away"), "{reason}");
+}
+
+#[test]
+fn a_folder_in_its_place_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let reason = refusal(wait(Serving::new("tables", dir.path()).positions(&identity("c"))));
+    assert!(reason.contains("name a file"), "{reason}");
+}
+
+/// Several sinks may share a file, and all of them make its tables.
+#[test]
+fn tables_are_made_once_by_many() {
+    for _ in 0..20 {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("serving.db");
+        std::thread::scope(|scope| {
+            let open = || match wait(Serving::new("tables", &path).positions(&identity("c"))) {
+                Ok(_) | Err(SinkError::Retry(_)) => {}
+                Err(other) => panic!("{other}"),
+            };
+            let threads = [0, 1, 2].map(|_| scope.spawn(open));
+            assert!(threads.into_iter().all(|thread| thread.join().is_ok()), "it opens, or tries again");
+        });
+        open(&path);
+    }
+}
+
 /// A broker with three order lines on `sales.v1`.
 fn broker() -> Memory {
     let broker = Memory::new("c");

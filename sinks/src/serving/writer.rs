@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use skuflow_runtime::broker::{Offset, TopicPartition};
+use skuflow_schemas::Text;
+use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Row};
+use sqlx::{ConnectOptions, Connection, Row};
 
+use super::remedy::{advice, migration_advice};
 use super::rows::{LineKey, Rows, SaleLine, daily_changes};
 use crate::limits::BUSY_TIMEOUT;
 use crate::{Batch, Identity, Landed, Part, Sink, SinkError};
@@ -108,6 +111,10 @@ impl Serving {
                 let made = std::fs::create_dir_all(folder);
                 made.map_err(|error| SinkError::Retry(format!("creating {}: {error}", folder.display())))?;
             }
+            if self.path.is_dir() {
+                let text = format!("{} is a folder: name a file in the sink's `url`", self.path.display());
+                return Err(SinkError::Fatal(text));
+            }
             let options = SqliteConnectOptions::new()
                 .filename(&self.path)
                 .create_if_missing(true)
@@ -115,93 +122,79 @@ impl Serving {
                 .synchronous(SqliteSynchronous::Full)
                 .busy_timeout(BUSY_TIMEOUT);
             let mut connection = options.connect().await.map_err(|error| self.failed(&error))?;
-            MIGRATIONS.run(&mut connection).await.map_err(|error| match error {
-                sqlx::migrate::MigrateError::VersionMissing(version) => SinkError::Fatal(format!(
-                    "{} has migration {version}, which this program does not know; use a newer skuflow",
-                    self.path.display()
-                )),
-                sqlx::migrate::MigrateError::Execute(error)
-                | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => self.failed(&error),
-                other => SinkError::Fatal(format!("{}: {other}", self.path.display())),
-            })?;
+            let migrated = migrate(&mut connection).await;
+            migrated.map_err(|error| self.error(&error, migration_advice(&error)))?;
             self.connection = Some(connection);
         }
         Ok(self.connection.as_mut().expect("connected above"))
     }
 
     fn failed(&self, error: &sqlx::Error) -> SinkError {
-        const CORRUPT: u32 = 11;
-        const CONSTRAINT: u32 = 19;
-        const NOT_A_DATABASE: u32 = 26;
+        self.error(error, advice(error))
+    }
+
+    fn error(&self, error: &dyn std::error::Error, advice: Option<String>) -> SinkError {
         let text = format!("{}: {error}", self.path.display());
-        let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
-        // The low byte is the code, what is above it says more of the same.
-        match code.map(|code| code & 0xff) {
-            Some(CORRUPT | NOT_A_DATABASE) => {
-                SinkError::Fatal(format!("{text}; move the file away, and it will be built again from the topics"))
-            }
-            Some(CONSTRAINT) => SinkError::Fatal(text),
-            _ => SinkError::Retry(text),
+        match advice {
+            None => SinkError::Retry(text),
+            Some(advice) => SinkError::Fatal(format!("{text}; {advice}")),
         }
     }
 
-    /// Runs the transaction; after an error the connection is dropped, and with it what was not committed.
-    async fn transact(&mut self, batch: &Batch) -> Result<Landed, SinkError> {
-        let (name, identity) = (self.name.clone(), self.identity.clone());
-        let path = self.path.clone();
-        let connection = self.connect().await?;
-        let landed = write(connection, &name, &identity, batch).await;
-        match landed {
-            Ok(landed) => Ok(landed),
-            Err(error) => {
-                self.connection = None;
-                Err(match error {
-                    WriteError::Fenced(reason) => SinkError::Fenced(reason),
-                    WriteError::Sql(error) => {
-                        tracing::debug!(file = %path.display(), %error, "a batch was not landed");
-                        self.failed(&error)
-                    }
-                })
+    /// What a call came to. After an error the connection is dropped, and with it what was not committed.
+    fn outcome<T>(&mut self, result: Result<T, WriteError>) -> Result<T, SinkError> {
+        result.map_err(|error| {
+            self.connection = None;
+            match error {
+                WriteError::Fenced(reason) => SinkError::Fenced(reason),
+                WriteError::Sql(error) => self.failed(&error),
             }
-        }
+        })
     }
 }
 
 impl Sink for Serving {
     async fn positions(&mut self, identity: &Identity) -> Result<BTreeMap<TopicPartition, Offset>, SinkError> {
         self.identity = identity.clone();
-        let (name, path) = (self.name.clone(), self.path.clone());
-        let connection = self.connect().await?;
-        let query = "SELECT topic, partition, cluster_id, topic_id, next_offset FROM sink_offsets WHERE sink = ?1";
-        let rows = match sqlx::query(query).bind(&name).fetch_all(connection).await {
-            Ok(rows) => rows,
-            Err(error) => {
-                self.connection = None;
-                return Err(self.failed(&error));
-            }
-        };
+        let name = self.name.clone();
+        let rows = stored_positions(self.connect().await?, &name).await;
         let mut positions = BTreeMap::new();
-        for row in rows {
-            let (topic, partition): (String, u32) = (row.get(0), row.get(1));
-            let (cluster, id): (String, String) = (row.get(2), row.get(3));
+        for (topic, partition, cluster, id, next) in self.outcome(rows)? {
             let known = identity.topic_ids.get(&topic);
             if cluster != identity.cluster_id || known.is_some_and(|known| *known != id) {
                 return Err(SinkError::Fatal(format!(
                     "{} was filled from another data directory (topic {topic}, cluster {cluster}; this one is {}). To build \
                      the tables again from this directory, move the file away; to go on with the old data, bring its data \
                      directory back",
-                    path.display(),
+                    self.path.display(),
                     identity.cluster_id
                 )));
             }
-            positions.insert(TopicPartition::new(topic, partition), row.get::<i64, _>(4) as u64);
+            positions.insert(TopicPartition::new(topic, partition), next as u64);
         }
         Ok(positions)
     }
 
     async fn land(&mut self, batch: &Batch) -> Result<Landed, SinkError> {
-        self.transact(batch).await
+        let (name, identity) = (self.name.clone(), self.identity.clone());
+        let landed = write(self.connect().await?, &name, &identity, batch).await;
+        self.outcome(landed)
     }
+}
+
+/// Makes the tables, or brings them up to date: one process at a time, or two would make them.
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), MigrateError> {
+    let mut alone = connection.begin_with("BEGIN IMMEDIATE").await?;
+    MIGRATIONS.run(&mut *alone).await?;
+    Ok(alone.commit().await?)
+}
+
+/// Topic, partition, cluster, topic id, next offset.
+type StoredPosition = (String, u32, String, String, i64);
+
+async fn stored_positions(connection: &mut SqliteConnection, sink: &str) -> Result<Vec<StoredPosition>, WriteError> {
+    let query = "SELECT topic, partition, cluster_id, topic_id, next_offset FROM sink_offsets WHERE sink = ?1";
+    Ok(sqlx::query_as(query).bind(sink).fetch_all(connection).await?)
 }
 
 enum WriteError {
@@ -242,8 +235,8 @@ async fn move_positions(
     let mut behind = 0;
     for (of, Part { range, .. }) in &batch.parts {
         let query = "SELECT next_offset FROM sink_offsets WHERE sink = ?1 AND topic = ?2 AND partition = ?3";
-        let stored = sqlx::query(query).bind(sink).bind(of.topic.as_ref()).bind(of.partition);
-        let stored = stored.fetch_optional(&mut *connection).await?.map(|row| row.get::<i64, _>(0) as u64);
+        let stored = sqlx::query_scalar(query).bind(sink).bind(of.topic.as_ref()).bind(of.partition);
+        let stored = stored.fetch_optional(&mut *connection).await?.map(|next: i64| next as u64);
         if stored.is_some_and(|stored| range.to <= stored) {
             behind += 1;
         } else if stored != range.from {
@@ -296,7 +289,7 @@ async fn write_sales(
     let keys: Vec<Value> = lines.keys().map(|key| json!([key.0, key.1, key.2, key.3])).collect();
     let keys = serde_json::to_string(&keys).unwrap_or_default();
     let stored = sqlx::query(STORED_LINES).bind(keys).fetch_all(&mut *connection).await?;
-    let stored: BTreeMap<LineKey, SaleLine> = stored.iter().map(stored_line).collect();
+    let stored: BTreeMap<LineKey, SaleLine> = stored.iter().map(stored_line).collect::<Result<_, _>>()?;
     let days = daily_changes(lines, &stored);
     let written = lines.iter().map(|((customer, source, order, line), row)| {
         json!([
@@ -322,21 +315,21 @@ async fn write_sales(
     Ok(vec![("sale_lines", lines), ("sales_daily", touched)])
 }
 
-fn stored_line(row: &sqlx::sqlite::SqliteRow) -> (LineKey, SaleLine) {
-    let text = |name: &str| row.get::<String, _>(name).into();
-    let key = (text("customer"), text("source"), text("order_id"), text("line_id"));
+fn stored_line(row: &sqlx::sqlite::SqliteRow) -> Result<(LineKey, SaleLine), sqlx::Error> {
+    let text = |name: &str| row.try_get::<&str, _>(name).map(Text::from);
+    let key = (text("customer")?, text("source")?, text("order_id")?, text("line_id")?);
     let line = SaleLine {
-        marketplace: text("marketplace"),
-        native_id: text("native_id"),
-        business_date: row.get("business_date"),
-        units: row.get("units"),
-        currency: text("currency"),
-        revenue_micros: row.get("revenue_micros"),
-        status: text("status"),
-        time: (row.get("observed_at"), row.get::<i64, _>("log_offset") as u64),
-        event_id: row.get("event_id"),
+        marketplace: text("marketplace")?,
+        native_id: text("native_id")?,
+        business_date: row.try_get("business_date")?,
+        units: row.try_get("units")?,
+        currency: text("currency")?,
+        revenue_micros: row.try_get("revenue_micros")?,
+        status: text("status")?,
+        time: (row.try_get("observed_at")?, row.try_get::<i64, _>("log_offset")? as u64),
+        event_id: row.try_get("event_id")?,
     };
-    (key, line)
+    Ok((key, line))
 }
 
 /// Runs one statement over all rows; returns how many it wrote.
