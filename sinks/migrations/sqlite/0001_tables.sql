@@ -102,6 +102,8 @@ CREATE TABLE dead_letters (
     count               INTEGER NOT NULL,
     first_at            INTEGER NOT NULL,
     last_at             INTEGER NOT NULL,
+    last_partition      INTEGER NOT NULL, -- skuflow dlq show <topic> --filter 'partition == … && offset == …'
+    last_offset         INTEGER NOT NULL,
     message             TEXT    NOT NULL, -- of the last one
     PRIMARY KEY (topic, code)
 ) WITHOUT ROWID;

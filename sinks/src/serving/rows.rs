@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use skuflow_schemas::{Event, Inventory, Money, Offer, Quality, Sale, Text};
+use skuflow_schemas::{DeadLetter, Event, Inventory, Money, Offer, Quality, Sale, Text};
 
 use crate::Incoming;
 
@@ -50,7 +50,15 @@ pub(super) struct SaleLine {
 pub(super) struct LetterSum {
     pub(super) count: i64,
     pub(super) first_at: i64,
-    pub(super) last_at: i64,
+    pub(super) last: LastLetter,
+}
+
+/// The last of some dead letters: by time; of one time, by where the record stood.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LastLetter {
+    pub(super) at: i64,
+    pub(super) partition: u32,
+    pub(super) offset: u64,
     pub(super) message: String,
 }
 
@@ -65,16 +73,7 @@ impl Rows {
                 Incoming::Event(Event::Inventory(inventory), offset) => rows.inventory(inventory, *offset),
                 Incoming::Event(Event::Quality(quality), _) => rows.quality(quality),
                 Incoming::Event(Event::Catalog(_) | Event::Listing(_), _) => {}
-                Incoming::DeadLetter(letter, at) => {
-                    let key = (letter.topic.clone(), letter.code.clone());
-                    let at = at.micros();
-                    let fresh = LetterSum { count: 0, first_at: at, last_at: at, message: String::new() };
-                    let sum = rows.dead_letters.entry(key).or_insert(fresh);
-                    sum.count += 1;
-                    sum.first_at = sum.first_at.min(at);
-                    sum.last_at = sum.last_at.max(at);
-                    sum.message.clone_from(&letter.message);
-                }
+                Incoming::DeadLetter(letter, at) => rows.dead_letter(letter, at.micros()),
             }
         }
         rows
@@ -183,6 +182,19 @@ impl Rows {
         ]);
         let key = key.into_iter().cloned().collect();
         keep_latest(&mut self.inventory_latest, key, Ranked { time: (micros, offset), row });
+    }
+
+    fn dead_letter(&mut self, letter: &DeadLetter, at: i64) {
+        let (partition, offset, message) = (letter.partition, letter.offset, letter.message.clone());
+        let last = LastLetter { at, partition, offset, message };
+        let key = (letter.topic.clone(), letter.code.clone());
+        let fresh = || LetterSum { count: 0, first_at: at, last: last.clone() };
+        let sum = self.dead_letters.entry(key).or_insert_with(fresh);
+        sum.count += 1;
+        sum.first_at = sum.first_at.min(at);
+        if last > sum.last {
+            sum.last = last;
+        }
     }
 
     fn quality(&mut self, quality: &Quality) {

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use skuflow_runtime::broker::memory::Memory;
 use skuflow_runtime::broker::{Broker, Commit, Record, TopicPartition};
 use skuflow_runtime::stage::Control;
-use skuflow_schemas::{Currency, Encoder, Envelope, Event, EventId, Money, Offer, Outcome, Quality, Sale, Timestamp};
+use skuflow_schemas::{
+    Currency, DeadLetter, Encoder, Envelope, ErrorStage, Event, EventId, Money, Offer, Outcome, Quality, Sale,
+    Timestamp,
+};
 use sqlx::{ConnectOptions as _, Row as _};
 
 use super::Serving;
@@ -21,7 +24,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn identity(cluster: &str) -> Identity {
-    let topics = ["sales.v1", "offers.v1", "quality.v1"];
+    let topics = ["sales.v1", "offers.v1", "quality.v1", "dlq.raw.offers.v1"];
     Identity {
         cluster_id: cluster.into(),
         topic_ids: topics.map(|topic| (topic.to_owned(), format!("id-{topic}"))).into(),
@@ -164,6 +167,46 @@ fn counts_add_up() {
     land(&mut serving, &batch("quality.v1", Some(2), vec![count(10, 4)])).expect("lands");
     let sums = query(&path, "SELECT outcome || ' ' || count || ' ' || latest_observed_at FROM data_quality");
     assert_eq!(sums, ["accepted 17 5"]);
+}
+
+fn letter(offset: u64, message: &str, at: i64) -> Incoming {
+    let letter = DeadLetter {
+        topic: "raw.offers.v1".into(),
+        partition: 1,
+        offset,
+        group: "clean".into(),
+        stage: ErrorStage::Processing,
+        code: "price-not-positive".into(),
+        message: message.into(),
+        attempt: 1,
+        origin: None,
+    };
+    Incoming::DeadLetter(Box::new(letter), Timestamp::from_micros(at))
+}
+
+/// The latest by time is told, wherever it stands in a batch and whichever batch comes first.
+#[test]
+fn the_last_dead_letter_is_told_with_its_place() {
+    let batches = |from: Option<u64>, records: Vec<Incoming>| {
+        let range = Range { from, to: from.unwrap_or(0) + records.len() as u64 };
+        Batch { parts: BTreeMap::from([(TopicPartition::new("dlq.raw.offers.v1", 0), Part { range, records })]) }
+    };
+    let all = || vec![letter(7, "b", 20), letter(9, "d", 30), letter(8, "c", 30), letter(5, "a", 10)];
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for rotated in 0..4 {
+        for cut in 1..4 {
+            let path = dir.path().join(format!("{rotated}-{cut}.db"));
+            let mut serving = open(&path);
+            let mut first = all();
+            first.rotate_left(rotated);
+            let second = first.split_off(cut);
+            land(&mut serving, &batches(None, first)).expect("lands");
+            land(&mut serving, &batches(Some(cut as u64), second)).expect("lands");
+            let text = "SELECT count || ' ' || first_at || ' ' || last_at || ' ' || last_partition || ' ' || last_offset \
+                || ' ' || message FROM dead_letters";
+            assert_eq!(query(&path, text), ["4 10 30 1 9 d"], "rotated by {rotated}, cut at {cut}");
+        }
+    }
 }
 
 #[test]

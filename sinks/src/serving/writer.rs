@@ -11,7 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{ConnectOptions, Connection, Row};
 
 use super::remedy::{advice, migration_advice};
-use super::rows::{LineKey, Rows, SaleLine, daily_changes};
+use super::rows::{LetterSum, LineKey, Rows, SaleLine, daily_changes};
 use crate::limits::BUSY_TIMEOUT;
 use crate::{Batch, Identity, Landed, Part, Sink, SinkError};
 
@@ -87,10 +87,14 @@ const INVENTORY_LATEST: &str = "
 
 const DEAD_LETTERS: &str = "
     INSERT INTO dead_letters
-    SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5 FROM json_each(?1) WHERE true
+    SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7
+    FROM json_each(?1) WHERE true
     ON CONFLICT DO UPDATE SET
         count = count + excluded.count, first_at = min(first_at, excluded.first_at),
-        last_at = max(last_at, excluded.last_at), message = excluded.message";
+        (last_at, last_partition, last_offset, message) = (
+            SELECT dead_letters.last_at, dead_letters.last_partition, dead_letters.last_offset, dead_letters.message
+            UNION ALL SELECT excluded.last_at, excluded.last_partition, excluded.last_offset, excluded.message
+            ORDER BY 1 DESC, 2 DESC, 3 DESC, 4 DESC LIMIT 1)";
 
 const DATA_QUALITY: &str = "
     INSERT INTO data_quality
@@ -266,10 +270,9 @@ async fn write_rows(connection: &mut SqliteConnection, rows: &Rows) -> Result<La
     landed.rows.extend(changed);
     let inventory = rows.inventory_latest.values().map(|ranked| ranked.row.clone()).collect();
     landed.rows.insert("inventory_latest", insert(connection, INVENTORY_LATEST, inventory).await?);
-    let letters = rows
-        .dead_letters
-        .iter()
-        .map(|((topic, code), sum)| json!([topic, code, sum.count, sum.first_at, sum.last_at, sum.message]));
+    let letters = rows.dead_letters.iter().map(|((topic, code), LetterSum { count, first_at, last })| {
+        json!([topic, code, count, first_at, last.at, last.partition, last.offset, last.message])
+    });
     landed.rows.insert("dead_letters", insert(connection, DEAD_LETTERS, letters.collect()).await?);
     let quality = rows.data_quality.iter().map(|((customer, source, family, hour, outcome, rule), (count, latest))| {
         json!([customer, source, family, hour, outcome, rule, count, latest])
