@@ -60,7 +60,6 @@ CREATE TABLE sale_lines (
     status              TEXT    NOT NULL,
     observed_at         INTEGER NOT NULL,
     event_id            TEXT    NOT NULL,
-    log_offset          INTEGER NOT NULL,
     PRIMARY KEY (customer, source, order_id, line_id)
 ) WITHOUT ROWID;
 

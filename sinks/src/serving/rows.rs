@@ -30,9 +30,13 @@ pub(super) type LineKey = (Text, Text, Text, Text);
 /// Customer, source, family, hour, outcome, rule.
 pub(super) type QualityKey = (Text, Text, Text, i64, &'static str, Text);
 
-/// An order line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A word on an order line. The last by time stands; of one time, that of the highest event id: a line that moves to
+/// another listing moves to another partition, and what arrives first from two of them is chance. What it says comes last,
+/// for the same id from two places.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SaleLine {
+    pub(super) observed_at: i64,
+    pub(super) event_id: String,
     pub(super) marketplace: Text,
     pub(super) native_id: Text,
     pub(super) business_date: String,
@@ -40,9 +44,6 @@ pub(super) struct SaleLine {
     pub(super) currency: Text,
     pub(super) revenue_micros: i64,
     pub(super) status: Text,
-    /// Place in time.
-    pub(super) time: (i64, u64),
-    pub(super) event_id: String,
 }
 
 /// Dead letters of one topic and reason.
@@ -69,7 +70,7 @@ impl Rows {
         for record in records {
             match record {
                 Incoming::Event(Event::Offer(offer), offset) => rows.offer(offer, *offset),
-                Incoming::Event(Event::Sale(sale), offset) => rows.sale(sale, *offset),
+                Incoming::Event(Event::Sale(sale), _) => rows.sale(sale),
                 Incoming::Event(Event::Inventory(inventory), offset) => rows.inventory(inventory, *offset),
                 Incoming::Event(Event::Quality(quality), _) => rows.quality(quality),
                 Incoming::Event(Event::Catalog(_) | Event::Listing(_), _) => {}
@@ -141,10 +142,12 @@ impl Rows {
         }
     }
 
-    fn sale(&mut self, sale: &Sale, offset: u64) {
+    fn sale(&mut self, sale: &Sale) {
         let e = &sale.envelope;
         let price = sale.unit_price.as_ref();
         let line = SaleLine {
+            observed_at: e.observed_at.micros(),
+            event_id: e.event_id.to_string(),
             marketplace: e.marketplace.clone(),
             native_id: sale.native_id.clone(),
             business_date: sale.business_date.to_string(),
@@ -152,15 +155,10 @@ impl Rows {
             currency: price.map_or_else(Text::default, |price| price.currency.as_str().into()),
             revenue_micros: price.map_or(0, |price| saturate(price.micros() * i128::from(sale.units))),
             status: name(&sale.status).as_str().unwrap_or_default().into(),
-            time: (e.observed_at.micros(), offset),
-            event_id: e.event_id.to_string(),
         };
         let key = (e.customer.clone(), e.source.clone(), sale.order_id.clone(), sale.line_id.clone());
-        match self.sale_lines.get(&key) {
-            Some(known) if known.time > line.time => {}
-            _ => {
-                self.sale_lines.insert(key, line);
-            }
+        if self.sale_lines.get(&key).is_none_or(|known| *known < line) {
+            self.sale_lines.insert(key, line);
         }
     }
 
@@ -227,13 +225,9 @@ pub(super) fn daily_changes(lines: &BTreeMap<LineKey, SaleLine>, stored: &BTreeM
         sum.iter_mut().zip(change).for_each(|(sum, change)| *sum = sum.saturating_add(sign.saturating_mul(change)));
     };
     for (key, line) in lines {
-        match stored.get(key) {
-            Some(known) if known.time >= line.time => {}
-            Some(known) => {
-                add(key, known, -1);
-                add(key, line, 1);
-            }
-            None => add(key, line, 1),
+        add(key, line, 1);
+        if let Some(known) = stored.get(key) {
+            add(key, known, -1);
         }
     }
     sums.into_iter()

@@ -1,0 +1,345 @@
+//! What befalls a sink from outside: it is killed, its disk is full, somebody has its file. The rows are those of a run
+//! that nothing befell.
+
+#![expect(clippy::print_stderr, reason = "says what it skips")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use skuflow_runtime::broker::embedded::Embedded;
+use skuflow_runtime::broker::memory::Memory;
+use skuflow_runtime::broker::{Broker, Commit, Header, Offset, Record, TopicPartition};
+use skuflow_runtime::clock::Clock;
+use skuflow_runtime::stage::Control;
+use skuflow_runtime::storage::Options;
+use skuflow_schemas::{
+    Currency, DeadLetter, Encoder, Envelope, ErrorStage, Event, EventId, Inventory, Money, Offer, Outcome, Quality,
+    Sale, Timestamp,
+};
+use skuflow_sinks::batcher::Cut;
+use skuflow_sinks::consume::{Consume, Progress};
+use skuflow_sinks::serving::Serving;
+use skuflow_sinks::{Batch, Identity, Landed, Sink, SinkError};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+
+const TOPICS: [&str; 5] = ["offers.v1", "sales.v1", "inventory.v1", "quality.v1", "dlq.raw.offers.v1"];
+const PARTITIONS: u32 = 3;
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// Event `number`, and the partition of its listing: few listings and order lines, and so few instants that many of them
+/// are the same.
+fn event(number: u64, random: &mut Random) -> (u32, Event) {
+    let listing = random.below(7);
+    let envelope = Envelope {
+        event_id: EventId(u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes()),
+        customer: "demo".into(),
+        source: "shop".into(),
+        marketplace: "uk".into(),
+        observed_at: Timestamp::from_millis(random.below(4) as i64 * 1000),
+        ..Envelope::default()
+    };
+    let native_id = format!("L{listing}").into();
+    let currency = Currency::parse("GBP").expect("known");
+    let price = Some(Money { minor: random.below(900) as i64 + 1, currency, exponent: 2 });
+    let event = match number % 4 {
+        0 => Event::Offer(Box::new(Offer { envelope, native_id, price, ..Offer::default() })),
+        1 => {
+            let (order_id, units) = (format!("O{}", random.below(30)).into(), random.below(9) as i64 - 2);
+            Event::Sale(Box::new(Sale { envelope, native_id, order_id, units, unit_price: price, ..Sale::default() }))
+        }
+        2 => {
+            let quantity = random.below(50) as i64;
+            Event::Inventory(Box::new(Inventory { envelope, native_id, quantity, ..Inventory::default() }))
+        }
+        _ => {
+            let (outcome, hour) = (Outcome::Accepted, Timestamp::from_millis(random.below(3) as i64 * 3_600_000));
+            let latest_observed_at = envelope.observed_at;
+            Event::Quality(Box::new(Quality { outcome, hour, count: 1, latest_observed_at, ..Quality::default() }))
+        }
+    };
+    (listing as u32 % PARTITIONS, event)
+}
+
+fn letter(number: u64) -> DeadLetter {
+    DeadLetter {
+        topic: "raw.offers.v1".into(),
+        partition: (number % 2) as u32,
+        offset: number,
+        group: "clean".into(),
+        stage: ErrorStage::Processing,
+        code: ["price-not-positive", "currency-unknown"][(number % 3 % 2) as usize].into(),
+        message: format!("record {number}"),
+        attempt: 1,
+        origin: None,
+    }
+}
+
+/// Publishes events `numbers`, a dead letter beside each fifth.
+fn publish(broker: &dyn Broker, numbers: std::ops::Range<u64>, clock: &AtomicI64) {
+    let mut random = Random(numbers.start + 11);
+    let mut producer = broker.producer("test").expect("open");
+    for number in numbers {
+        let (partition, event) = event(number, &mut random);
+        let mut value = Vec::new();
+        Encoder::default().encode(&event, &mut value).expect("fits");
+        let record = Record { key: None, value: Some(&value), headers: &[] };
+        producer.send(&TOPICS[(number % 4) as usize].into(), Some(partition), &record).expect("exists");
+        if number % 5 == 0 {
+            let headers = letter(number).headers();
+            let headers: Vec<Header<'_>> =
+                headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+            let record = Record { key: None, value: Some(&value), headers: &headers };
+            producer.send(&TOPICS[4].into(), Some(partition), &record).expect("exists");
+        }
+        if number % 100 == 99 {
+            producer.commit(Commit::default()).expect("the disk is fine");
+            clock.fetch_add(i64::from(number % 300 == 299), Ordering::Relaxed);
+        }
+    }
+    producer.commit(Commit::default()).expect("the disk is fine");
+}
+
+fn make_topics(broker: &dyn Broker) {
+    for topic in TOPICS {
+        broker.ensure_topic(topic, PARTITIONS).expect("new");
+    }
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop").block_on(future)
+}
+
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "{what} did not come");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// The tables, and what is done after each landing.
+struct Hooked<F> {
+    serving: Serving,
+    landed: F,
+}
+
+impl<F: FnMut()> Sink for Hooked<F> {
+    async fn positions(&mut self, identity: &Identity) -> Result<BTreeMap<TopicPartition, Offset>, SinkError> {
+        self.serving.positions(identity).await
+    }
+
+    async fn land(&mut self, batch: &Batch) -> Result<Landed, SinkError> {
+        let landed = self.serving.land(batch).await?;
+        (self.landed)();
+        Ok(landed)
+    }
+}
+
+/// Small batches, so that there are many.
+const SMALL: Cut = Cut { records_max: 10, bytes_max: usize::MAX, age_max: Duration::from_hours(1) };
+
+/// Lands all there is.
+fn land(broker: Arc<dyn Broker>, database: &Path, cut: Cut, progress: Arc<Progress>, landed: impl FnMut()) {
+    let control = Arc::new(Control::new(true));
+    let topics: Vec<Arc<str>> = TOPICS.map(Into::into).into();
+    topics.iter().for_each(|topic| control.complete(topic));
+    let consume = Consume { name: "tables".into(), topics, broker, cut, control, progress };
+    wait(consume.run(&mut Hooked { serving: Serving::new("tables", database), landed })).expect("lands");
+}
+
+/// Every row of every table, as text, in order.
+fn rows(database: &Path) -> Vec<String> {
+    wait(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database);
+        let mut connection = options.connect().await.expect("there");
+        let tables = "SELECT t.name, group_concat('\"' || c.name || '\"') FROM sqlite_master AS t, \
+             pragma_table_info(t.name) AS c WHERE t.type = 'table' AND t.name NOT LIKE '\\_%' ESCAPE '\\' GROUP BY 1";
+        let tables = sqlx::query(tables).fetch_all(&mut connection).await.expect("a query");
+        let mut rows = Vec::new();
+        for table in &tables {
+            let (name, columns): (String, String) = (table.get(0), table.get(1));
+            let query = format!("SELECT '{name} ' || json_array({columns}) FROM {name} ORDER BY 1");
+            let found = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_all(&mut connection).await;
+            rows.extend(found.expect("a query"));
+        }
+        assert!(tables.len() == 8 && rows.len() > 100, "{} tables, {} rows", tables.len(), rows.len());
+        rows
+    })
+}
+
+#[track_caller]
+fn assert_same(found: &[String], expected: &[String], what: &str) {
+    for (found, expected) in found.iter().zip(expected) {
+        assert_eq!(found, expected, "{what}");
+    }
+    assert_eq!(found.len(), expected.len(), "{what}");
+}
+
+fn embedded(dir: &Path, clock: &Arc<AtomicI64>) -> Arc<Embedded> {
+    Arc::new(Embedded::open(dir, Options::default(), Clock::Fixed(clock.clone())).expect("nobody else has it"))
+}
+
+const CHILD_DIR: &str = "SKUFLOW_TEST_SINK_DIR";
+
+/// Not a test by itself: what the killed child runs. It says when it has landed a batch, and waits for a line to go on.
+#[test]
+fn child_lands_until_it_is_killed() {
+    let Ok(dir) = std::env::var(CHILD_DIR) else { return };
+    let dir = Path::new(&dir);
+    let broker = embedded(&dir.join("log"), &Arc::default());
+    land(broker, &dir.join("serving.db"), SMALL, Arc::default(), || {
+        writeln!(std::io::stderr(), "landed").expect("the parent reads");
+        std::io::stdin().read_line(&mut String::new()).expect("the parent writes");
+    });
+}
+
+fn start_child(dir: &Path) -> Child {
+    Command::new(std::env::current_exe().expect("this test"))
+        .args(["child_lands_until_it_is_killed", "--exact", "--nocapture"])
+        .env(CHILD_DIR, dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts")
+}
+
+#[test]
+fn killed_at_any_moment_the_rows_are_those_of_one_run() {
+    const KILLS: u64 = 60;
+    let seed = 5_u64;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (log, database, clock) = (dir.path().join("log"), dir.path().join("serving.db"), Arc::default());
+    let broker = embedded(&log, &clock);
+    make_topics(broker.as_ref());
+    publish(broker.as_ref(), 0..3_000, &clock);
+    land(broker, &dir.path().join("one-run.db"), Cut::default(), Arc::default(), || {});
+    let mut random = Random(seed);
+    for kill in 0..KILLS {
+        let mut child = start_child(dir.path());
+        let lines = std::io::BufReader::new(child.stderr.take().expect("piped")).lines();
+        let mut landed = lines.map_while(Result::ok).filter(|line| line == "landed");
+        let mut go_on = child.stdin.take().expect("piped");
+        let landings = random.below(5);
+        for _ in 0..landings {
+            assert!(landed.next().is_some(), "seed {seed}, kill {kill}: the child ended by itself");
+            go_on.write_all(b"\n").expect("the child reads");
+        }
+        // While it starts; or while it lands the next batch, or just after that.
+        let moment = random.below(if landings == 0 { 40_000 } else { 6_000 });
+        let end = Instant::now() + Duration::from_micros(moment);
+        while Instant::now() < end {
+            std::thread::yield_now();
+        }
+        child.kill().expect("runs");
+        assert!(!child.wait().expect("was started").success(), "seed {seed}, kill {kill}: the child ended by itself");
+    }
+    land(embedded(&log, &clock), &database, SMALL, Arc::default(), || {});
+    assert_same(&rows(&database), &rows(&dir.path().join("one-run.db")), &format!("seed {seed}"));
+}
+
+/// Lands in a thread of its own; there is trouble of this kind until `mend` is called, and then it goes on by itself.
+fn in_trouble(broker: &Memory, database: &Path, kinds: &[&str], mend: impl FnOnce()) {
+    let progress = Arc::<Progress>::default();
+    std::thread::scope(|scope| {
+        let landing = scope.spawn(|| land(Arc::new(broker.clone()), database, SMALL, progress.clone(), || {}));
+        until("trouble", || progress.trouble().is_some());
+        let trouble = progress.trouble().expect("it lasts");
+        mend();
+        landing.join().expect("it goes on");
+        assert!(kinds.iter().any(|kind| trouble.contains(kind)), "{trouble}");
+    });
+    assert_eq!(progress.trouble(), None);
+}
+
+fn memory() -> Memory {
+    let broker = Memory::new("c");
+    make_topics(&broker);
+    publish(&broker, 0..1_000, &AtomicI64::default());
+    broker
+}
+
+fn rows_of_one_run(broker: &Memory) -> Vec<String> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let database = dir.path().join("one-run.db");
+    land(Arc::new(broker.clone()), &database, Cut::default(), Arc::default(), || {});
+    rows(&database)
+}
+
+#[test]
+fn a_file_that_another_writer_has_is_waited_for() {
+    let (dir, broker) = (tempfile::tempdir().expect("a temporary directory"), memory());
+    let database = dir.path().join("serving.db");
+    for what in ["a new file", "known tables"] {
+        let mut other = wait(async {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&database).create_if_missing(true);
+            let mut other = options.connect().await.expect("there");
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.expect("nobody else has it");
+            other
+        });
+        in_trouble(&broker, &database, &["locked"], || {
+            wait(async {
+                sqlx::query("ROLLBACK").execute(&mut other).await.expect("begun");
+                other.close().await.expect("open");
+            });
+        });
+        assert_same(&rows(&database), &rows_of_one_run(&broker), what);
+        publish(&broker, 1_000..1_200, &AtomicI64::default());
+    }
+}
+
+/// A small file system of its own; `None` says why there is none.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(bytes: u64) -> Option<Self> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let size = format!("size={bytes}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Self(dir));
+        }
+        let required = std::env::var("SKUFLOW_REQUIRE").is_ok_and(|required| required.contains("tmpfs"));
+        assert!(!required, "tmpfs is required");
+        eprintln!("skipped: tmpfs (mounting needs root)");
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _the_directory_goes_anyway = Command::new("umount").arg("-l").arg(self.0.path()).output();
+    }
+}
+
+#[test]
+fn a_full_disk_under_the_tables_alone_is_waited_for() {
+    let Some(disk) = SmallDisk::mount(4 << 20) else { return };
+    let broker = memory();
+    let (database, ballast) = (disk.0.path().join("serving.db"), disk.0.path().join("ballast"));
+    for round in 0..3 {
+        let mut file = std::fs::File::create(&ballast).expect("some space");
+        while file.write_all(&[1; 4096]).is_ok() {}
+        drop(file);
+        let kinds = ["is full", "I/O error", "unable to open"];
+        in_trouble(&broker, &database, &kinds, || std::fs::remove_file(&ballast).expect("there"));
+        assert_same(&rows(&database), &rows_of_one_run(&broker), &format!("round {round}"));
+        let from = 1_000 + 200 * round;
+        publish(&broker, from..from + 200, &AtomicI64::default());
+    }
+}
