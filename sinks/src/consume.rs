@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use skuflow_runtime::broker::{Broker, BrokerError, Offset, Reader, RecordView, TopicPartition};
@@ -19,6 +19,7 @@ pub struct Progress {
     records: AtomicU64,
     rows: Mutex<BTreeMap<&'static str, u64>>,
     trouble: Mutex<Option<String>>,
+    missing: OnceLock<String>,
 }
 
 impl Progress {
@@ -45,6 +46,23 @@ impl Progress {
     /// Nothing that was tried is left undone.
     fn is_well(&self) {
         *self.trouble.lock().expect("no holder panics") = None;
+    }
+
+    /// What a new store cannot have, because the log had lost it: offsets by partition, as the run began.
+    pub fn missing(&self) -> Option<&str> {
+        self.missing.get().map(String::as_str)
+    }
+
+    /// Says once in a run what is missing.
+    fn begins(&self, sink: &str, missing: &[String]) {
+        if !missing.is_empty() && self.missing.set(missing.join(", ")).is_ok() {
+            let offsets = self.missing().unwrap_or_default();
+            tracing::warn!(
+                sink,
+                offsets,
+                "a new store begins with what the log still has; retention has dropped the rest"
+            );
+        }
     }
 
     fn landed(&self, landed: Landed) {
@@ -160,27 +178,37 @@ impl Consume {
         };
         let stored = sink.positions(&identity).await?;
         let mut places = Vec::new();
+        let mut missing = Vec::new();
         for topic in topics.iter().filter(|topic| self.topics.contains(&topic.name)) {
             for number in 0..topic.partitions {
                 let of = TopicPartition::new(topic.name.clone(), number);
                 let (first, next) = self.broker.offsets(&of)?;
                 let stored = stored.get(&of).copied();
-                // A new store begins with what the log still has.
-                let position = stored.unwrap_or(first);
                 if stored.is_none() && first > 0 {
-                    tracing::warn!(sink = self.name, %of, first, "the log begins late: earlier records are not in the store");
+                    missing.push(format!("0..{first} of {of}"));
                 }
-                if position < first || position > next {
-                    return Err(Failed::Fatal(format!(
-                        "it is at offset {position} of {of}, but the log holds {first}..{next}: the records in between are \
-                         gone. Restore the data directory or the store from a backup of one time; or give the sink a new, \
-                         empty store, which will hold what the log still has"
-                    )));
-                }
-                places.push(Place { of, stored, next: position });
+                places.push(Place { stored, next: start(&of, stored, first, next).map_err(Failed::Fatal)?, of });
             }
         }
+        self.progress.begins(&self.name, &missing);
         Ok(places)
+    }
+}
+
+/// Where to begin: at the stored position, which the log must hold; with a new store, at what the log still has.
+fn start(of: &TopicPartition, stored: Option<Offset>, first: Offset, next: Offset) -> Result<Offset, String> {
+    const ANEW: &str = "give the sink a new, empty store, which will hold what the log still has";
+    match stored {
+        None => Ok(first),
+        Some(stored) if stored < first => Err(format!(
+            "offsets {stored}..{first} of {of} were dropped before this sink had read them; the log holds {first}..{next}. \
+             Bring back a data directory that has them, or {ANEW}"
+        )),
+        Some(stored) if stored > next => Err(format!(
+            "its store is at offset {stored} of {of}, but the log holds {first}..{next}: the data directory is older than \
+             the store. Bring back the two as they were at one time, or {ANEW}"
+        )),
+        Some(stored) => Ok(stored),
     }
 }
 

@@ -76,7 +76,7 @@ fn consume(broker: &Memory, topics: &[&str], cut: Cut) -> Consume {
     }
 }
 
-fn run(consume: &Consume, notes: &mut Notes) -> Result<(), String> {
+fn run(consume: &Consume, notes: &mut impl Sink) -> Result<(), String> {
     let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
     event_loop.block_on(consume.run(notes))
 }
@@ -140,4 +140,56 @@ fn trouble_stays_until_the_landing_that_failed_succeeds() {
     run(&consume, &mut notes).expect("lands in the end");
     assert_eq!(notes.troubled, [false, true, true, true]);
     assert_eq!(consume.progress.trouble(), None);
+}
+
+#[test]
+fn a_new_store_begins_late_and_says_once_what_it_lacks() {
+    let broker = broker("t", &[5, 5, 5]);
+    for (partition, offset) in [(0, 2), (2, 5)] {
+        broker.drop_before(&TopicPartition::new("t", partition), offset).expect("exists");
+    }
+    let (consume, mut notes) = (consume(&broker, &["t"], SMALL), Notes::default());
+    notes.failures = vec![Some(SinkError::Retry("full".into()))];
+    run(&consume, &mut notes).expect("a store that was deleted is built again");
+    assert_eq!(consume.progress.missing(), Some("0..2 of t/0, 0..5 of t/2"));
+    assert_eq!(consume.progress.records(), 8);
+}
+
+#[test]
+fn a_store_and_a_log_that_do_not_meet_are_refused() {
+    let broker = broker("t", &[6]);
+    let of = TopicPartition::new("t", 0);
+    broker.drop_before(&of, 4).expect("exists");
+    for (stored, part) in [(3, "offsets 3..4 of t/0 were dropped"), (7, "is older than the store")] {
+        let mut notes = Notes { stored: BTreeMap::from([(of.clone(), stored)]), ..Notes::default() };
+        let consume = consume(&broker, &["t"], SMALL);
+        let reason = run(&consume, &mut notes).expect_err("records are gone");
+        assert!(reason.contains(part) && reason.contains("holds 4..6") && reason.contains("sink notes"), "{reason}");
+        assert!(notes.landings.is_empty() && consume.progress.missing().is_none());
+    }
+    for stored in [4, 6] {
+        let mut notes = Notes { stored: BTreeMap::from([(of.clone(), stored)]), ..Notes::default() };
+        run(&consume(&broker, &["t"], SMALL), &mut notes).expect("the log goes on there");
+    }
+}
+
+/// Another process was faster.
+struct LandedBefore;
+
+impl Sink for LandedBefore {
+    async fn positions(&mut self, _: &Identity) -> Result<BTreeMap<TopicPartition, Offset>, SinkError> {
+        Ok(BTreeMap::new())
+    }
+
+    async fn land(&mut self, _: &Batch) -> Result<Landed, SinkError> {
+        Ok(Landed::default())
+    }
+}
+
+#[test]
+fn what_had_landed_before_is_not_counted() {
+    let broker = broker("t", &[3]);
+    let consume = consume(&broker, &["t"], SMALL);
+    run(&consume, &mut LandedBefore).expect("nothing is left to do");
+    assert_eq!(consume.progress.records(), 0);
 }

@@ -400,5 +400,5 @@ fn what_is_there_is_consumed_and_a_gap_is_named() {
     publish(&broker);
     broker.drop_before(&of, 5).expect("exists");
     let reason = consume(&broker, &path).0.expect_err("records are gone");
-    assert!(reason.contains("offset 3 of sales.v1/0") && reason.contains("5..6"), "{reason}");
+    assert!(reason.contains("offsets 3..5 of sales.v1/0") && reason.contains("holds 5..6"), "{reason}");
 }
