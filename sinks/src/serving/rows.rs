@@ -7,6 +7,9 @@ use skuflow_schemas::{DeadLetter, Event, Inventory, Money, Offer, Quality, Sale,
 
 use crate::Incoming;
 
+/// The best rating where the source does not say.
+const RATING_BEST: f64 = 5.0;
+
 /// Rows by table, as JSON arrays in the order of their columns; of rows with one key the last in time is left.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
@@ -116,6 +119,7 @@ impl Rows {
             offer.stock_level,
             name(&offer.buy_box),
             offer.rating,
+            offer.rating_best.unwrap_or(RATING_BEST),
             offer.review_count,
             suspect,
             micros,

@@ -167,6 +167,34 @@ fn lines_of_one_time_from_several_partitions_come_to_the_same_in_any_order() {
     }
 }
 
+/// 8 of 10 is not 8 of 5.
+#[test]
+fn a_rating_keeps_its_scale() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("serving.db");
+    let rated = |seller: &str, rating_best| {
+        let Event::Offer(mut offer) = offer(100, 1) else { panic!("an offer") };
+        (offer.seller, offer.rating, offer.rating_best) = (Some(seller.into()), Some(4.0), rating_best);
+        Event::Offer(offer)
+    };
+    land(&mut open(&path), &batch("offers.v1", None, vec![rated("a", None), rated("b", Some(10.0))])).expect("lands");
+    let ratings = query(&path, "SELECT rating || ' of ' || rating_best FROM offers_latest ORDER BY seller");
+    assert_eq!(ratings, ["4.0 of 5.0", "4.0 of 10.0"]);
+}
+
+#[test]
+fn every_column_says_what_it_is() {
+    let tables = include_str!("../../migrations/sqlite/0001_tables.sql");
+    let silent: Vec<&str> = tables
+        .lines()
+        .filter(|line| {
+            line.starts_with("    ") && !line.trim_start().starts_with("PRIMARY KEY") && !line.contains(" -- ")
+        })
+        .collect();
+    assert!(silent.is_empty(), "{silent:?}");
+    assert!(tables.matches("CREATE TABLE").count() == 8 && tables.matches(" -- ").count() > 80);
+}
+
 #[test]
 fn a_late_offer_never_overwrites_a_newer_one() {
     let dir = tempfile::tempdir().expect("a temporary directory");

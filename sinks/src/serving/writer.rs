@@ -29,13 +29,14 @@ const OFFERS_LATEST: &str = "
     INSERT INTO offers_latest
     SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8, value->>9,
            value->>10, value->>11, value->>12, value->>13, value->>14, value->>15, value->>16, value->>17, value->>18,
-           value->>19, value->>20
+           value->>19, value->>20, value->>21
     FROM json_each(?1) WHERE true
     ON CONFLICT DO UPDATE SET
         currency = excluded.currency, price_micros = excluded.price_micros, shipping_micros = excluded.shipping_micros,
         landed_price_micros = excluded.landed_price_micros, list_price_micros = excluded.list_price_micros,
         availability = excluded.availability, stock_level = excluded.stock_level, buy_box = excluded.buy_box,
-        rating = excluded.rating, review_count = excluded.review_count, suspect = excluded.suspect,
+        rating = excluded.rating, rating_best = excluded.rating_best, review_count = excluded.review_count,
+        suspect = excluded.suspect,
         observed_at = excluded.observed_at, event_id = excluded.event_id, log_offset = excluded.log_offset
     WHERE (excluded.observed_at, excluded.log_offset) > (offers_latest.observed_at, offers_latest.log_offset)";
 
