@@ -157,7 +157,9 @@ const SMALL: Cut = Cut { records_max: 10, bytes_max: usize::MAX, age_max: Durati
 fn land(broker: Arc<dyn Broker>, database: &Path, cut: Cut, progress: Arc<Progress>, landed: impl FnMut()) {
     let control = Arc::new(Control::new(true));
     let topics: Vec<Arc<str>> = TOPICS.map(Into::into).into();
-    topics.iter().for_each(|topic| control.complete(topic));
+    for topic in &topics {
+        control.complete(topic);
+    }
     let consume = Consume { name: "tables".into(), topics, broker, cut, control, progress };
     wait(consume.run(&mut Hooked { serving: Serving::new("tables", database), landed })).expect("lands");
 }

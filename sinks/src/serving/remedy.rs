@@ -33,9 +33,9 @@ fn unfit() -> String {
 
 /// By result code, see <https://www.sqlite.org/rescode.html>: the low byte is the code, what is above it says more.
 fn code_advice(code: u32) -> Option<String> {
-    const IOERR_DATA: u32 = 10 | 32 << 8;
-    const IOERR_CORRUPTFS: u32 = 10 | 33 << 8;
-    const READONLY_DBMOVED: u32 = 8 | 4 << 8;
+    const IOERR_DATA: u32 = 8202;
+    const IOERR_CORRUPTFS: u32 = 8458;
+    const READONLY_DBMOVED: u32 = 1032;
     match code {
         IOERR_DATA | IOERR_CORRUPTFS => {
             return Some(format!("the disk gives other bytes than were written: {REBUILD}"));
