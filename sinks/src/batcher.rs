@@ -91,12 +91,12 @@ impl Batcher {
 
 #[cfg(test)]
 mod tests {
-    use skuflow_schemas::{Event, Quality};
+    use skuflow_schemas::Event;
 
     use super::*;
 
     fn record(bytes: usize) -> (Option<Incoming>, usize) {
-        (Some(Incoming::Event(Event::Quality(Box::new(Quality::default())), 0)), bytes)
+        (Some(Incoming::Event(Event::Quality(Box::default()), 0)), bytes)
     }
 
     /// Adds records of these sizes, a second apart; whether the batch is full after each, and due half a second later.

@@ -232,8 +232,8 @@ struct Session<'a> {
 impl Session<'_> {
     /// Adds what is there to the batch until it is full; whether there was anything.
     fn fetch(&mut self) -> Result<bool, Failed> {
+        let (count, now) = (self.places.len(), Instant::now());
         let mut any = false;
-        let count = self.places.len();
         for _ in 0..count {
             if self.batcher.is_full() {
                 break;
@@ -249,7 +249,7 @@ impl Session<'_> {
                     let incoming = read(&place.of, &record)?;
                     let bytes = record.value.map_or(0, <[u8]>::len);
                     place.next = record.offset + 1;
-                    self.batcher.add(&place.of, (place.stored, place.next), (incoming, bytes), Instant::now());
+                    self.batcher.add(&place.of, (place.stored, place.next), (incoming, bytes), now);
                 }
             }
             any |= place.next > before;

@@ -65,7 +65,9 @@ fn publish(broker: &Memory, topic: &str, partition: u32, headers: &[(&str, &[u8]
 /// A loop over `topics` that ends when everything has landed.
 fn consume(broker: &Memory, topics: &[&str], cut: Cut) -> Consume {
     let control = Arc::new(Control::new(true));
-    topics.iter().for_each(|topic| control.complete(&(*topic).into()));
+    for topic in topics {
+        control.complete(&(*topic).into());
+    }
     Consume {
         name: "notes".into(),
         topics: topics.iter().map(|topic| (*topic).into()).collect(),
