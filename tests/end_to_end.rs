@@ -4,6 +4,13 @@ mod common;
 
 use std::collections::{BTreeMap, HashSet};
 
+use skuflow_runtime::broker::embedded::Embedded;
+use skuflow_runtime::broker::{Broker as _, Commit, Record, RecordView, TopicPartition};
+use skuflow_runtime::clock::Clock;
+use skuflow_runtime::limits::FETCH_BYTES_MAX;
+use skuflow_runtime::storage::Options;
+
+use common::topics::{Contents, contents, differences};
 use common::{Project, retail_files};
 
 /// Rows of the files read by hand: no code of the product.
@@ -85,7 +92,7 @@ fn one_day_more_in_the_folder_and_only_that_day_is_read() {
 
 /// A short version of `cargo xtask kill`.
 #[test]
-fn killed_at_random_moments_the_tables_are_those_of_the_input() {
+fn killed_at_random_moments_tables_and_topics_are_those_of_an_undisturbed_run() {
     let Some(files) = retail_files() else { return };
     let project = Project::retail(&files);
     let seed = 3_u64;
@@ -99,6 +106,25 @@ fn killed_at_random_moments_the_tables_are_those_of_the_input() {
     let totals = project.query("SELECT outcome, SUM(count) FROM data_quality GROUP BY outcome ORDER BY outcome");
     assert_eq!(totals, ["accepted|41710", "duplicate|498", "rejected|273"], "seed {seed}");
     assert_eq!(project.query("SELECT SUM(count) FROM dead_letters"), ["273"], "seed {seed}");
+    let undisturbed = Project::retail(&files);
+    undisturbed.run_once();
+    let (found, expected) = (contents(project.data.path()), contents(undisturbed.data.path()));
+    let records = |contents: &Contents, topic: &str| contents[topic].values().sum::<i64>();
+    assert_eq!((records(&expected, "raw.sales.v1"), records(&expected, "sales.v1")), (42_481, 41_710));
+    assert_eq!(differences(&found, &expected), Vec::<String>::new(), "seed {seed}");
+    send_once_more(project.data.path(), "product-sales.v1");
+    assert_eq!(differences(&contents(project.data.path()), &expected), ["product-sales.v1: 1 too many, 0 missing"]);
+}
+
+/// Copies the first record of a topic to its end.
+fn send_once_more(data_dir: &std::path::Path, topic: &str) {
+    let broker = Embedded::open(data_dir, Options::default(), Clock::System).expect("nobody runs it");
+    let of = TopicPartition::new(topic, 0);
+    let batches = broker.reader().expect("open").fetch(&of, 0, FETCH_BYTES_MAX).expect("readable");
+    let RecordView { key, value, .. } = batches[0].iter().next().expect("a record");
+    let mut producer = broker.producer("test").expect("open");
+    producer.send(&of.topic, Some(0), &Record { key, value, headers: &[] }).expect("there");
+    producer.commit(Commit::default()).expect("written");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! A project in temporary directories, and the binary that the tests built.
 #![allow(dead_code, clippy::print_stderr, reason = "each test binary uses a part of it, and says what it skips")]
 
+pub mod topics;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -22,12 +24,50 @@ pub fn retail_files() -> Option<PathBuf> {
     None
 }
 
+/// Waits until something is so.
+pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < until, "in vain: {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// A file system with room for a number of bytes.
+pub struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    /// Mounts one, where that can be done.
+    pub fn mount(bytes: u64) -> Option<Self> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let size = format!("size={bytes}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Self(dir));
+        }
+        let is_required = std::env::var("SKUFLOW_REQUIRE").is_ok_and(|required| required.contains("tmpfs"));
+        assert!(!is_required, "tmpfs is required");
+        eprintln!("skipped: tmpfs (mounting needs root)");
+        None
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _the_directory_goes_anyway = Command::new("umount").arg("-l").arg(self.0.path()).output();
+    }
+}
+
 /// A config with a data directory of its own.
 pub struct Project {
     config: PathBuf,
     pub data: TempDir,
     variables: Vec<(&'static str, PathBuf)>,
-    _home: TempDir,
+    home: TempDir,
 }
 
 /// A process that is killed at the latest when the test ends.
@@ -36,6 +76,11 @@ pub struct Running(Child);
 impl Running {
     pub fn id(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Whether it has ended, and well.
+    pub fn ended(&mut self) -> Option<bool> {
+        self.0.try_wait().expect("ours").map(|status| status.success())
     }
 
     /// Asks it to stop, and waits.
@@ -56,23 +101,44 @@ impl Drop for Running {
 impl Project {
     /// The retail example over the files in `files`.
     pub fn retail(files: &Path) -> Self {
-        Self::new("retail.toml", "RETAIL_DATA", vec![("RETAIL_FILES", files.canonicalize().expect("there"))])
+        Self::retail_in(files, &std::env::temp_dir())
+    }
+
+    /// The same, with its data below `folder`.
+    pub fn retail_in(files: &Path, folder: &Path) -> Self {
+        let files = files.canonicalize().expect("there");
+        Self::new("retail.toml", "RETAIL_DATA", folder, vec![("RETAIL_FILES", files)])
     }
 
     /// The sample.
     pub fn sample() -> Self {
-        Self::new("sample.toml", "SAMPLE_DATA", Vec::new())
+        Self::new("sample.toml", "SAMPLE_DATA", &std::env::temp_dir(), Vec::new())
     }
 
-    fn new(example: &str, data_variable: &'static str, mut variables: Vec<(&'static str, PathBuf)>) -> Self {
+    fn new(
+        example: &str,
+        data_variable: &'static str,
+        folder: &Path,
+        mut variables: Vec<(&'static str, PathBuf)>,
+    ) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
-        let data = tempfile::tempdir().expect("a temporary directory");
+        let data = tempfile::tempdir_in(folder).expect("a temporary directory");
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
         let config = home.path().join("pipelines.toml");
         std::fs::copy(examples.join(example), &config).expect("there");
         std::os::unix::fs::symlink(examples.join("sample"), home.path().join("sample")).expect("can be linked");
         variables.push((data_variable, data.path().to_path_buf()));
-        Self { config, data, variables, _home: home }
+        Self { config, data, variables, home }
+    }
+
+    /// Writes a file beside the config.
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.home.path().join(name), text).expect("writable");
+    }
+
+    /// What was written beside the config.
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.home.path().join(name)).expect("there")
     }
 
     /// Replaces `from`, which is there, by `to` in the config.
@@ -110,6 +176,19 @@ impl Project {
         Running(self.prepared(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts"))
     }
 
+    /// Starts a command that says on stderr what goes wrong, into a file beside the config.
+    pub fn start_logged(&self, arguments: &[&str], name: &str) -> Running {
+        let log = std::fs::File::create(self.home.path().join(name)).expect("writable");
+        Running(self.prepared(arguments).stdout(Stdio::null()).stderr(log).spawn().expect("starts"))
+    }
+
+    /// The records that `tap` shows of a topic.
+    pub fn tap(&self, topic: &str) -> Vec<Value> {
+        let output = self.command(&["tap", topic, "-n", "1000000"]);
+        assert!(output.status.success(), "{topic}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
     /// Starts a run and kills it with SIGKILL.
     pub fn run_and_kill_after(&self, time: Duration) {
         let mut running = self.start(&["run", "--once"]);
@@ -121,11 +200,7 @@ impl Project {
 
     /// Waits until a run answers.
     pub fn wait_for_socket(&self) {
-        let until = Instant::now() + PATIENCE;
-        while !self.data.path().join("control.sock").exists() {
-            assert!(Instant::now() < until, "no run came up");
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
+        wait_until("a run came up", || self.data.path().join("control.sock").exists());
     }
 
     /// Rows of a query over the serving tables, columns joined by bars.

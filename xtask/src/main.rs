@@ -1,8 +1,12 @@
 //! Long runs: `cargo xtask kill [--rows 500000] [--kills 30] [--seed 1]`.
 //!
 //! `kill` repeats the retail data with fresh ids up to a number of rows, runs the built binary over it, kills it with
-//! SIGKILL at seeded random moments, and compares the tables with a recomputation that does not call the product's code.
+//! SIGKILL at seeded random moments, and compares the tables with a recomputation that does not call the product's code,
+//! and the topics, record by record, with those of a run without kills.
 #![expect(clippy::print_stdout, reason = "a command that reports")]
+
+#[path = "../../tests/common/topics.rs"]
+mod topics;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write as _;
@@ -54,7 +58,7 @@ fn kill(rows: u64, kills: u64, seed: u64) -> Result<()> {
         files,
         data: home.path().join("data"),
     };
-    let whole = run.time_of_a_whole_run(home.path())?;
+    let (whole, undisturbed) = run.whole_run(home.path())?;
     println!("one run without kills takes {whole:?}");
     let mut random = seed;
     for number in 1..=kills {
@@ -67,12 +71,18 @@ fn kill(rows: u64, kills: u64, seed: u64) -> Result<()> {
     run.start()?.wait()?;
     let found = run.effects()?;
     ensure!(found == expected, "seed {seed}: the tables differ from the recomputation");
+    let differences = topics::differences(&topics::contents(&run.data), &undisturbed);
+    ensure!(
+        differences.is_empty(),
+        "seed {seed}: the topics differ from those of a run without kills: {differences:?}"
+    );
     println!(
-        "equal: {} accepted, {} duplicates, {} dead letters, {} sums of units per SKU and day",
+        "equal: {} accepted, {} duplicates, {} dead letters, {} sums of units per SKU and day, {} topics",
         found.accepted,
         found.duplicates,
         found.dead_letters,
-        found.units.len()
+        found.units.len(),
+        undisturbed.len()
     );
     Ok(())
 }
@@ -145,7 +155,8 @@ impl Run {
         Ok(command.stdout(Stdio::null()).spawn()?)
     }
 
-    fn time_of_a_whole_run(&self, home: &Path) -> Result<Duration> {
+    /// How long a run without kills takes, and what it leaves in the topics.
+    fn whole_run(&self, home: &Path) -> Result<(Duration, topics::Contents)> {
         let apart = Self {
             data: home.join("apart"),
             binary: self.binary.clone(),
@@ -155,8 +166,9 @@ impl Run {
         let started = Instant::now();
         ensure!(apart.start()?.wait()?.success(), "the run fails without kills");
         let took = started.elapsed();
+        let contents = topics::contents(&apart.data);
         std::fs::remove_dir_all(&apart.data)?;
-        Ok(took)
+        Ok((took, contents))
     }
 
     /// Whether it had finished before it was killed.
