@@ -9,14 +9,17 @@ use std::sync::Arc;
 use cel::{Context, Program};
 use serde_json::{Value, json};
 use skuflow_ingest::file::Mapping;
-use skuflow_runtime::broker::{Broker, Commit, Header, OwnedRecord, Producer, Record, StateChange, TopicPartition};
+use skuflow_runtime::broker::{
+    Broker, Commit, Header, OwnedRecord, Producer, Record, StateChange, TopicInfo, TopicPartition,
+};
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::limits::{FETCH_BYTES_MAX, REPLAY_ATTEMPTS_MAX};
 use skuflow_schemas::{ATTEMPT_HEADER, DEAD_LETTER_PREFIX, DeadLetter, Encoder, HEADER_PREFIX, Origin};
 
 use super::InspectError;
-use super::tap::partitions;
+use super::tap::{find, partitions};
 use crate::config::{ConnectorConfig, Loaded};
+use crate::names::Names;
 
 /// Letters that are sent again in one transaction.
 const REPLAY_BATCH: usize = 1_000;
@@ -34,7 +37,7 @@ pub(super) fn list(broker: &dyn Broker) -> Result<Vec<Value>, InspectError> {
     let topics = broker.topics()?;
     for topic in topics.iter().filter(|topic| topic.name.starts_with(DEAD_LETTER_PREFIX)) {
         let done = Done::of(broker, &topic.name)?;
-        each(broker, &topic.name, &mut |letter| {
+        each(broker, topic, &mut |letter| {
             let key = (topic.name.to_string(), letter.letter.code.to_string());
             let sum = sums.entry(key).or_default();
             sum.0 += 1;
@@ -52,13 +55,14 @@ pub(super) fn list(broker: &dyn Broker) -> Result<Vec<Value>, InspectError> {
 /// Letters of one topic, whole.
 pub(super) fn show(
     broker: &dyn Broker,
+    loaded: &Loaded,
     topic: &str,
     filter: Option<&str>,
     limit: usize,
 ) -> Result<Vec<Value>, InspectError> {
-    let topic = full_name(topic);
+    let topic = find_letters(broker, loaded, topic)?;
     let filter = Filter::new(filter)?;
-    let done = Done::of(broker, &topic)?;
+    let done = Done::of(broker, &topic.name)?;
     let mut rows = Vec::new();
     each(broker, &topic, &mut |letter| {
         if filter.matches(&letter)? {
@@ -81,17 +85,18 @@ pub(super) fn replay(
     filter: Option<&str>,
     dry_run: bool,
 ) -> Result<Vec<Value>, InspectError> {
-    let topic = full_name(topic);
+    let from = find_letters(broker, loaded, topic)?;
+    let topic = from.name.as_ref();
     let filter = Filter::new(filter)?;
-    let mut done = Done::of(broker, &topic)?;
+    let mut done = Done::of(broker, topic)?;
     let mut letters = Vec::new();
-    each(broker, &topic, &mut |letter| {
+    each(broker, &from, &mut |letter| {
         if !done.contains(&letter) && filter.matches(&letter)? {
             letters.push(letter);
         }
         Ok(true)
     })?;
-    let origin = topic.strip_prefix(DEAD_LETTER_PREFIX).unwrap_or(&topic);
+    let origin = topic.strip_prefix(DEAD_LETTER_PREFIX).unwrap_or(topic);
     let connector = loaded.config.connector.iter().find(|connector| connector.name == origin);
     let way = match connector {
         Some(connector) => Way::Mapping(Box::new(Remap::new(connector, loaded)?)),
@@ -120,18 +125,20 @@ pub(super) fn replay(
     Ok(rows.collect())
 }
 
-fn full_name(topic: &str) -> String {
-    if topic.starts_with(DEAD_LETTER_PREFIX) { topic.into() } else { format!("{DEAD_LETTER_PREFIX}{topic}") }
+/// The dead letters of a topic or connector, with or without their prefix.
+fn find_letters(broker: &dyn Broker, loaded: &Loaded, origin: &str) -> Result<TopicInfo, InspectError> {
+    let origin = origin.strip_prefix(DEAD_LETTER_PREFIX).unwrap_or(origin);
+    find(broker, loaded, &format!("{DEAD_LETTER_PREFIX}{origin}"))
 }
 
 /// Calls `visit` for every letter of a topic until it says that it has enough.
 fn each(
     broker: &dyn Broker,
-    topic: &str,
+    topic: &TopicInfo,
     visit: &mut dyn FnMut(Letter) -> Result<bool, InspectError>,
 ) -> Result<(), InspectError> {
     let mut reader = broker.reader()?;
-    for of in partitions(broker, topic)? {
+    for of in partitions(topic) {
         let (mut from, next) = broker.offsets(&of)?;
         while from < next {
             for batch in reader.fetch(&of, from, FETCH_BYTES_MAX)? {
@@ -237,11 +244,9 @@ impl Remap {
         let none = || InspectError::Usage(format!("connector {} has no mapping", connector.name));
         let file = connector.file.as_ref().ok_or_else(none)?;
         let mapping = Mapping::new(file, &connector.customer).map_err(InspectError::Usage)?;
-        let prefix = &loaded.config.topics.prefix;
-        let topics = connector
-            .to
-            .iter()
-            .filter_map(|name| Some((skuflow_schemas::topic(name)?.family, format!("{prefix}{name}").into())));
+        let names = Names(&loaded.config);
+        let topics =
+            connector.to.iter().filter_map(|name| Some((skuflow_schemas::topic(name)?.family, names.topic(name))));
         Ok(Self { mapping, topics: topics.collect() })
     }
 }

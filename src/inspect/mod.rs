@@ -50,10 +50,10 @@ pub fn answer(request: &Request, broker: &dyn Broker, loaded: &Loaded) -> Answer
         Request::Offsets => positions::offsets(broker, loaded),
         Request::DropOffsets { group } => positions::drop_group(broker, loaded, group),
         Request::Freshness => positions::freshness(broker, loaded),
-        Request::Tap { topic, limit } => tap::tap(broker, topic, *limit),
+        Request::Tap { topic, limit } => tap::tap(broker, loaded, topic, *limit),
         Request::DeadLetters => dead_letters::list(broker),
         Request::ShowDeadLetters { topic, filter, limit } => {
-            dead_letters::show(broker, topic, filter.as_deref(), *limit)
+            dead_letters::show(broker, loaded, topic, filter.as_deref(), *limit)
         }
         Request::ReplayDeadLetters { topic, filter, dry_run } => {
             dead_letters::replay(broker, loaded, topic, filter.as_deref(), *dry_run)

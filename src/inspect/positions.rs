@@ -7,12 +7,11 @@ use skuflow_schemas::{Decoder, Timestamp};
 
 use super::InspectError;
 use crate::config::Loaded;
+use crate::names::Names;
 
 /// The groups of a config: stages and sinks.
 fn groups(loaded: &Loaded) -> Vec<String> {
-    let config = &loaded.config;
-    let stages = config.stage.iter().map(|stage| format!("{}-{}", config.name, stage.name));
-    stages.chain(config.sink.iter().map(|sink| format!("sink-{}", sink.name))).collect()
+    Names(&loaded.config).groups().into_iter().map(|(group, _)| group).collect()
 }
 
 pub(super) fn offsets(broker: &dyn Broker, loaded: &Loaded) -> Result<Vec<Value>, InspectError> {

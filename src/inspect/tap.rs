@@ -1,27 +1,34 @@
 //! Looks into a topic.
 
 use serde_json::{Value, json};
-use skuflow_runtime::broker::{Broker, RecordView, TopicPartition};
+use skuflow_runtime::broker::{Broker, RecordView, TopicInfo, TopicPartition};
 use skuflow_runtime::limits::FETCH_BYTES_MAX;
 use skuflow_schemas::{Decoder, Timestamp};
 
 use super::InspectError;
+use crate::config::Loaded;
+use crate::names::Names;
+
+/// The topic called `written` in the config or, where there is none, on the broker.
+pub(super) fn find(broker: &dyn Broker, loaded: &Loaded, written: &str) -> Result<TopicInfo, InspectError> {
+    let topics = broker.topics()?;
+    let called = |name: &str| topics.iter().find(|topic| topic.name.as_ref() == name).cloned();
+    called(&Names(&loaded.config).topic(written)).or_else(|| called(written)).ok_or_else(|| {
+        let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_ref()).collect();
+        InspectError::Usage(format!("there is no topic `{written}`; there are: {}", names.join(", ")))
+    })
+}
 
 /// The partitions of a topic.
-pub(super) fn partitions(broker: &dyn Broker, topic: &str) -> Result<Vec<TopicPartition>, InspectError> {
-    let topics = broker.topics()?;
-    let Some(found) = topics.iter().find(|known| known.name.as_ref() == topic) else {
-        let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_ref()).collect();
-        return Err(InspectError::Usage(format!("there is no topic `{topic}`; there are: {}", names.join(", "))));
-    };
-    Ok((0..found.partitions).map(|number| TopicPartition::new(found.name.clone(), number)).collect())
+pub(super) fn partitions(topic: &TopicInfo) -> impl Iterator<Item = TopicPartition> {
+    (0..topic.partitions).map(|number| TopicPartition::new(topic.name.clone(), number))
 }
 
 /// The last records of each partition, `limit` in all, by the time they were appended.
-pub(super) fn tap(broker: &dyn Broker, topic: &str, limit: usize) -> Result<Vec<Value>, InspectError> {
+pub(super) fn tap(broker: &dyn Broker, loaded: &Loaded, topic: &str, limit: usize) -> Result<Vec<Value>, InspectError> {
     let mut reader = broker.reader()?;
     let mut rows = Vec::new();
-    for of in partitions(broker, topic)? {
+    for of in partitions(&find(broker, loaded, topic)?) {
         let (first, next) = broker.offsets(&of)?;
         let mut from = next.saturating_sub(limit as u64).max(first);
         while from < next {

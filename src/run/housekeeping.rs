@@ -9,6 +9,7 @@ use skuflow_runtime::stage::Control;
 use skuflow_schemas::{Cleanup, LATE_PREFIX, Span, Timestamp, topic};
 
 use crate::config::Loaded;
+use crate::names::Names;
 
 /// How often progress is reported and sizes are looked at.
 const ROUND: Duration = Duration::from_secs(1);
@@ -34,7 +35,8 @@ pub(super) fn keep(loaded: &Loaded, broker: &Embedded, control: &Arc<Control>, r
             last_retention = Instant::now();
             let now = Clock::System.now();
             let prefix = &loaded.config.topics.prefix;
-            let keep = Keep { from: &|name| keep_from(name, prefix, now), groups: &groups(loaded) };
+            let groups = Names(&loaded.config).groups();
+            let keep = Keep { from: &|name| keep_from(name, prefix, now), groups: &groups };
             if let Err(error) = broker.retain(&keep) {
                 tracing::warn!(%error, "old segments were not dropped");
             }
@@ -45,9 +47,9 @@ pub(super) fn keep(loaded: &Loaded, broker: &Embedded, control: &Arc<Control>, r
 /// Whether a topic has reached the size at which connectors pause.
 fn is_full(loaded: &Loaded, broker: &Embedded) -> bool {
     let max = loaded.config.broker.embedded.topic_bytes_max.0;
-    let prefix = &loaded.config.topics.prefix;
+    let names = Names(&loaded.config);
     let raw = loaded.config.connector.iter().flat_map(|connector| &connector.to);
-    raw.map(|topic| broker.topic_bytes(&format!("{prefix}{topic}"))).any(|bytes| bytes.is_ok_and(|bytes| bytes >= max))
+    raw.map(|topic| broker.topic_bytes(&names.topic(topic))).any(|bytes| bytes.is_ok_and(|bytes| bytes >= max))
 }
 
 /// What is older may go; `None` keeps everything. Tables keep everything too: the last row of each key is in it.
@@ -59,13 +61,4 @@ fn keep_from(name: &str, prefix: &str, now: Timestamp) -> Option<Timestamp> {
         Cleanup::DeleteAfter(span) => Some(now.plus_micros(-span.micros())),
         Cleanup::Compact | Cleanup::Keep => None,
     }
-}
-
-/// Configured readers and what they read: nothing is dropped that one of them has yet to read.
-fn groups(loaded: &Loaded) -> Vec<(String, Vec<String>)> {
-    let config = &loaded.config;
-    let on_broker = |topics: &[String]| topics.iter().map(|topic| format!("{}{topic}", config.topics.prefix)).collect();
-    let stages = config.stage.iter().map(|stage| (format!("{}-{}", config.name, stage.name), on_broker(&stage.from)));
-    let sinks = config.sink.iter().map(|sink| (format!("sink-{}", sink.name), on_broker(&sink.from)));
-    stages.chain(sinks).collect()
 }

@@ -1,6 +1,7 @@
 //! A run: every station of the config as threads over one broker.
 
 mod complete;
+mod first_pass;
 mod housekeeping;
 mod open;
 mod socket;

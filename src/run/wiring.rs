@@ -10,53 +10,21 @@ use skuflow_runtime::broker::embedded::Embedded;
 use skuflow_runtime::broker::{Broker, Member};
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::stage::{Control, InputSpec, StageSettings, StageSpec, Step, Tally, Worker, step};
-use skuflow_schemas::{DEAD_LETTER_PREFIX, LATE_PREFIX, topic};
+use skuflow_schemas::topic;
 use skuflow_sinks::batcher::Cut;
 use skuflow_sinks::consume::{Consume, Progress};
 use skuflow_sinks::serving::Serving;
 
-use super::complete;
-use super::{OpenError, Pipeline};
+use super::first_pass::{FirstPass, InTurn, feeds_tables, is_table, table_sources};
+use super::{OpenError, Pipeline, complete};
 use crate::config::{Config, ConnectorConfig, Loaded, SinkConfig, StageConfig, StepConfig};
-
-const QUALITY: &str = "quality.v1";
-
-/// Names of topics on the broker.
-struct Names<'a> {
-    prefix: &'a str,
-}
-
-impl Names<'_> {
-    fn of(&self, logical: &str) -> Arc<str> {
-        format!("{}{logical}", self.prefix).into()
-    }
-
-    fn dead_letters(origin: &str) -> Arc<str> {
-        format!("{DEAD_LETTER_PREFIX}{origin}").into()
-    }
-
-    fn late(origin: &str) -> Arc<str> {
-        format!("{LATE_PREFIX}{origin}").into()
-    }
-
-    /// The name on the broker of a topic in a sink's `from`: the prefix stands behind `dlq.` and `late.`.
-    fn of_any(&self, written: &str, connectors: &[ConnectorConfig]) -> Arc<str> {
-        for special in [DEAD_LETTER_PREFIX, LATE_PREFIX] {
-            if let Some(origin) = written.strip_prefix(special) {
-                let is_connector = connectors.iter().any(|connector| connector.name == origin);
-                let prefix = if is_connector { "" } else { self.prefix };
-                return format!("{special}{prefix}{origin}").into();
-            }
-        }
-        self.of(written)
-    }
-}
+use crate::names::{CONNECTOR, Names, QUALITY, dead_letters, late};
 
 /// Makes the topics and the stations.
 pub(super) fn wire(loaded: Arc<Loaded>, broker: Embedded, control: Arc<Control>) -> Result<Pipeline, OpenError> {
     let config = &loaded.config;
-    let names = Names { prefix: &config.topics.prefix };
-    for topic in all_topics(config, &names) {
+    let names = Names(config);
+    for topic in all_topics(names) {
         let made = broker.ensure_topic(&topic, config.topics.partitions);
         made.map_err(|error| OpenError::Data(error.to_string()))?;
     }
@@ -72,48 +40,72 @@ pub(super) fn wire(loaded: Arc<Loaded>, broker: Embedded, control: Arc<Control>)
         progress: Vec::new(),
         loaded: loaded.clone(),
     };
+    let first_pass = Arc::new(first_pass(&pipeline, names));
     for connector in &config.connector {
-        add_connector(&mut pipeline, connector, &names)?;
+        add_connector(&mut pipeline, connector, names, first_pass.clone())?;
     }
     for stage in &config.stage {
-        add_stage(&mut pipeline, stage, &names);
+        add_stage(&mut pipeline, stage, names);
     }
     for sink in &config.sink {
-        add_sink(&mut pipeline, sink, &names)?;
+        add_sink(&mut pipeline, sink, names)?;
     }
-    pipeline.writers.complete_unwritten(all_topics(config, &names), &pipeline.control);
+    pipeline.writers.complete_unwritten(all_topics(names), &pipeline.control);
     Ok(pipeline)
 }
 
-fn all_topics(config: &Config, names: &Names<'_>) -> BTreeSet<Arc<str>> {
-    let mut topics = BTreeSet::from([names.of(QUALITY)]);
+fn all_topics(names: Names<'_>) -> BTreeSet<Arc<str>> {
+    let config = names.0;
+    let mut topics = BTreeSet::from([names.topic(QUALITY)]);
     for connector in &config.connector {
-        topics.extend(connector.to.iter().map(|topic| names.of(topic)));
-        topics.insert(Names::dead_letters(&connector.name));
+        topics.extend(names.topics(&connector.to));
+        topics.insert(dead_letters(&connector.name));
     }
     for stage in &config.stage {
-        topics.extend(stage.to.iter().map(|topic| names.of(topic)));
-        for input in stage.from.iter().map(|topic| names.of(topic)) {
-            topics.extend([Names::dead_letters(&input), Names::late(&input), input]);
+        topics.extend(names.topics(&stage.to));
+        for input in names.topics(&stage.from) {
+            topics.extend([dead_letters(&input), late(&input), input]);
         }
     }
     for sink in &config.sink {
-        topics.extend(sink.from.iter().map(|topic| names.of_any(topic, &config.connector)));
+        topics.extend(names.topics(&sink.from));
     }
     topics
 }
 
-fn add_connector(pipeline: &mut Pipeline, settings: &ConnectorConfig, names: &Names<'_>) -> Result<(), OpenError> {
-    let config = &pipeline.loaded.config;
+/// Who feeds tables, and which stages stand between them and those who join with the tables.
+fn first_pass(pipeline: &Pipeline, names: Names<'_>) -> FirstPass {
+    let config = names.0;
+    let sources = table_sources(config);
+    let feeding = config.connector.iter().filter(|connector| feeds_tables(connector, &sources));
+    // With `--once`, who joins waits for the whole table and for the end of everything else.
+    let must_be_read = |topic: &str| sources.contains(topic) || (is_table(topic) && !pipeline.control.is_once());
+    let behind = config.stage.iter().map(|stage| {
+        let topics = stage.from.iter().filter(|topic| must_be_read(topic)).map(|topic| names.topic(topic));
+        (names.stage_group(stage), topics.collect())
+    });
+    FirstPass::new(
+        Arc::new(pipeline.broker.clone()),
+        feeding.map(|connector| connector.name.clone()).collect(),
+        behind.collect(),
+    )
+}
+
+fn add_connector(
+    pipeline: &mut Pipeline,
+    settings: &ConnectorConfig,
+    names: Names<'_>,
+    first_pass: Arc<FirstPass>,
+) -> Result<(), OpenError> {
     let connector = connector(settings, &pipeline.loaded)?;
     let topics: HashMap<_, _> =
-        settings.to.iter().filter_map(|name| Some((topic(name)?.family, names.of(name)))).collect();
+        settings.to.iter().filter_map(|name| Some((topic(name)?.family, names.topic(name)))).collect();
     let intake = Arc::new(Intake::default());
     let publisher = Publisher {
         name: settings.name.clone(),
-        transactional_id: format!("{}-connector-{}", config.name, settings.name),
-        dead_letters: Names::dead_letters(&settings.name),
-        quality: names.of(QUALITY),
+        transactional_id: format!("{}-{CONNECTOR}-{}", names.0.name, settings.name),
+        dead_letters: dead_letters(&settings.name),
+        quality: names.topic(QUALITY),
         broker: Arc::new(pipeline.broker.clone()),
         clock: Clock::System,
         control: pipeline.control.clone(),
@@ -122,7 +114,8 @@ fn add_connector(pipeline: &mut Pipeline, settings: &ConnectorConfig, names: &Na
     };
     let written = publisher.topics.values().cloned().chain([publisher.dead_letters.clone(), publisher.quality.clone()]);
     pipeline.writers.add(&complete::connector(&settings.name), 1, written);
-    pipeline.connectors.push((publisher, connector));
+    let in_turn = InTurn { name: settings.name.clone(), connector, first_pass };
+    pipeline.connectors.push((publisher, Box::new(in_turn)));
     pipeline.intakes.push(intake);
     Ok(())
 }
@@ -138,27 +131,27 @@ pub(crate) fn connector(settings: &ConnectorConfig, loaded: &Loaded) -> Result<B
     }
 }
 
-fn add_stage(pipeline: &mut Pipeline, settings: &StageConfig, names: &Names<'_>) {
-    let config = &pipeline.loaded.config;
+fn add_stage(pipeline: &mut Pipeline, settings: &StageConfig, names: Names<'_>) {
+    let config = names.0;
     let inputs: Vec<InputSpec> = settings
         .from
         .iter()
-        .filter_map(|name| Some(InputSpec { topic: names.of(name), family: topic(name)?.family }))
+        .filter_map(|name| Some(InputSpec { topic: names.topic(name), family: topic(name)?.family }))
         .collect();
-    let outputs: Vec<(String, Arc<str>)> = settings.to.iter().map(|name| (name.clone(), names.of(name))).collect();
+    let outputs: Vec<(String, Arc<str>)> = settings.to.iter().map(|name| (name.clone(), names.topic(name))).collect();
     let written: Vec<Arc<str>> = outputs
         .iter()
         .map(|(_, topic)| topic.clone())
-        .chain(inputs.iter().flat_map(|input| [Names::dead_letters(&input.topic), Names::late(&input.topic)]))
-        .chain([names.of(QUALITY)])
+        .chain(inputs.iter().flat_map(|input| [dead_letters(&input.topic), late(&input.topic)]))
+        .chain([names.topic(QUALITY)])
         .collect();
     let spec = Arc::new(StageSpec {
         name: settings.name.clone(),
-        group: format!("{}-{}", config.name, settings.name),
+        group: names.stage_group(settings),
         inputs,
         steps: settings.steps.iter().map(step_factory).collect(),
         outputs,
-        quality_topic: names.of(QUALITY),
+        quality_topic: names.topic(QUALITY),
         settings: StageSettings {
             commit_interval: config.runtime.commit_interval.into(),
             cache_bytes: usize::try_from(config.runtime.cache_bytes.0).unwrap_or(usize::MAX),
@@ -197,15 +190,14 @@ fn step_factory(settings: &StepConfig) -> Arc<dyn Step> {
     }
 }
 
-fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: &Names<'_>) -> Result<(), OpenError> {
+fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) -> Result<(), OpenError> {
     let Some(serving) = &settings.serving else {
         return Err(OpenError::Data(format!("sink `{}` has no kind", settings.name)));
     };
-    let config = &pipeline.loaded.config;
     let progress = Arc::new(Progress::default());
     let consume = Consume {
         name: settings.name.clone(),
-        topics: settings.from.iter().map(|topic| names.of_any(topic, &config.connector)).collect(),
+        topics: names.topics(&settings.from),
         broker: Arc::new(pipeline.broker.clone()),
         cut: Cut { age_max: serving.batch_age.into(), ..Cut::default() },
         control: pipeline.control.clone(),
