@@ -9,4 +9,5 @@ pub mod cli;
 pub mod config;
 pub mod inspect;
 mod names;
+mod printable;
 pub mod run;

@@ -77,3 +77,43 @@ fn a_value_from_the_environment_is_text_and_nothing_else() {
         "{problems:?}"
     );
 }
+
+/// Each place takes a value that cannot stand there, in one way or another.
+#[test]
+fn what_is_wrong_with_the_value_of_a_variable_is_said_without_it() {
+    for (place, value, said) in [
+        ("name = \"sample\"", "Hidden Treasure", "`${SECRET}` is no name"),
+        ("name = \"sample\"", "Hi!", "`${SECRET}` is no name"),
+        ("customer = \"tea-shop\"", "Hidden Treasure", "customer `${SECRET}` must be"),
+        ("window = \"7d\"", "Hidden Treasure", "`${SECRET}` does not start with a whole number"),
+        ("window = \"7d\"", "77777777", "`${SECRET}` needs one of the units"),
+        ("format = \"csv\"", "Hidden Treasure", "`${SECRET}` is not known here"),
+        ("delimiter = \";\"", "Hidden Treasure", "expected a character"),
+        ("time_zone = \"Europe/Berlin\"", "Hidden\nTreasure", "`${SECRET}` is not a known time zone"),
+        ("when = 'item.shop == \"ours\"'", "Hidden Treasure ((", "cannot be used here"),
+        ("\"listings.v1\"]\nsteps", "Hidden.Treasure", "there is no topic `${SECRET}`"),
+        ("name = \"orders\"", "eu-orders", "the name `${SECRET}` is taken"),
+        (
+            "url = \"sqlite:${SAMPLE_DATA:-data/sample}/serving.db\"",
+            "Hidden Treasure",
+            "`pg://${SECRET}@db` is no SQLite URL",
+        ),
+    ] {
+        let field = place.split_once('=').map_or("", |(field, _)| field);
+        let written = if field.trim() == "url" { "pg://${SECRET}@db" } else { "${SECRET}" };
+        let with = match field {
+            "" => "\"${SECRET}\"]\nsteps".to_owned(),
+            field => format!("{field}= \"{written}\""),
+        };
+        let text = sample().replacen(place, &with, 1);
+        assert_ne!(text, sample(), "{place}");
+        let secret = |name: &str| (name == "SECRET").then(|| value.to_owned());
+        let problems = parse(&text, Path::new("."), &secret).expect_err(place);
+        let shown = render(&problems, "file", &text, false);
+        assert!(shown.contains(said), "{place}: {said} in\n{shown}");
+        for piece in [value, "Hidden", "Treasure", "77777"] {
+            let plain = if value == "eu-orders" { "\u{0}" } else { piece };
+            assert!(!shown.contains(plain), "{place}: {piece} in\n{shown}");
+        }
+    }
+}

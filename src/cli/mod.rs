@@ -12,8 +12,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 use skuflow_runtime::stage::Control;
 use skuflow_schemas::{Family, TOPICS, schema_json};
 
-use crate::config::{self, Loaded, STARTER};
+use crate::config::{self, Loaded, STARTER, Variables};
 use crate::inspect::{Answer, Request, answer};
+use crate::printable::printable;
 use crate::run::{OpenError, Pipeline, RunError, Summary, ask, open_broker};
 
 const EXIT_USAGE: u8 = 64;
@@ -132,6 +133,13 @@ struct Failure {
     message: String,
 }
 
+impl Failure {
+    /// One line that says why.
+    fn new(exit: u8, reason: &str) -> Self {
+        Self { exit, message: format!("error: {}\n", printable(reason)) }
+    }
+}
+
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -204,10 +212,12 @@ fn run(arguments: &Arguments, once: bool, watch: bool) -> Result<ExitCode, Failu
     for file in loaded.config.connector.iter_mut().filter_map(|connector| connector.file.as_mut()) {
         file.watch = !once && (watch || file.watch);
     }
-    let pipeline = Pipeline::open(loaded, once).map_err(failure)?;
+    let variables = loaded.variables.clone();
+    let failed = |error: RunError| failure(&error, &variables);
+    let pipeline = Pipeline::open(loaded, once).map_err(failed)?;
     stop_on_signals(pipeline.control());
     let progress = output::Progress::new();
-    let summary = pipeline.run(&|summary: &Summary| progress.show(summary)).map_err(failure)?;
+    let summary = pipeline.run(&|summary: &Summary| progress.show(summary)).map_err(failed)?;
     progress.clear();
     match arguments.format {
         Format::Json => output::json(&summary.to_json()),
@@ -232,13 +242,13 @@ fn stop_on_signals(control: Arc<Control>) {
     });
 }
 
-fn failure(error: RunError) -> Failure {
-    let exit = match &error {
+fn failure(error: &RunError, variables: &Variables) -> Failure {
+    let exit = match error {
         RunError::Open(OpenError::InUse(_)) => EXIT_UNAVAILABLE,
         RunError::Open(OpenError::Io(_)) => EXIT_IO,
         RunError::Open(OpenError::Data(_)) | RunError::Station(_) => EXIT_DATA,
     };
-    Failure { exit, message: format!("error: {error}\n") }
+    Failure::new(exit, &variables.conceal(&error.to_string()))
 }
 
 fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -271,7 +281,7 @@ fn init(path: &std::path::Path) -> Result<(), Failure> {
         use std::io::Write as _;
         file.write_all(STARTER.as_bytes())
     });
-    written.map_err(|error| Failure { exit: EXIT_IO, message: format!("error: {}: {error}\n", path.display()) })?;
+    written.map_err(|error| Failure::new(EXIT_IO, &format!("{}: {error}", path.display())))?;
     output::text(&format!("wrote {}; next: edit it, then `skuflow check`\n", path.display()));
     Ok(())
 }
@@ -327,26 +337,27 @@ fn freshness(arguments: &Arguments, max: Option<f64>) -> Result<ExitCode, Failur
 fn inspect(arguments: &Arguments, request: &Request) -> Result<Vec<serde_json::Value>, Failure> {
     let loaded = load(arguments)?;
     let data_dir = loaded.data_dir();
+    let conceal = |reason: &str| loaded.variables.conceal(reason);
     let answer = match ask(&data_dir, request) {
-        Some(answer) => answer.map_err(|error| Failure {
-            exit: EXIT_UNAVAILABLE,
-            message: format!("error: the run that owns {} does not answer: {error}\n", data_dir.display()),
+        Some(answer) => answer.map_err(|error| {
+            let reason = format!("the run that owns {} does not answer: {error}", data_dir.display());
+            Failure::new(EXIT_UNAVAILABLE, &conceal(&reason))
         })?,
         None if !data_dir.exists() => {
-            let message = format!("error: there is no data in {} yet; `skuflow run` makes it\n", data_dir.display());
-            return Err(Failure { exit: EXIT_UNAVAILABLE, message });
+            let reason = format!("there is no data in {} yet; `skuflow run` makes it", data_dir.display());
+            return Err(Failure::new(EXIT_UNAVAILABLE, &conceal(&reason)));
         }
         None => {
-            let broker = open_broker(&loaded).map_err(|error| failure(RunError::Open(error)))?;
+            let broker = open_broker(&loaded).map_err(|error| failure(&RunError::Open(error), &loaded.variables))?;
             answer(request, &broker, &loaded)
         }
     };
     match answer {
         Answer::Rows(rows) => Ok(rows),
-        Answer::Failed(reason) => Err(Failure { exit: EXIT_DATA, message: format!("error: {reason}\n") }),
+        Answer::Failed(reason) => Err(Failure::new(EXIT_DATA, &conceal(&reason))),
     }
 }
 
 fn usage(message: String) -> Failure {
-    Failure { exit: EXIT_USAGE, message: format!("error: {message}\n") }
+    Failure::new(EXIT_USAGE, &message)
 }

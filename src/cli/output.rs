@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use serde_json::Value;
 
 use super::Format;
+use crate::printable::{printable, printable_json};
 use crate::run::Summary;
 
 /// Help and usage errors.
@@ -30,7 +31,7 @@ pub(super) fn text(text: &str) {
 
 /// A result as one line of JSON.
 pub(super) fn json(value: &Value) {
-    println!("{value}");
+    println!("{}", printable_json(value));
 }
 
 /// Rows as a line of JSON each.
@@ -41,7 +42,7 @@ pub(super) fn lines(rows: &[Value]) {
 /// Rows as a table, or as a JSON array.
 pub(super) fn rows(rows: &[Value], format: Format) {
     match (format, rows.first().and_then(Value::as_object)) {
-        (Format::Json, _) => println!("{}", Value::from(rows.to_vec())),
+        (Format::Json, _) => json(&Value::from(rows.to_vec())),
         (Format::Text, None) => println!("(nothing)"),
         (Format::Text, Some(first)) => print!("{}", table(&first.keys().cloned().collect::<Vec<_>>(), rows)),
     }
@@ -49,9 +50,9 @@ pub(super) fn rows(rows: &[Value], format: Format) {
 
 fn table(columns: &[String], rows: &[Value]) -> String {
     let cell = |row: &Value, column: &String| match &row[column.as_str()] {
-        Value::String(text) => text.clone(),
+        Value::String(text) => printable(text),
         Value::Null => "-".into(),
-        other => other.to_string(),
+        other => printable_json(other),
     };
     let cells: Vec<Vec<String>> =
         rows.iter().map(|row| columns.iter().map(|column| cell(row, column)).collect()).collect();

@@ -1,24 +1,60 @@
 //! Checks a config as a whole: names, topics, chains, components.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use skuflow_processors::{catalog, dedup, route, validate};
-use skuflow_schemas::{DEAD_LETTER_PREFIX, Family, LATE_PREFIX, TOPICS, TopicSpec, check_customer, topic};
+use skuflow_schemas::{
+    ByteSize, DEAD_LETTER_PREFIX, Family, LATE_PREFIX, Span, TOPICS, TopicSpec, check_customer, topic,
+};
 
 use super::model::{Config, ConnectorConfig, SinkConfig, StageConfig, StepConfig};
 use super::problem::Problem;
 use super::tree::At::{Field, Item};
-use super::tree::{At, Node};
+use super::tree::{At, Node, Value};
+use crate::names::{CONNECTOR, QUALITY, SINK};
 
 /// Partitions a topic may have.
 const PARTITIONS_MAX: u32 = 1024;
+/// Threads a stage may have: more than partitions are of no use.
+const THREADS_MAX: u32 = PARTITIONS_MAX;
 /// Longest time between commits.
-const COMMIT_INTERVAL_MAX_MICROS: i64 = 60_000_000;
-/// Microseconds of a day.
-const DAY_MICROS: i64 = 86_400_000_000;
-/// Written by every connector and stage, without being named in `to`.
-const QUALITY: &str = "quality.v1";
+const COMMIT_INTERVAL_MAX: Span = Span::from_millis(60_000);
+/// Longest time to wait for an input, or for a batch to fill.
+const PATIENCE_MAX: Span = Span::from_millis(3_600_000);
+/// Shortest time of each of these.
+const MOMENT: Span = Span::from_millis(1);
+/// Least memory for decoded state.
+const CACHE_BYTES_MIN: ByteSize = ByteSize(1 << 20);
+/// Least size of a full topic: one segment per partition would never be dropped otherwise.
+const TOPIC_BYTES_MIN: ByteSize = ByteSize(64 << 20);
+/// Most memory and disk that is believed to be meant.
+const BYTES_MAX: ByteSize = ByteSize(1 << 50);
+/// Shortest and longest time that ids are remembered.
+const WINDOW: (Span, Span) = (Span::from_days(1), Span::from_days(3_650));
+/// Longest prefix of topics.
+const PREFIX_MAX: usize = 64;
+/// Fields without which no config can be read, and how they are written.
+const REQUIRED: &[(&str, &str)] = &[("version", "version = 1"), ("name", "name = \"shop\"")];
+
+/// Adds what is wrong with the shape of a config, and takes out what was reported.
+pub(super) fn check_tree(tree: &mut Node, problems: &mut Vec<Problem>) {
+    for (missing, example) in REQUIRED.iter().filter(|(field, _)| tree.field(field).is_none()) {
+        let problem = Problem::new("SKU-012", tree.span.clone(), format!("`{missing}` is missing"));
+        problems.push(problem.help(format!("write {example}")));
+    }
+    let Value::Table(entries) = &mut tree.value else { return };
+    let broker = entries.iter_mut().find(|entry| entry.key == "broker").map(|entry| &mut entry.node.value);
+    let Some(Value::Table(kinds)) = broker else { return };
+    if let Some(other) = kinds.iter().find(|entry| matches!(entry.key.as_str(), "kafka" | "kind")) {
+        let message = "only the embedded broker exists in this version; there is no Kafka broker yet";
+        let problem = Problem::new("SKU-013", other.key_span.clone(), message);
+        problems.push(problem.help("remove it: the embedded broker needs no settings"));
+        kinds.retain(|entry| entry.key == "embedded");
+    }
+}
 
 struct Check<'a> {
     config: &'a Config,
@@ -42,7 +78,9 @@ pub(super) fn check(config: &Config, tree: &Node, base: &Path, whole: bool, prob
     for (index, sink) in config.sink.iter().enumerate() {
         check.sink(index, sink, base);
     }
+    check.lists();
     if whole {
+        check.circles();
         check.flow();
     }
 }
@@ -54,25 +92,61 @@ impl Check<'_> {
     }
 
     fn ranges(&mut self) {
-        if self.config.version != 1 {
-            let message = format!("version {} is not known", self.config.version);
+        let Config { version, data_dir, broker, topics, runtime, .. } = self.config;
+        if *version != 1 && self.tree.field("version").is_some() {
+            let message = format!("version {version} is not known");
             self.report("SKU-020", &[Field("version")], message, "write version = 1");
         }
-        let partitions = self.config.topics.partitions;
-        if partitions == 0 || partitions > PARTITIONS_MAX {
-            let path = [Field("topics"), Field("partitions")];
-            self.report("SKU-020", &path, format!("{partitions} partitions are not possible"), "choose 1 to 1024");
+        if data_dir.trim().is_empty() && self.tree.field("data_dir").is_some() {
+            self.report("SKU-020", &[Field("data_dir")], "the data directory has no name".into(), "write \"data\"");
         }
-        let interval = self.config.runtime.commit_interval;
-        if !(1_000..=COMMIT_INTERVAL_MAX_MICROS).contains(&interval.micros()) {
-            let path = [Field("runtime"), Field("commit_interval")];
-            self.report("SKU-020", &path, format!("a commit every {interval} is not possible"), "choose 1ms to 60s");
+        self.prefix(&topics.prefix);
+        self.range(&["topics", "partitions"], topics.partitions, 1..=PARTITIONS_MAX);
+        if let Some(threads) = runtime.threads {
+            let path = [Field("runtime"), Field("threads")];
+            if !(1..=THREADS_MAX).contains(&threads) {
+                let help = format!("choose 1 to {THREADS_MAX}, or leave it out: as many as there are processors");
+                self.report("SKU-020", &path, format!("`threads` cannot be {threads}"), &help);
+            } else if threads > topics.partitions {
+                let message =
+                    format!("{} partitions keep no more than as many of {threads} threads busy", topics.partitions);
+                let problem = Problem::new("SKU-020", self.tree.span_at(&path), message).warning();
+                self.problems.push(problem.help("choose at most as many threads as partitions"));
+            }
+        }
+        self.range(&["runtime", "commit_interval"], runtime.commit_interval, MOMENT..=COMMIT_INTERVAL_MAX);
+        self.range(&["runtime", "idle_max"], runtime.idle_max, MOMENT..=PATIENCE_MAX);
+        self.range(&["runtime", "cache_bytes"], runtime.cache_bytes, CACHE_BYTES_MIN..=BYTES_MAX);
+        let path = ["broker", "embedded", "topic_bytes_max"];
+        self.range(&path, broker.embedded.topic_bytes_max, TOPIC_BYTES_MIN..=BYTES_MAX);
+    }
+
+    /// A setting at a path of fields that has to be within a range.
+    fn range<T: PartialOrd + Display>(&mut self, path: &[&str], value: T, allowed: RangeInclusive<T>) {
+        if !allowed.contains(&value) {
+            let message = format!("`{}` cannot be {value}", path.last().unwrap_or(&""));
+            let path: Vec<At<'_>> = path.iter().map(|name| Field(name)).collect();
+            self.report("SKU-020", &path, message, &format!("choose {} to {}", allowed.start(), allowed.end()));
+        }
+    }
+
+    fn prefix(&mut self, prefix: &str) {
+        let path = [Field("topics"), Field("prefix")];
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
+        if prefix.len() > PREFIX_MAX || !prefix.bytes().all(plain) {
+            let help = format!("use up to {PREFIX_MAX} characters out of a-z, 0-9, `.` and `-`");
+            self.report("SKU-021", &path, format!("`{prefix}` cannot stand before names of topics"), &help);
+        } else if let Some(taken) = [DEAD_LETTER_PREFIX, LATE_PREFIX].iter().find(|taken| prefix.contains(**taken)) {
+            let message = format!("`{prefix}` has `{taken}` in it, which tells what a topic holds");
+            self.report("SKU-021", &path, message, "choose another prefix");
         }
     }
 
     fn names(&mut self) {
         let config = self.config;
-        self.name(&[Field("name")], &config.name, &mut HashSet::new());
+        if self.tree.field("name").is_some() {
+            self.name(&[Field("name")], &config.name, &mut HashSet::from([SINK]));
+        }
         let mut seen = HashSet::new();
         for (index, connector) in config.connector.iter().enumerate() {
             self.name(&[Field("connector"), Item(index), Field("name")], &connector.name, &mut seen);
@@ -81,7 +155,7 @@ impl Check<'_> {
                 self.report("SKU-021", &path, error.to_string(), "");
             }
         }
-        seen.clear();
+        seen = HashSet::from([CONNECTOR]);
         for (index, stage) in config.stage.iter().enumerate() {
             self.name(&[Field("stage"), Item(index), Field("name")], &stage.name, &mut seen);
         }
@@ -155,14 +229,52 @@ impl Check<'_> {
                 self.report("SKU-033", &path, message, &format!("write to [\"{fits}\"]"));
             }
         }
-        if connector.to.is_empty() {
-            let path = [Field("connector"), Item(index), Field("to")];
-            self.report(
-                "SKU-033",
-                &path,
-                format!("connector `{}` writes nowhere", connector.name),
-                "name a raw topic in `to`",
-            );
+    }
+
+    /// Topics that are named twice in a list, and lists of none.
+    fn lists(&mut self) {
+        let config = self.config;
+        for (index, connector) in config.connector.iter().enumerate() {
+            self.list(&[Field("connector"), Item(index), Field("to")], &connector.to, &connector.name);
+        }
+        for (index, stage) in config.stage.iter().enumerate() {
+            self.list(&[Field("stage"), Item(index), Field("from")], &stage.from, &stage.name);
+            self.list(&[Field("stage"), Item(index), Field("to")], &stage.to, &stage.name);
+        }
+        for (index, sink) in config.sink.iter().enumerate() {
+            self.list(&[Field("sink"), Item(index), Field("from")], &sink.from, &sink.name);
+        }
+    }
+
+    fn list(&mut self, path: &[At<'_>], topics: &[String], owner: &str) {
+        if topics.is_empty() && self.whole {
+            let does = if matches!(path.last(), Some(Field("to"))) { "writes nowhere" } else { "reads nothing" };
+            self.report("SKU-035", path, format!("`{owner}` {does}"), "name a topic; `skuflow schema` lists them");
+        }
+        for (at, topic) in topics.iter().enumerate() {
+            if topics[..at].contains(topic) {
+                let path = [path, &[Item(at)]].concat();
+                self.report("SKU-035", &path, format!("`{topic}` is there twice"), "name it once");
+            }
+        }
+    }
+
+    /// Stages that read what is made from their own output: with `--once` they would wait for themselves.
+    fn circles(&mut self) {
+        let config = self.config;
+        for (index, stage) in config.stage.iter().enumerate() {
+            let mut reached: HashSet<&str> = stage.to.iter().map(String::as_str).collect();
+            for _ in 0..config.stage.len() {
+                let on =
+                    config.stage.iter().filter(|next| next.from.iter().any(|topic| reached.contains(topic.as_str())));
+                let on: Vec<&str> = on.flat_map(|next| &next.to).map(String::as_str).collect();
+                reached.extend(on);
+            }
+            if let Some(at) = stage.from.iter().position(|topic| reached.contains(topic.as_str())) {
+                let path = [Field("stage"), Item(index), Field("from"), Item(at)];
+                let message = format!("stage `{}` reads what is made from its own output", stage.name);
+                self.report("SKU-042", &path, message, "stages follow one another, and never lead back");
+            }
         }
     }
 
@@ -203,6 +315,7 @@ impl Check<'_> {
         let mut given = families;
         let mut copies = false;
         let mut seen = HashSet::new();
+        let mut ended_by = None;
         if stage.steps.is_empty() {
             let path = [Field("stage"), Item(index), Field("steps")];
             self.report(
@@ -228,6 +341,10 @@ impl Check<'_> {
                     "`validate` comes first, and only it: no later step may refuse a record",
                 );
             }
+            if let Some(last) = ended_by.filter(|last| *last != name && name != "validate") {
+                let message = format!("step `{name}` cannot stand behind `{last}`");
+                self.report("SKU-040", &path, message, &format!("`{last}` comes last"));
+            }
             let unfit: Vec<&str> =
                 given.iter().filter(|family| !takes.contains(family)).map(|family| family.name()).collect();
             if !unfit.is_empty() {
@@ -247,21 +364,22 @@ impl Check<'_> {
                         self.problems.push(problem.closest(unknown, rules).help(help));
                     }
                 }
-                StepConfig::Catalog(_) => given = gives.to_vec(),
+                StepConfig::Catalog(_) => {
+                    given = gives.to_vec();
+                    ended_by = Some(name);
+                }
                 StepConfig::Route(_) => {
                     given.retain(|family| gives.contains(family));
                     copies = true;
+                    ended_by = Some(name);
                 }
                 StepConfig::Dedup(config) => {
-                    if config.window.micros() < DAY_MICROS || config.window.micros() % DAY_MICROS != 0 {
+                    let is_whole = config.window.micros() % WINDOW.0.micros() == 0;
+                    if !is_whole || !(WINDOW.0..=WINDOW.1).contains(&config.window) {
                         let path = [path.as_slice(), &[Field("dedup"), Field("window")]].concat();
                         let message = format!("a window of {} is not possible", config.window);
-                        self.report(
-                            "SKU-020",
-                            &path,
-                            message,
-                            "ids are remembered by whole days: write \"1d\" or more",
-                        );
+                        let help = format!("ids are remembered by whole days: choose {} to {}", WINDOW.0, WINDOW.1);
+                        self.report("SKU-020", &path, message, &help);
                     }
                 }
             }
@@ -281,9 +399,13 @@ impl Check<'_> {
                 "add `serving = { url = \"sqlite:…\" }`",
             ),
             Some(serving) => {
+                let at = |field| [Field("sink"), Item(index), Field("serving"), Field(field)];
                 if let Err(reason) = serving.database(base) {
-                    let path = [Field("sink"), Item(index), Field("serving"), Field("url")];
-                    self.report("SKU-050", &path, reason, "");
+                    self.report("SKU-050", &at("url"), reason, "");
+                }
+                if !(MOMENT..=PATIENCE_MAX).contains(&serving.batch_age) {
+                    let message = format!("`batch_age` cannot be {}", serving.batch_age);
+                    self.report("SKU-020", &at("batch_age"), message, &format!("choose {MOMENT} to {PATIENCE_MAX}"));
                 }
             }
         }

@@ -9,6 +9,7 @@ mod model;
 mod problem;
 mod read;
 mod tree;
+mod variables;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,9 @@ pub use model::{
     TopicsConfig,
 };
 pub use problem::{CODES, Problem, Severity, render, to_json};
+pub use variables::Variables;
+
+use tree::Parsed;
 
 /// The starter file that `skuflow init` writes: `pipelines.toml` at the root of the repository.
 pub const STARTER: &str = include_str!("../../pipelines.toml");
@@ -28,6 +32,8 @@ pub struct Loaded {
     pub config: Config,
     /// Things that look like mistakes, but may be meant.
     pub warnings: Vec<Problem>,
+    /// What came from the environment, and is not to be printed.
+    pub variables: Variables,
     /// The file.
     pub path: PathBuf,
     /// The folder that relative paths are relative to.
@@ -51,9 +57,11 @@ pub fn load(path: &Path) -> Result<Loaded, (Vec<Problem>, String)> {
         (vec![Problem::new("SKU-001", 0..0, format!("cannot read the config: {error}")).help(help)], String::new())
     })?;
     let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match parse(&text, base, &|name| std::env::var(name).ok()) {
-        Ok((config, warnings)) => Ok(Loaded { config, warnings, path: path.into(), base: base.into() }),
-        Err(problems) => Err((problems, text)),
+    match examine(&text, base, &|name| std::env::var(name).ok()) {
+        (Ok((config, warnings)), variables) => {
+            Ok(Loaded { config, warnings, variables, path: path.into(), base: base.into() })
+        }
+        (Err(problems), _) => Err((problems, text)),
     }
 }
 
@@ -61,20 +69,26 @@ pub fn load(path: &Path) -> Result<Loaded, (Vec<Problem>, String)> {
 ///
 /// # Errors
 /// Everything that is wrong, in the order of the file.
-pub fn parse(
-    text: &str,
-    base: &Path,
-    variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
-    let (tree, mut problems) = tree::parse(text, variable);
-    let Some(mut tree) = tree else { return Err(problems) };
-    let (config, whole) = read::read::<Config>(&mut tree, &mut problems);
+pub fn parse(text: &str, base: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Examined {
+    examine(text, base, variable).0
+}
+
+/// A config with its warnings, or everything that is wrong.
+pub type Examined = Result<(Config, Vec<Problem>), Vec<Problem>>;
+
+fn examine(text: &str, base: &Path, variable: &dyn Fn(&str) -> Option<String>) -> (Examined, Variables) {
+    let Parsed { tree, mut problems, unset, variables, filled } = tree::parse(text, variable);
+    let Some(mut tree) = tree else { return (Err(problems), variables) };
+    check::check_tree(&mut tree, &mut problems);
+    let (config, whole) = read::read::<Config>(&mut tree, unset, &mut problems);
     if let Some(config) = &config {
         check::check(config, &tree, base, whole, &mut problems);
     }
     problems.sort_by_key(|problem| problem.span.start);
-    match config {
+    problems.iter_mut().for_each(|problem| problem.conceal(&variables, filled.contains(&problem.span)));
+    let examined = match config {
         Some(config) if problems.iter().all(|problem| problem.severity == Severity::Warning) => Ok((config, problems)),
         _ => Err(problems),
-    }
+    };
+    (examined, variables)
 }

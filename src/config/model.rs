@@ -10,7 +10,7 @@ use skuflow_sinks::serving;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Version of the config's shape: 1. Without one the check says so, beside what else is wrong.
+    /// Version of the config's shape: 1. Where it or the name is missing the check says so, beside what else is wrong.
     #[serde(default)]
     pub version: u32,
     /// Prefix of groups and transactional ids; `[a-z0-9-]`.
@@ -56,7 +56,7 @@ pub struct BrokerConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct EmbeddedConfig {
     /// Size of a topic at which connectors pause until it is read and retention makes room. More: longer outages of a
-    /// sink are bridged; less: less disk.
+    /// sink are bridged; less: less disk; 64MiB at least.
     pub topic_bytes_max: ByteSize,
 }
 
@@ -72,7 +72,7 @@ impl Default for EmbeddedConfig {
 pub struct TopicsConfig {
     /// Partitions of each topic, 1 to 1024; fixed when a topic is made. More: more threads can share a stage.
     pub partitions: u32,
-    /// What names of topics on the broker begin with.
+    /// What names of topics on the broker begin with, up to 64 characters out of a-z, 0-9, `.` and `-`.
     pub prefix: String,
 }
 
@@ -86,20 +86,20 @@ impl Default for TopicsConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RuntimeConfig {
-    /// Threads per stage; at most the partitions are of use. 0: as many as there are processors.
-    pub threads: u32,
+    /// Threads per stage, 1 to 1024; at most the partitions are of use. Left out: as many as there are processors.
+    pub threads: Option<u32>,
     /// Time between commits, 1ms to 60s. More: fewer, larger transactions; less: fresher outputs.
     pub commit_interval: Span,
-    /// Decoded state that each task keeps in memory, roughly.
+    /// Decoded state that each task keeps in memory, roughly; 1MiB at least.
     pub cache_bytes: ByteSize,
-    /// How long an empty input of a stage is waited for before the others go on without it.
+    /// How long an empty input of a stage is waited for before the others go on without it, 1ms to 60m.
     pub idle_max: Span,
 }
 
 impl Default for RuntimeConfig {
     fn default() -> Self {
         Self {
-            threads: 0,
+            threads: None,
             commit_interval: Span::from_millis(100),
             cache_bytes: ByteSize(64 << 20),
             idle_max: Span::from_millis(1000),

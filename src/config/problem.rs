@@ -5,6 +5,9 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
+use super::variables::Variables;
+use crate::printable::{printable, printable_line};
+
 /// Whether a problem stops the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -47,8 +50,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("SKU-032", "a topic that is written but never read"),
     ("SKU-033", "a topic that does not take what is written to it"),
     ("SKU-034", "a topic with two writers"),
+    ("SKU-035", "a topic that is named twice in a list, or a list of none"),
     ("SKU-040", "a chain whose steps do not fit"),
     ("SKU-041", "inputs of a stage that cannot be joined"),
+    ("SKU-042", "stages that lead back to themselves"),
     ("SKU-050", "a setting of a connector, step or sink that cannot be"),
 ];
 
@@ -76,6 +81,16 @@ impl Problem {
         self
     }
 
+    /// With the names of variables instead of their values; `is_filled` says that it is about a value with a variable
+    /// in it, of which no piece may be left either.
+    pub(super) fn conceal(&mut self, variables: &Variables, is_filled: bool) {
+        self.message = variables.conceal(&self.message);
+        self.help = self.help.take().map(|help| variables.conceal(&help));
+        if is_filled && variables.is_given_away(&self.message) {
+            self.message = "the value with its variables filled in cannot be used here".into();
+        }
+    }
+
     /// As a warning.
     #[must_use]
     pub fn warning(mut self) -> Self {
@@ -95,21 +110,23 @@ pub fn render(problems: &[Problem], file: &str, text: &str, colour: bool) -> Str
         };
         let head = paint(hue, format!("{word}[{}]", problem.code));
         let place = place(text, problem.span.start);
-        line(&mut out, &format!("{head}: {}", problem.message));
-        line(&mut out, &format!("  --> {file}:{}:{}", place.line, place.column));
+        line(&mut out, &format!("{head}: {}", printable(&problem.message)));
+        line(&mut out, &format!("  --> {}:{}:{}", printable(file), place.line, place.column));
         if !place.text.is_empty() {
             let rest = place.text.chars().count() - (place.column - 1).min(place.text.chars().count());
             let spanned =
                 text.get(problem.span.clone()).map_or(1, |span| span.lines().next().unwrap_or("").chars().count());
             let carets = paint(hue, "^".repeat(spanned.clamp(1, rest.max(1))));
-            let meant =
-                problem.did_you_mean.as_ref().map_or(String::new(), |meant| format!(" did you mean `{meant}`?"));
+            let meant = problem
+                .did_you_mean
+                .as_ref()
+                .map_or(String::new(), |meant| format!(" did you mean `{}`?", printable(meant)));
             line(&mut out, "   |");
-            line(&mut out, &format!("{:>3}| {}", place.line, place.text));
+            line(&mut out, &format!("{:>3}| {}", place.line, printable_line(place.text)));
             line(&mut out, &format!("   | {}{carets}{meant}", " ".repeat(place.column - 1)));
         }
         if let Some(help) = &problem.help {
-            line(&mut out, &format!("   = {help}"));
+            line(&mut out, &format!("   = {}", printable(help)));
         }
         out.push('\n');
     }

@@ -21,10 +21,14 @@ use super::tree::{Entry, Node, Value};
 /// Mistakes that are looked for, one after the other, at most.
 const ROUNDS_MAX: usize = 100;
 
-/// Reads a `T`; `None` where too little of it is left. The second answer says whether nothing had to be
-/// left out; what was is taken out of the tree.
-pub(super) fn read<T: DeserializeOwned>(tree: &mut Node, problems: &mut Vec<Problem>) -> (Option<T>, bool) {
-    let session = Session::default();
+/// Reads a `T` without the values in `left_out`; `None` where too little of it is left. The second answer says whether
+/// nothing had to be left out; what was is taken out of the tree.
+pub(super) fn read<T: DeserializeOwned>(
+    tree: &mut Node,
+    left_out: HashSet<u32>,
+    problems: &mut Vec<Problem>,
+) -> (Option<T>, bool) {
+    let session = Session { skipped: RefCell::new(left_out), ..Session::default() };
     let mut result = None;
     for _ in 0..ROUNDS_MAX {
         match T::deserialize(At { node: &*tree, session: &session }) {
@@ -168,7 +172,7 @@ impl<'de> Deserializer<'de> for At<'de, '_> {
             Value::Integer(integer) => visitor.visit_i64(*integer),
             Value::Float(float) => visitor.visit_f64(*float),
             Value::Bool(truth) => visitor.visit_bool(*truth),
-            Value::Time => Err(self.expected("another value")),
+            Value::Time | Value::Huge => Err(self.expected("another value")),
             Value::List(items) => visitor.visit_seq(Items { items: items.iter(), session: self.session }),
             Value::Table(entries) => {
                 visitor.visit_map(Fields { entries: entries.iter(), value: None, session: self.session })

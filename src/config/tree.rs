@@ -1,11 +1,13 @@
 //! The config as a tree that knows where everything stands.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::Problem;
+use super::variables::Variables;
 
 /// A value and its place.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub(super) struct Node {
 pub(super) enum Value {
     Text(String),
     Integer(i64),
+    /// An integer that no setting is large enough for.
+    Huge,
     Float(f64),
     Bool(bool),
     /// A date or time, which no setting is.
@@ -49,6 +53,7 @@ impl Value {
         match self {
             Self::Text(_) => "a string",
             Self::Integer(_) => "an integer",
+            Self::Huge => "an integer that is too large",
             Self::Float(_) => "a number",
             Self::Bool(_) => "a boolean",
             Self::Time => "a date or time",
@@ -59,8 +64,14 @@ impl Value {
 }
 
 impl Node {
+    /// The value of a field, where this is a table that has it.
+    pub(super) fn field(&self, name: &str) -> Option<&Node> {
+        let Value::Table(entries) = &self.value else { return None };
+        entries.iter().find(|entry| entry.key == name).map(|entry| &entry.node)
+    }
+
     /// Takes out the nodes with these ids.
-    pub(super) fn prune(&mut self, ids: &std::collections::HashSet<u32>) {
+    pub(super) fn prune(&mut self, ids: &HashSet<u32>) {
         match &mut self.value {
             Value::List(items) => {
                 items.retain(|item| !ids.contains(&item.id));
@@ -96,25 +107,46 @@ impl Node {
     }
 }
 
-/// Parses TOML and fills in variables; no tree where it is no TOML.
-pub(super) fn parse(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> (Option<Node>, Vec<Problem>) {
-    let table = match DeTable::parse(text) {
-        Ok(table) => table,
+/// What a text parses to.
+pub(super) struct Parsed {
+    /// `None` where it is no TOML.
+    pub(super) tree: Option<Node>,
+    pub(super) problems: Vec<Problem>,
+    /// Values that are to be left out, because a variable in them is not set.
+    pub(super) unset: HashSet<u32>,
+    pub(super) variables: Variables,
+    /// Places of the values with a variable in them.
+    pub(super) filled: Vec<Range<usize>>,
+}
+
+/// Parses TOML and fills in variables.
+pub(super) fn parse(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Parsed {
+    let parsed = Parsed {
+        tree: None,
+        problems: Vec::new(),
+        unset: HashSet::new(),
+        variables: Variables::default(),
+        filled: Vec::new(),
+    };
+    let mut building = Building { variable, next_id: 1, parsed };
+    match DeTable::parse(text) {
+        Ok(table) => {
+            let span = table.span();
+            let value = building.table(table.into_inner());
+            building.parsed.tree = Some(Node { id: 0, span, value });
+        }
         Err(error) => {
             let span = error.span().unwrap_or(0..0);
-            return (None, vec![Problem::new("SKU-002", span, error.message().to_owned())]);
+            building.parsed.problems.push(Problem::new("SKU-002", span, error.message().to_owned()));
         }
-    };
-    let mut building = Building { variable, problems: Vec::new(), next_id: 1 };
-    let span = table.span();
-    let node = Node { id: 0, span, value: building.table(table.into_inner()) };
-    (Some(node), building.problems)
+    }
+    building.parsed
 }
 
 struct Building<'v> {
     variable: &'v dyn Fn(&str) -> Option<String>,
-    problems: Vec<Problem>,
     next_id: u32,
+    parsed: Parsed,
 }
 
 impl Building<'_> {
@@ -131,13 +163,9 @@ impl Building<'_> {
         let (id, span) = (self.next_id, value.span());
         self.next_id += 1;
         let value = match value.into_inner() {
-            DeValue::String(text) => Value::Text(interpolate(&text, self.variable).unwrap_or_else(|reason| {
-                let help = "write ${NAME}, ${NAME:-default} or ${NAME:?message}; $${ for a plain ${";
-                self.problems.push(Problem::new("SKU-003", span.clone(), reason).help(help));
-                text.into_owned()
-            })),
+            DeValue::String(text) => Value::Text(self.fill(id, &span, &text)),
             DeValue::Integer(integer) => {
-                i64::from_str_radix(integer.as_str(), integer.radix()).map_or(Value::Time, Value::Integer)
+                i64::from_str_radix(integer.as_str(), integer.radix()).map_or(Value::Huge, Value::Integer)
             }
             DeValue::Float(float) => Value::Float(float.as_str().parse().unwrap_or(f64::NAN)),
             DeValue::Boolean(truth) => Value::Bool(truth),
@@ -147,38 +175,22 @@ impl Building<'_> {
         };
         Node { id, span, value }
     }
-}
 
-/// Replaces `${NAME}`, `${NAME:-default}` and `${NAME:?message}`; `$${` stands for `${`. The value of a variable is text:
-/// it cannot become anything else, and is not looked into again.
-fn interpolate(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("${") {
-        if rest[..at].ends_with('$') {
-            out.push_str(&rest[..at]);
-            out.push('{');
-            rest = &rest[at + 2..];
-            continue;
+    fn fill(&mut self, id: u32, span: &Range<usize>, text: &str) -> String {
+        let parsed = &mut self.parsed;
+        match parsed.variables.fill(text, self.variable) {
+            Ok(filled) => {
+                if filled != text {
+                    parsed.filled.push(span.clone());
+                }
+                filled
+            }
+            Err(reason) => {
+                let help = "write ${NAME}, ${NAME:-default} or ${NAME:?message}; $${ for a plain ${";
+                parsed.problems.push(Problem::new("SKU-003", span.clone(), reason).help(help));
+                parsed.unset.insert(id);
+                String::new()
+            }
         }
-        out.push_str(&rest[..at]);
-        let end = rest[at..].find('}').ok_or("a `${` is not closed")?;
-        let inner = &rest[at + 2..at + end];
-        let (name, otherwise) = match inner.find(":-").or_else(|| inner.find(":?")) {
-            Some(split) => (&inner[..split], Some((&inner[split..split + 2], &inner[split + 2..]))),
-            None => (inner, None),
-        };
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            return Err(format!("`{name}` is no name of a variable"));
-        }
-        match (variable(name), otherwise) {
-            (Some(value), _) => out.push_str(&value),
-            (None, Some((":-", default))) => out.push_str(default),
-            (None, Some((_, message))) => return Err(format!("the variable `{name}` is not set: {message}")),
-            (None, None) => return Err(format!("the variable `{name}` is not set")),
-        }
-        rest = &rest[at + end + 1..];
     }
-    out.push_str(rest);
-    Ok(out)
 }

@@ -177,8 +177,7 @@ fn add_stage(pipeline: &mut Pipeline, settings: &StageConfig, names: Names<'_>) 
 /// Threads of a stage: a processor each, and a partition at least.
 fn threads(config: &Config) -> u32 {
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
-    let wanted = if config.runtime.threads == 0 { processors } else { config.runtime.threads };
-    wanted.clamp(1, config.topics.partitions)
+    config.runtime.threads.unwrap_or(processors).clamp(1, config.topics.partitions)
 }
 
 fn step_factory(settings: &StepConfig) -> Arc<dyn Step> {
