@@ -17,7 +17,7 @@ pub use model::{
     BrokerConfig, Config, ConnectorConfig, EmbeddedConfig, RuntimeConfig, SinkConfig, StageConfig, StepConfig,
     TopicsConfig,
 };
-pub use problem::{CODES, Problem, Severity, render, to_json};
+pub use problem::{CODES, Problem, Severity, closest, render, to_json};
 pub use variables::Variables;
 
 use tree::Parsed;
@@ -85,7 +85,9 @@ fn examine(text: &str, base: &Path, variable: &dyn Fn(&str) -> Option<String>) -
         check::check(config, &tree, base, whole, &mut problems);
     }
     problems.sort_by_key(|problem| problem.span.start);
-    problems.iter_mut().for_each(|problem| problem.conceal(&variables, filled.contains(&problem.span)));
+    for problem in &mut problems {
+        problem.conceal(&variables, filled.contains(&problem.span));
+    }
     let examined = match config {
         Some(config) if problems.iter().all(|problem| problem.severity == Severity::Warning) => Ok((config, problems)),
         _ => Err(problems),

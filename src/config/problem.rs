@@ -74,10 +74,7 @@ impl Problem {
     /// With the closest of what is known, if it is close.
     #[must_use]
     pub fn closest<'a>(mut self, written: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
-        let near = known.into_iter().map(|known| (strsim::damerau_levenshtein(written, known), known)).min();
-        self.did_you_mean = near
-            .filter(|(distance, known)| *distance > 0 && *distance <= 1 + known.len() / 4)
-            .map(|(_, known)| known.into());
+        self.did_you_mean = closest(written, known).map(str::to_owned);
         self
     }
 
@@ -97,6 +94,12 @@ impl Problem {
         self.severity = Severity::Warning;
         self
     }
+}
+
+/// What of `known` was probably meant.
+pub fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let near = known.into_iter().map(|known| (strsim::damerau_levenshtein(written, known), known)).min();
+    near.filter(|(distance, known)| *distance > 0 && *distance <= 1 + known.len() / 4).map(|(_, known)| known)
 }
 
 /// Shows problems as text; `colour` for terminals that want it.

@@ -1,0 +1,254 @@
+//! Checks a config as a whole: names, topics, chains, components.
+
+mod chain;
+mod flow;
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use skuflow_schemas::{ByteSize, DEAD_LETTER_PREFIX, LATE_PREFIX, Span, TOPICS, TopicSpec, check_customer, topic};
+
+use super::model::{Config, ConnectorConfig, SinkConfig};
+use super::problem::Problem;
+use super::tree::At::{Field, Item};
+use super::tree::{At, Node, Value};
+use crate::names::{CONNECTOR, SINK};
+
+/// Partitions a topic may have.
+const PARTITIONS_MAX: u32 = 1024;
+/// Threads a stage may have: more than partitions are of no use.
+const THREADS_MAX: u32 = PARTITIONS_MAX;
+/// Longest time between commits.
+const COMMIT_INTERVAL_MAX: Span = Span::from_millis(60_000);
+/// Longest time to wait for an input, or for a batch to fill.
+const PATIENCE_MAX: Span = Span::from_millis(3_600_000);
+/// Shortest time of each of these.
+const MOMENT: Span = Span::from_millis(1);
+/// Least memory for decoded state.
+const CACHE_BYTES_MIN: ByteSize = ByteSize(1 << 20);
+/// Least size of a full topic: one segment per partition would never be dropped otherwise.
+const TOPIC_BYTES_MIN: ByteSize = ByteSize(64 << 20);
+/// Most memory and disk that is believed to be meant.
+const BYTES_MAX: ByteSize = ByteSize(1 << 50);
+/// Longest prefix of topics.
+const PREFIX_MAX: usize = 64;
+/// Fields without which no config can be read, and how they are written.
+const REQUIRED: &[(&str, &str)] = &[("version", "version = 1"), ("name", "name = \"shop\"")];
+
+/// Adds what is wrong with the shape of a config, and takes out what was reported.
+pub(super) fn check_tree(tree: &mut Node, problems: &mut Vec<Problem>) {
+    for (missing, example) in REQUIRED.iter().filter(|(field, _)| tree.field(field).is_none()) {
+        let problem = Problem::new("SKU-012", tree.span.clone(), format!("`{missing}` is missing"));
+        problems.push(problem.help(format!("write {example}")));
+    }
+    let Value::Table(entries) = &mut tree.value else { return };
+    let broker = entries.iter_mut().find(|entry| entry.key == "broker").map(|entry| &mut entry.node.value);
+    let Some(Value::Table(kinds)) = broker else { return };
+    if let Some(other) = kinds.iter().find(|entry| matches!(entry.key.as_str(), "kafka" | "kind")) {
+        let message = "only the embedded broker exists in this version; there is no Kafka broker yet";
+        let problem = Problem::new("SKU-013", other.key_span.clone(), message);
+        problems.push(problem.help("remove it: the embedded broker needs no settings"));
+        kinds.retain(|entry| entry.key == "embedded");
+    }
+}
+
+struct Check<'a> {
+    config: &'a Config,
+    tree: &'a Node,
+    /// Nothing had to be left out: what seems absent is.
+    whole: bool,
+    problems: &'a mut Vec<Problem>,
+}
+
+/// Adds what is wrong; `whole` says that nothing had to be left out, so that what seems absent is.
+pub(super) fn check(config: &Config, tree: &Node, base: &Path, whole: bool, problems: &mut Vec<Problem>) {
+    let mut check = Check { config, tree, whole, problems };
+    check.ranges();
+    check.names();
+    for (index, connector) in config.connector.iter().enumerate() {
+        check.connector(index, connector);
+    }
+    for (index, stage) in config.stage.iter().enumerate() {
+        check.stage(index, stage);
+    }
+    for (index, sink) in config.sink.iter().enumerate() {
+        check.sink(index, sink, base);
+    }
+    check.lists();
+    if whole {
+        check.circles();
+        check.flow();
+    }
+}
+
+impl Check<'_> {
+    fn report(&mut self, code: &'static str, path: &[At<'_>], message: String, help: &str) {
+        let problem = Problem::new(code, self.tree.span_at(path), message);
+        self.problems.push(if help.is_empty() { problem } else { problem.help(help) });
+    }
+
+    fn ranges(&mut self) {
+        let Config { version, data_dir, broker, topics, runtime, .. } = self.config;
+        if *version != 1 && self.tree.field("version").is_some() {
+            let message = format!("version {version} is not known");
+            self.report("SKU-020", &[Field("version")], message, "write version = 1");
+        }
+        if data_dir.trim().is_empty() && self.tree.field("data_dir").is_some() {
+            self.report("SKU-020", &[Field("data_dir")], "the data directory has no name".into(), "write \"data\"");
+        }
+        self.prefix(&topics.prefix);
+        self.range(&["topics", "partitions"], topics.partitions, 1..=PARTITIONS_MAX);
+        if let Some(threads) = runtime.threads {
+            let path = [Field("runtime"), Field("threads")];
+            if !(1..=THREADS_MAX).contains(&threads) {
+                let help = format!("choose 1 to {THREADS_MAX}, or leave it out: as many as there are processors");
+                self.report("SKU-020", &path, format!("`threads` cannot be {threads}"), &help);
+            } else if threads > topics.partitions {
+                let message =
+                    format!("{} partitions keep no more than as many of {threads} threads busy", topics.partitions);
+                let problem = Problem::new("SKU-020", self.tree.span_at(&path), message).warning();
+                self.problems.push(problem.help("choose at most as many threads as partitions"));
+            }
+        }
+        self.range(&["runtime", "commit_interval"], runtime.commit_interval, MOMENT..=COMMIT_INTERVAL_MAX);
+        self.range(&["runtime", "idle_max"], runtime.idle_max, MOMENT..=PATIENCE_MAX);
+        self.range(&["runtime", "cache_bytes"], runtime.cache_bytes, CACHE_BYTES_MIN..=BYTES_MAX);
+        let path = ["broker", "embedded", "topic_bytes_max"];
+        self.range(&path, broker.embedded.topic_bytes_max, TOPIC_BYTES_MIN..=BYTES_MAX);
+    }
+
+    /// A setting at a path of fields that has to be within a range.
+    fn range<T: PartialOrd + Display>(&mut self, path: &[&str], value: T, allowed: RangeInclusive<T>) {
+        if !allowed.contains(&value) {
+            let message = format!("`{}` cannot be {value}", path.last().unwrap_or(&""));
+            let path: Vec<At<'_>> = path.iter().map(|name| Field(name)).collect();
+            self.report("SKU-020", &path, message, &format!("choose {} to {}", allowed.start(), allowed.end()));
+        }
+    }
+
+    fn prefix(&mut self, prefix: &str) {
+        let path = [Field("topics"), Field("prefix")];
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
+        if prefix.len() > PREFIX_MAX || !prefix.bytes().all(plain) {
+            let help = format!("use up to {PREFIX_MAX} characters out of a-z, 0-9, `.` and `-`");
+            self.report("SKU-021", &path, format!("`{prefix}` cannot stand before names of topics"), &help);
+        } else if let Some(taken) = [DEAD_LETTER_PREFIX, LATE_PREFIX].iter().find(|taken| prefix.contains(**taken)) {
+            let message = format!("`{prefix}` has `{taken}` in it, which tells what a topic holds");
+            self.report("SKU-021", &path, message, "choose another prefix");
+        }
+    }
+
+    fn names(&mut self) {
+        let config = self.config;
+        if self.tree.field("name").is_some() {
+            self.name(&[Field("name")], &config.name, &mut HashSet::from([SINK]));
+        }
+        let mut seen = HashSet::new();
+        for (index, connector) in config.connector.iter().enumerate() {
+            self.name(&[Field("connector"), Item(index), Field("name")], &connector.name, &mut seen);
+            if let Err(error) = check_customer(&connector.customer) {
+                let path = [Field("connector"), Item(index), Field("customer")];
+                self.report("SKU-021", &path, error.to_string(), "");
+            }
+        }
+        seen = HashSet::from([CONNECTOR]);
+        for (index, stage) in config.stage.iter().enumerate() {
+            self.name(&[Field("stage"), Item(index), Field("name")], &stage.name, &mut seen);
+        }
+        seen.clear();
+        for (index, sink) in config.sink.iter().enumerate() {
+            self.name(&[Field("sink"), Item(index), Field("name")], &sink.name, &mut seen);
+        }
+    }
+
+    fn name<'a>(&mut self, path: &[At<'_>], name: &'a str, seen: &mut HashSet<&'a str>) {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+            self.report(
+                "SKU-021",
+                path,
+                format!("`{name}` is no name"),
+                "use 1 to 64 characters out of a-z, 0-9 and `-`",
+            );
+        } else if !seen.insert(name) {
+            self.report(
+                "SKU-021",
+                path,
+                format!("the name `{name}` is taken"),
+                "names are unique; they name stored positions",
+            );
+        }
+    }
+
+    /// The topic called `name`, or a problem at `path`.
+    fn topic(&mut self, path: &[At<'_>], name: &str) -> Option<&'static TopicSpec> {
+        let found = topic(name);
+        if found.is_none() {
+            let problem = Problem::new("SKU-030", self.tree.span_at(path), format!("there is no topic `{name}`"));
+            let known = TOPICS.iter().map(|topic| topic.name);
+            self.problems.push(problem.closest(name, known).help("`skuflow schema` lists the topics"));
+        }
+        found
+    }
+
+    fn connector(&mut self, index: usize, connector: &ConnectorConfig) {
+        let block = [Field("connector"), Item(index)];
+        let Some(file) = &connector.file else {
+            if !self.whole {
+                return;
+            }
+            return self.report(
+                "SKU-013",
+                &block,
+                format!("connector `{}` has no kind", connector.name),
+                "add `file = { … }`",
+            );
+        };
+        for problem in file.validate() {
+            let mut path = vec![Field("connector"), Item(index), Field("file")];
+            path.extend(problem.path.iter().map(|part| Field(part)));
+            let mut shown = Problem::new("SKU-050", self.tree.span_at(&path), problem.message);
+            if let ([map, written], Some(family)) = (problem.path.as_slice(), file.family())
+                && map == "map"
+            {
+                shown = shown.closest(written, skuflow_ingest::file::fields(family).0);
+            }
+            self.problems.push(Problem { help: problem.help, ..shown });
+        }
+        for (at, name) in connector.to.iter().enumerate() {
+            let path = [Field("connector"), Item(index), Field("to"), Item(at)];
+            let Some(topic) = self.topic(&path, name) else { continue };
+            let Some(family) = file.family() else { continue };
+            if family.raw_topic() != Some(topic.name) {
+                let fits = family.raw_topic().unwrap_or_default();
+                let message = format!("`{name}` does not take the `{}` events of this connector", file.event);
+                self.report("SKU-033", &path, message, &format!("write to [\"{fits}\"]"));
+            }
+        }
+    }
+
+    fn sink(&mut self, index: usize, sink: &SinkConfig, base: &Path) {
+        let block = [Field("sink"), Item(index)];
+        match &sink.serving {
+            None if !self.whole => {}
+            None => self.report(
+                "SKU-013",
+                &block,
+                format!("sink `{}` has no kind", sink.name),
+                "add `serving = { url = \"sqlite:…\" }`",
+            ),
+            Some(serving) => {
+                let at = |field| [Field("sink"), Item(index), Field("serving"), Field(field)];
+                if let Err(reason) = serving.database(base) {
+                    self.report("SKU-050", &at("url"), reason, "");
+                }
+                if !(MOMENT..=PATIENCE_MAX).contains(&serving.batch_age) {
+                    let message = format!("`batch_age` cannot be {}", serving.batch_age);
+                    self.report("SKU-020", &at("batch_age"), message, &format!("choose {MOMENT} to {PATIENCE_MAX}"));
+                }
+            }
+        }
+    }
+}
