@@ -4,6 +4,7 @@
 //! `dlq.acme.raw.offers.v1` and its late copies `late.acme.raw.offers.v1`. Dead letters of a connector are
 //! `dlq.<connector>`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use skuflow_schemas::{DEAD_LETTER_PREFIX, LATE_PREFIX};
@@ -33,7 +34,7 @@ pub(crate) struct Names<'a>(pub(crate) &'a Config);
 
 impl Names<'_> {
     /// A topic as it is written in the config, `dlq.…` and `late.…` among them.
-    pub(crate) fn topic(&self, written: &str) -> Arc<str> {
+    pub(crate) fn topic(self, written: &str) -> Arc<str> {
         let prefix = &self.0.topics.prefix;
         if let Some(origin) = written.strip_prefix(LATE_PREFIX) {
             return late(&format!("{prefix}{origin}"));
@@ -46,12 +47,12 @@ impl Names<'_> {
     }
 
     /// Topics as they are written in the config.
-    pub(crate) fn topics(&self, written: &[String]) -> Vec<Arc<str>> {
+    pub(crate) fn topics(self, written: &[String]) -> Vec<Arc<str>> {
         written.iter().map(|topic| self.topic(topic)).collect()
     }
 
     /// The group of a stage.
-    pub(crate) fn stage_group(&self, stage: &StageConfig) -> String {
+    pub(crate) fn stage_group(self, stage: &StageConfig) -> String {
         format!("{}-{}", self.0.name, stage.name)
     }
 
@@ -61,14 +62,33 @@ impl Names<'_> {
     }
 
     /// Everyone who reads, and what: stages, then sinks.
-    pub(crate) fn groups(&self) -> Vec<(String, Vec<String>)> {
+    pub(crate) fn groups(self) -> Vec<(String, Vec<String>)> {
         let topics = |from: &[String]| self.topics(from).iter().map(ToString::to_string).collect();
         let stages = self.0.stage.iter().map(|stage| (self.stage_group(stage), topics(&stage.from)));
         let sinks = self.0.sink.iter().map(|sink| (Self::sink_group(sink), topics(&sink.from)));
         stages.chain(sinks).collect()
     }
 
-    fn is_connector(&self, name: &str) -> bool {
+    /// Every topic that a run needs.
+    pub(crate) fn all_topics(self) -> BTreeSet<Arc<str>> {
+        let mut topics = BTreeSet::from([self.topic(QUALITY)]);
+        for connector in &self.0.connector {
+            topics.extend(self.topics(&connector.to));
+            topics.insert(dead_letters(&connector.name));
+        }
+        for stage in &self.0.stage {
+            topics.extend(self.topics(&stage.to));
+            for input in self.topics(&stage.from) {
+                topics.extend([dead_letters(&input), late(&input), input]);
+            }
+        }
+        for sink in &self.0.sink {
+            topics.extend(self.topics(&sink.from));
+        }
+        topics
+    }
+
+    fn is_connector(self, name: &str) -> bool {
         self.0.connector.iter().any(|connector| connector.name == name)
     }
 }

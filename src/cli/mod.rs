@@ -1,5 +1,6 @@
 //! The command line. Results go to stdout, everything else to stderr.
 
+mod check;
 mod output;
 
 use std::io::IsTerminal;
@@ -13,9 +14,9 @@ use skuflow_runtime::stage::Control;
 use skuflow_schemas::{Family, TOPICS, schema_json};
 
 use crate::config::{self, Loaded, STARTER, Variables};
-use crate::inspect::{Answer, Request, answer};
+use crate::inspect::{Answer, Remedy, Request, answer};
 use crate::printable::printable;
-use crate::run::{OpenError, Pipeline, RunError, Summary, ask, open_broker};
+use crate::run::{Only, OpenError, Pipeline, RunError, Summary, ask, is_data_dir, open_broker};
 
 const EXIT_USAGE: u8 = 64;
 const EXIT_DATA: u8 = 65;
@@ -23,9 +24,21 @@ const EXIT_UNAVAILABLE: u8 = 69;
 const EXIT_IO: u8 = 74;
 const EXIT_CONFIG: u8 = 78;
 
+/// Said by `--help`, and by the README.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    freshness: something is further behind than --max-lag-seconds
+  64   usage: the command, or a name in it, is wrong
+  65   data: what is stored is damaged or of another config, or a station cannot go on
+  69   unavailable: in use by another run, nothing there yet, or check --connect misses something
+  74   IO: a file or the data directory cannot be read or written now
+  78   config: it has mistakes, and nothing was started
+  130  stopped at once by a second Ctrl-C";
+
 /// Exactly-once event streaming for product and commerce data, in one binary.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version, about, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -53,13 +66,21 @@ enum Command {
         /// Keep watching for new files and lines.
         #[arg(long, conflicts_with = "once")]
         watch: bool,
+        /// Only this station, by its name or like `stage:clean`; may be given more than once.
+        #[arg(long)]
+        only: Vec<String>,
     },
     /// Check the config; start nothing.
     Check {
         /// Say what a code is about.
         #[arg(long)]
         explain: Option<String>,
+        /// Look too whether directories can be written, files are there and databases open.
+        #[arg(long, conflicts_with = "explain")]
+        connect: bool,
     },
+    /// Show what a run would do: stations, topics, and what is there already. Changes nothing.
+    Plan,
     /// Write a starter config.
     Init {
         /// Where to.
@@ -163,9 +184,11 @@ pub fn main() -> ExitCode {
 
 fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
     match &arguments.command {
-        Command::Run { once, watch } => return run(arguments, *once, *watch),
-        Command::Check { explain: Some(code) } => explain(code)?,
-        Command::Check { explain: None } => return check(arguments),
+        Command::Run { once, watch, only } => return run(arguments, *once, *watch, only),
+        Command::Check { explain: Some(code), .. } => check::explain(code)?,
+        Command::Check { connect: true, .. } => return check::check_connections(arguments),
+        Command::Check { .. } => return check::check(arguments),
+        Command::Plan => check::show_plan(arguments)?,
         Command::Init { path } => init(path)?,
         Command::Schema { family } => schema(family.as_deref(), arguments.format)?,
         Command::Tap { topic, limit } => {
@@ -207,14 +230,15 @@ fn is_coloured() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
 }
 
-fn run(arguments: &Arguments, once: bool, watch: bool) -> Result<ExitCode, Failure> {
+fn run(arguments: &Arguments, once: bool, watch: bool, only: &[String]) -> Result<ExitCode, Failure> {
     let mut loaded = load(arguments)?;
+    let only = Only::new(only, &loaded.config).map_err(|reason| usage(&reason))?;
     for file in loaded.config.connector.iter_mut().filter_map(|connector| connector.file.as_mut()) {
         file.watch = !once && (watch || file.watch);
     }
     let variables = loaded.variables.clone();
     let failed = |error: RunError| failure(&error, &variables);
-    let pipeline = Pipeline::open(loaded, once).map_err(failed)?;
+    let pipeline = Pipeline::open(loaded, once, &only).map_err(failed)?;
     stop_on_signals(pipeline.control());
     let progress = output::Progress::new();
     let summary = pipeline.run(&|summary: &Summary| progress.show(summary)).map_err(failed)?;
@@ -251,31 +275,6 @@ fn failure(error: &RunError, variables: &Variables) -> Failure {
     Failure::new(exit, &variables.conceal(&error.to_string()))
 }
 
-fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let loaded = load(arguments)?;
-    let config = &loaded.config;
-    if arguments.format == Format::Json {
-        let text = std::fs::read_to_string(&loaded.path).unwrap_or_default();
-        output::json(&config::to_json(&loaded.warnings, &loaded.path.display().to_string(), &text));
-    } else {
-        output::text(&format!(
-            "{} is fine: {} connectors, {} stages, {} sinks\n",
-            loaded.path.display(),
-            config.connector.len(),
-            config.stage.len(),
-            config.sink.len()
-        ));
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn explain(code: &str) -> Result<(), Failure> {
-    let known = config::CODES.iter().find(|(known, _)| known.eq_ignore_ascii_case(code));
-    let (code, about) = known.ok_or_else(|| usage(format!("there is no code `{code}`")))?;
-    output::text(&format!("{code}: {about}\n"));
-    Ok(())
-}
-
 fn init(path: &std::path::Path) -> Result<(), Failure> {
     let written = std::fs::File::create_new(path).and_then(|mut file| {
         use std::io::Write as _;
@@ -289,7 +288,7 @@ fn init(path: &std::path::Path) -> Result<(), Failure> {
 fn schema(family: Option<&str>, format: Format) -> Result<(), Failure> {
     if let Some(name) = family {
         let names = Family::ALL.iter().map(|family| family.name()).collect::<Vec<_>>().join(", ");
-        let unknown = || usage(format!("there is no family `{name}`; there are: {names}"));
+        let unknown = || usage(&format!("there is no family `{name}`; there are: {names}"));
         output::text(schema_json(Family::parse(name).ok_or_else(unknown)?));
     } else {
         let rows = TOPICS.iter().map(
@@ -333,31 +332,45 @@ fn freshness(arguments: &Arguments, max: Option<f64>) -> Result<ExitCode, Failur
     Ok(if rows.iter().any(stale) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Asks the `run` that owns the data directory, or opens it where there is none.
+/// What is there, which has to be something.
 fn inspect(arguments: &Arguments, request: &Request) -> Result<Vec<serde_json::Value>, Failure> {
     let loaded = load(arguments)?;
+    ask_or_open(&loaded, request)?.ok_or_else(|| {
+        let reason = format!("there is no data in {} yet; `skuflow run` makes it", loaded.data_dir().display());
+        Failure::new(EXIT_UNAVAILABLE, &loaded.variables.conceal(&reason))
+    })
+}
+
+/// Asks the `run` that owns the data directory, or opens it where nobody does; `None` where there is none.
+fn ask_or_open(loaded: &Loaded, request: &Request) -> Result<Option<Vec<serde_json::Value>>, Failure> {
     let data_dir = loaded.data_dir();
-    let conceal = |reason: &str| loaded.variables.conceal(reason);
+    let failed = |exit, reason: &str| Failure::new(exit, &loaded.variables.conceal(reason));
     let answer = match ask(&data_dir, request) {
         Some(answer) => answer.map_err(|error| {
             let reason = format!("the run that owns {} does not answer: {error}", data_dir.display());
-            Failure::new(EXIT_UNAVAILABLE, &conceal(&reason))
+            failed(EXIT_UNAVAILABLE, &reason)
         })?,
-        None if !data_dir.exists() => {
-            let reason = format!("there is no data in {} yet; `skuflow run` makes it", data_dir.display());
-            return Err(Failure::new(EXIT_UNAVAILABLE, &conceal(&reason)));
-        }
+        None if !is_data_dir(&data_dir) => return Ok(None),
         None => {
-            let broker = open_broker(&loaded).map_err(|error| failure(&RunError::Open(error), &loaded.variables))?;
-            answer(request, &broker, &loaded)
+            let broker = open_broker(loaded).map_err(|error| failure(&RunError::Open(error), &loaded.variables))?;
+            answer(request, &broker, loaded)
         }
     };
     match answer {
-        Answer::Rows(rows) => Ok(rows),
-        Answer::Failed(reason) => Err(Failure::new(EXIT_DATA, &conceal(&reason))),
+        Answer::Rows(rows) => Ok(Some(rows)),
+        Answer::Failed(remedy, reason) => Err(failed(exit_code(remedy), &reason)),
     }
 }
 
-fn usage(message: String) -> Failure {
-    Failure::new(EXIT_USAGE, &message)
+fn exit_code(remedy: Remedy) -> u8 {
+    match remedy {
+        Remedy::Ask => EXIT_USAGE,
+        Remedy::Wait => EXIT_UNAVAILABLE,
+        Remedy::Disk => EXIT_IO,
+        Remedy::Data => EXIT_DATA,
+    }
+}
+
+fn usage(message: &str) -> Failure {
+    Failure::new(EXIT_USAGE, message)
 }

@@ -1,7 +1,9 @@
 //! Commands that look at, or mend, what the broker holds. The same code answers over the control socket of a `run` and
 //! on a directory that nobody runs.
 
+mod connect;
 mod dead_letters;
+mod plan;
 mod positions;
 mod tap;
 
@@ -9,12 +11,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use skuflow_runtime::broker::{Broker, BrokerError, TxnError};
 
+pub use connect::connect;
+pub use plan::{Plan, plan};
+
 use crate::config::Loaded;
 
 /// What is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "documented as commands")]
 pub enum Request {
+    Topics,
     Offsets,
     DropOffsets { group: String },
     Freshness,
@@ -30,7 +36,20 @@ pub enum Answer {
     /// Rows.
     Rows(Vec<Value>),
     /// Why there are none.
-    Failed(String),
+    Failed(Remedy, String),
+}
+
+/// What to do about a request that was not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Remedy {
+    /// Ask for something else.
+    Ask,
+    /// Wait until the run has ended.
+    Wait,
+    /// See to the disk.
+    Disk,
+    /// See to what is stored.
+    Data,
 }
 
 /// Why a request cannot be answered.
@@ -47,6 +66,7 @@ enum InspectError {
 /// Answers a request.
 pub fn answer(request: &Request, broker: &dyn Broker, loaded: &Loaded) -> Answer {
     let rows = match request {
+        Request::Topics => tap::topics(broker),
         Request::Offsets => positions::offsets(broker, loaded),
         Request::DropOffsets { group } => positions::drop_group(broker, loaded, group),
         Request::Freshness => positions::freshness(broker, loaded),
@@ -59,5 +79,16 @@ pub fn answer(request: &Request, broker: &dyn Broker, loaded: &Loaded) -> Answer
             dead_letters::replay(broker, loaded, topic, filter.as_deref(), *dry_run)
         }
     };
-    rows.map_or_else(|error| Answer::Failed(error.to_string()), Answer::Rows)
+    rows.map_or_else(|error| Answer::Failed(error.remedy(), error.to_string()), Answer::Rows)
+}
+
+impl InspectError {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::Usage(_) => Remedy::Ask,
+            Self::Broker(BrokerError::Retry(_) | BrokerError::Reopen(_))
+            | Self::Txn(TxnError::Retry(_) | TxnError::Abort(_) | TxnError::Unknown(_)) => Remedy::Disk,
+            Self::Broker(_) | Self::Txn(_) => Remedy::Data,
+        }
+    }
 }

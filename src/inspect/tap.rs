@@ -24,6 +24,12 @@ pub(super) fn partitions(topic: &TopicInfo) -> impl Iterator<Item = TopicPartiti
     (0..topic.partitions).map(|number| TopicPartition::new(topic.name.clone(), number))
 }
 
+/// All topics there are.
+pub(super) fn topics(broker: &dyn Broker) -> Result<Vec<Value>, InspectError> {
+    let row = |topic: TopicInfo| json!({ "topic": topic.name.as_ref(), "partitions": topic.partitions });
+    Ok(broker.topics()?.into_iter().map(row).collect())
+}
+
 /// The last records of each partition, `limit` in all, by the time they were appended.
 pub(super) fn tap(broker: &dyn Broker, loaded: &Loaded, topic: &str, limit: usize) -> Result<Vec<Value>, InspectError> {
     let mut reader = broker.reader()?;

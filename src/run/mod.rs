@@ -3,6 +3,7 @@
 mod complete;
 mod first_pass;
 mod housekeeping;
+mod only;
 mod open;
 mod socket;
 mod summary;
@@ -17,9 +18,11 @@ use skuflow_runtime::stage::{Control, Tally, Worker};
 use skuflow_sinks::consume::{Consume, Progress};
 use skuflow_sinks::serving::Serving;
 
-pub use open::{OpenError, open_broker};
+pub use only::Only;
+pub use open::{OpenError, is_data_dir, open_broker};
 pub use socket::{ask, socket_path};
 pub use summary::Summary;
+pub(crate) use wiring::{connector, threads};
 
 use crate::config::Loaded;
 use complete::Writers;
@@ -50,13 +53,13 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Opens the broker and wires every station; nothing moves yet.
+    /// Opens the broker and wires the stations that are to run; nothing moves yet.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn open(loaded: Loaded, once: bool) -> Result<Self, RunError> {
+    pub fn open(loaded: Loaded, once: bool, only: &Only) -> Result<Self, RunError> {
         let broker = open_broker(&loaded)?;
-        wiring::wire(Arc::new(loaded), broker, Arc::new(Control::new(once))).map_err(RunError::from)
+        wiring::wire(Arc::new(loaded), broker, Arc::new(Control::new(once)), only).map_err(RunError::from)
     }
 
     /// What stops the run when asked.

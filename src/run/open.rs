@@ -1,5 +1,7 @@
 //! Opens the broker of a config.
 
+use std::path::Path;
+
 use skuflow_runtime::broker::embedded::Embedded;
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::storage::{EngineError, Options};
@@ -28,6 +30,11 @@ impl From<EngineError> for OpenError {
             other => Self::Data(other.to_string()),
         }
     }
+}
+
+/// Whether a run has made this directory its own; opening any other would make it one.
+pub fn is_data_dir(dir: &Path) -> bool {
+    ["lock", "identity.json", "high-water"].iter().any(|file| dir.join(file).exists())
 }
 
 /// Opens the broker that the config names.

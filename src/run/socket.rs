@@ -14,7 +14,7 @@ use skuflow_runtime::broker::embedded::Embedded;
 use skuflow_runtime::stage::Control;
 
 use crate::config::Loaded;
-use crate::inspect::{Answer, Request, answer};
+use crate::inspect::{Answer, Remedy, Request, answer};
 
 /// Longest request.
 const REQUEST_BYTES_MAX: u64 = 1 << 20;
@@ -99,8 +99,12 @@ fn reply(stream: UnixStream, loaded: &Loaded, broker: &Embedded, _control: &Cont
     let mut line = String::new();
     BufReader::new(stream.try_clone()?).take(REQUEST_BYTES_MAX).read_line(&mut line)?;
     let answer = match serde_json::from_str::<Request>(&line) {
+        Ok(Request::DropOffsets { .. }) => {
+            let reason = "a run is at work, and retention goes by the positions it knows; stop it first".to_owned();
+            Answer::Failed(Remedy::Wait, reason)
+        }
         Ok(request) => answer(&request, broker, loaded),
-        Err(error) => Answer::Failed(format!("the request does not decode: {error}")),
+        Err(error) => Answer::Failed(Remedy::Ask, format!("the request does not decode: {error}")),
     };
     (&stream).write_all(&serde_json::to_vec(&answer)?)
 }

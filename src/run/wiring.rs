@@ -1,6 +1,6 @@
 //! From settings to stations: one `match` per kind.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use skuflow_ingest::file::FileConnector;
@@ -16,15 +16,20 @@ use skuflow_sinks::consume::{Consume, Progress};
 use skuflow_sinks::serving::Serving;
 
 use super::first_pass::{FirstPass, InTurn, feeds_tables, is_table, table_sources};
-use super::{OpenError, Pipeline, complete};
+use super::{Only, OpenError, Pipeline, complete};
 use crate::config::{Config, ConnectorConfig, Loaded, SinkConfig, StageConfig, StepConfig};
 use crate::names::{CONNECTOR, Names, QUALITY, dead_letters, late};
 
 /// Makes the topics and the stations.
-pub(super) fn wire(loaded: Arc<Loaded>, broker: Embedded, control: Arc<Control>) -> Result<Pipeline, OpenError> {
+pub(super) fn wire(
+    loaded: Arc<Loaded>,
+    broker: Embedded,
+    control: Arc<Control>,
+    only: &Only,
+) -> Result<Pipeline, OpenError> {
     let config = &loaded.config;
     let names = Names(config);
-    for topic in all_topics(names) {
+    for topic in names.all_topics() {
         let made = broker.ensure_topic(&topic, config.topics.partitions);
         made.map_err(|error| OpenError::Data(error.to_string()))?;
     }
@@ -40,47 +45,30 @@ pub(super) fn wire(loaded: Arc<Loaded>, broker: Embedded, control: Arc<Control>)
         progress: Vec::new(),
         loaded: loaded.clone(),
     };
-    let first_pass = Arc::new(first_pass(&pipeline, names));
-    for connector in &config.connector {
+    let first_pass = Arc::new(first_pass(&pipeline, names, only));
+    for connector in config.connector.iter().filter(|connector| only.has("connector", &connector.name)) {
         add_connector(&mut pipeline, connector, names, first_pass.clone())?;
     }
-    for stage in &config.stage {
+    for stage in config.stage.iter().filter(|stage| only.has("stage", &stage.name)) {
         add_stage(&mut pipeline, stage, names);
     }
-    for sink in &config.sink {
+    for sink in config.sink.iter().filter(|sink| only.has("sink", &sink.name)) {
         add_sink(&mut pipeline, sink, names)?;
     }
-    pipeline.writers.complete_unwritten(all_topics(names), &pipeline.control);
+    pipeline.writers.complete_unwritten(names.all_topics(), &pipeline.control);
     Ok(pipeline)
 }
 
-fn all_topics(names: Names<'_>) -> BTreeSet<Arc<str>> {
-    let config = names.0;
-    let mut topics = BTreeSet::from([names.topic(QUALITY)]);
-    for connector in &config.connector {
-        topics.extend(names.topics(&connector.to));
-        topics.insert(dead_letters(&connector.name));
-    }
-    for stage in &config.stage {
-        topics.extend(names.topics(&stage.to));
-        for input in names.topics(&stage.from) {
-            topics.extend([dead_letters(&input), late(&input), input]);
-        }
-    }
-    for sink in &config.sink {
-        topics.extend(names.topics(&sink.from));
-    }
-    topics
-}
-
 /// Who feeds tables, and which stages stand between them and those who join with the tables.
-fn first_pass(pipeline: &Pipeline, names: Names<'_>) -> FirstPass {
+fn first_pass(pipeline: &Pipeline, names: Names<'_>, only: &Only) -> FirstPass {
     let config = names.0;
     let sources = table_sources(config);
-    let feeding = config.connector.iter().filter(|connector| feeds_tables(connector, &sources));
+    let running = config.connector.iter().filter(|connector| only.has("connector", &connector.name));
+    let feeding = running.filter(|connector| feeds_tables(connector, &sources));
     // With `--once`, who joins waits for the whole table and for the end of everything else.
     let must_be_read = |topic: &str| sources.contains(topic) || (is_table(topic) && !pipeline.control.is_once());
-    let behind = config.stage.iter().map(|stage| {
+    let running = config.stage.iter().filter(|stage| only.has("stage", &stage.name));
+    let behind = running.map(|stage| {
         let topics = stage.from.iter().filter(|topic| must_be_read(topic)).map(|topic| names.topic(topic));
         (names.stage_group(stage), topics.collect())
     });
@@ -175,7 +163,7 @@ fn add_stage(pipeline: &mut Pipeline, settings: &StageConfig, names: Names<'_>) 
 }
 
 /// Threads of a stage: a processor each, and a partition at least.
-fn threads(config: &Config) -> u32 {
+pub(crate) fn threads(config: &Config) -> u32 {
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
     config.runtime.threads.unwrap_or(processors).clamp(1, config.topics.partitions)
 }

@@ -150,7 +150,12 @@ impl Project {
 
     fn prepared(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_skuflow"));
-        command.args(arguments).arg("--config").arg(&self.config).envs(self.variables.iter().cloned());
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(&self.config)
+            .envs(self.variables.iter().cloned())
+            .env("SKUFLOW_LOG", "warn");
         command
     }
 
@@ -169,6 +174,12 @@ impl Project {
     /// Processes all that is there; the summary.
     pub fn run_once(&self) -> Value {
         self.json(&["run", "--once", "--format", "json"])
+    }
+
+    /// The same with some stations; the summary.
+    pub fn run_once_only(&self, stations: &[&str]) -> Value {
+        let only = stations.iter().flat_map(|station| ["--only", station]);
+        self.json(&["run", "--once", "--format", "json"].into_iter().chain(only).collect::<Vec<_>>())
     }
 
     /// Starts a command and leaves it running.

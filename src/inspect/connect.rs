@@ -1,0 +1,69 @@
+//! `check --connect`: whether a run would find what it needs. Nothing is left behind.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read as _};
+use std::path::Path;
+
+use serde_json::{Value, json};
+use skuflow_ingest::Poll;
+
+use crate::config::Loaded;
+use crate::run::connector;
+
+/// What every `SQLite` database begins with.
+const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// One row per directory, input and database: what it is, and `ok` or why not.
+pub fn connect(loaded: &Loaded) -> Vec<Value> {
+    let config = &loaded.config;
+    let row = |what: &str, found: Result<String, String>| {
+        let about = found.as_ref().unwrap_or_else(|reason| reason);
+        json!({ "what": what, "ok": found.is_ok(), "about": loaded.variables.conceal(about) })
+    };
+    let mut rows = vec![row("data directory", writable(&loaded.data_dir()).map(|()| "can be written".into()))];
+    for settings in &config.connector {
+        rows.push(row(&format!("connector:{}", settings.name), first_page(settings, loaded)));
+    }
+    for sink in &config.sink {
+        let Some(serving) = &sink.serving else { continue };
+        let opened = serving.database(&loaded.base).and_then(|path| database(&path));
+        rows.push(row(&format!("sink:{}", sink.name), opened));
+    }
+    rows
+}
+
+/// Whether files can be made in a folder or, where there is none yet, in the nearest one above it.
+fn writable(folder: &Path) -> Result<(), String> {
+    let nearest = folder.ancestors().find(|folder| folder.as_os_str().is_empty() || folder.exists());
+    let nearest = nearest.filter(|nearest| !nearest.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let probe = nearest.join(format!(".skuflow-check-{}", std::process::id()));
+    File::create_new(&probe)
+        .and_then(|_| std::fs::remove_file(&probe))
+        .map_err(|error| format!("{} cannot be written: {error}", nearest.display()))
+}
+
+/// Reads what a first page would hold, and publishes nothing.
+fn first_page(settings: &crate::config::ConnectorConfig, loaded: &Loaded) -> Result<String, String> {
+    let mut connector = connector(settings, loaded).map_err(|error| error.to_string())?;
+    match connector.poll(None).map_err(|error| error.to_string())? {
+        Poll::Page(page) => Ok(format!("{} records in a first page", page.records.len())),
+        Poll::Idle | Poll::Done => Ok("nothing there yet".into()),
+    }
+}
+
+fn database(path: &Path) -> Result<String, String> {
+    let failed = |error: std::io::Error| format!("{} cannot be opened: {error}", path.display());
+    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return writable(path.parent().unwrap_or(Path::new("."))).map(|()| "can be made".into());
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let mut beginning = Vec::new();
+    file.by_ref().take(SQLITE_MAGIC.len() as u64).read_to_end(&mut beginning).map_err(failed)?;
+    if beginning.is_empty() || beginning == SQLITE_MAGIC {
+        return Ok("can be opened".into());
+    }
+    Err(format!("{} is no SQLite database", path.display()))
+}
