@@ -96,7 +96,7 @@ fn publish(broker: &dyn Broker, numbers: std::ops::Range<u64>, clock: &AtomicI64
     for number in numbers {
         let (partition, event) = event(number, &mut random);
         let mut value = Vec::new();
-        Encoder::default().encode(&event, &mut value).expect("fits");
+        Encoder.encode(&event, &mut value);
         let record = Record { key: None, value: Some(&value), headers: &[] };
         producer.send(&TOPICS[(number % 4) as usize].into(), Some(partition), &record).expect("exists");
         if number % 5 == 0 {

@@ -144,6 +144,7 @@ fn add_stage(pipeline: &mut Pipeline, settings: &StageConfig, names: Names<'_>) 
             commit_interval: config.runtime.commit_interval.into(),
             cache_bytes: usize::try_from(config.runtime.cache_bytes.0).unwrap_or(usize::MAX),
             idle_max: config.runtime.idle_max.into(),
+            ..StageSettings::default()
         },
     });
     let tally = Arc::new(Tally::default());

@@ -26,7 +26,7 @@ pub(super) struct InputQueue {
     polled: Offset,
     /// Empty, and not to be waited for in this turn.
     pub(super) absent: bool,
-    /// Since when the input is known to be empty.
+    /// Since when the partition is known to be read to its end.
     idle_since: Option<Instant>,
     /// Event time of the last record, the place in time of a tombstone, which has none.
     time: Timestamp,
@@ -88,9 +88,7 @@ impl InputQueue {
 
     /// Notes that the partition is read to its end.
     pub(super) fn at_end(&mut self, now: Instant) {
-        if self.batches.is_empty() {
-            self.idle_since.get_or_insert(now);
-        }
+        self.idle_since.get_or_insert(now); // it may hold records still: it is asked only once it is drained
     }
 
     /// Whether it holds so much that fetching should pause.
