@@ -23,7 +23,23 @@ pub struct Intake {
     rejected: Mutex<BTreeMap<Text, u64>>,
 }
 
+/// What a page adds to the counts as soon as it is known to be committed.
+struct Counted {
+    /// The cursor that is committed with it.
+    next: Vec<u8>,
+    read: u64,
+    rejected: BTreeMap<Text, u64>,
+}
+
 impl Intake {
+    fn add(&self, page: Counted) {
+        self.read.fetch_add(page.read, Ordering::Relaxed);
+        let mut totals = self.rejected.lock().expect("no holder panics");
+        for (code, count) in page.rejected {
+            *totals.entry(code).or_default() += count;
+        }
+    }
+
     /// Records read: published, or sent to the dead letters.
     pub fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
@@ -83,9 +99,11 @@ impl From<BrokerError> for Failed {
 impl From<TxnError> for Failed {
     fn from(error: TxnError) -> Self {
         match error {
-            TxnError::Fatal(reason) => Self::Fatal(reason),
             // Whatever the outcome was, the committed cursor tells.
-            other => Self::Again(other.to_string()),
+            TxnError::Retry(_) | TxnError::Abort(_) | TxnError::Unknown(_) => Self::Again(error.to_string()),
+            // Another process publishes for this connector now; two of them would fence each other for ever.
+            TxnError::Fenced(reason) => Self::Fatal(format!("another process took over: {reason}")),
+            TxnError::Fatal(reason) => Self::Fatal(reason),
         }
     }
 }
@@ -98,9 +116,10 @@ impl Publisher {
     /// What will not get better by itself.
     pub fn run(&self, connector: &mut dyn Connector) -> Result<(), PublishError> {
         let mut failures = 0;
+        let mut in_doubt = None;
         loop {
             let before = self.intake.read();
-            match self.session(connector) {
+            match self.session(connector, &mut in_doubt) {
                 Ok(()) => return Ok(()),
                 Err(Failed::Fatal(reason)) => {
                     return Err(PublishError { connector: self.name.clone(), reason });
@@ -116,10 +135,16 @@ impl Publisher {
         }
     }
 
-    fn session(&self, connector: &mut dyn Connector) -> Result<(), Failed> {
+    /// `in_doubt` is the page whose commit was last tried: it counts when its cursor turns out to be the committed one.
+    fn session(&self, connector: &mut dyn Connector, in_doubt: &mut Option<Counted>) -> Result<(), Failed> {
         let owner: Arc<str> = format!("connector:{}", self.name).into();
         let mut producer = self.broker.producer(&self.transactional_id)?;
         let mut cursor = self.broker.state(&owner)?.get(CURSOR_KEY)?;
+        in_doubt
+            .take()
+            .filter(|page| cursor.as_ref() == Some(&page.next))
+            .into_iter()
+            .for_each(|page| self.intake.add(page));
         let mut encoder = Encoder::default();
         while !self.control.is_stopping() {
             if self.control.is_intake_paused() {
@@ -128,7 +153,13 @@ impl Publisher {
             }
             match connector.poll(cursor.as_deref()) {
                 Ok(Poll::Page(page)) => {
-                    cursor = Some(self.publish(page, &owner, producer.as_mut(), &mut encoder)?);
+                    let page = in_doubt.insert(self.send(page, producer.as_mut(), &mut encoder)?);
+                    let next = page.next.clone();
+                    let change =
+                        StateChange { owner: owner.clone(), key: CURSOR_KEY.to_vec(), value: Some(next.clone()) };
+                    producer.commit(Commit { consumed: None, state: vec![change] })?;
+                    cursor = Some(next);
+                    in_doubt.take().into_iter().for_each(|page| self.intake.add(page));
                 }
                 Ok(Poll::Idle) => std::thread::park_timeout(POLL_MAX),
                 Ok(Poll::Done) => return Ok(()),
@@ -139,16 +170,10 @@ impl Publisher {
         Ok(())
     }
 
-    /// One page, one transaction; returns the cursor that is committed now.
-    fn publish(
-        &self,
-        page: Page,
-        owner: &Arc<str>,
-        producer: &mut dyn Producer,
-        encoder: &mut Encoder,
-    ) -> Result<Vec<u8>, Failed> {
+    /// Sends what is on a page; it is committed together with the cursor behind it.
+    fn send(&self, page: Page, producer: &mut dyn Producer, encoder: &mut Encoder) -> Result<Counted, Failed> {
         let now = self.clock.now();
-        let read = page.records.len() as u64;
+        let mut counted = Counted { next: page.next, read: page.records.len() as u64, rejected: BTreeMap::new() };
         let mut rejected: BTreeMap<(Text, Text, Text), u64> = BTreeMap::new();
         let mut value = Vec::new();
         for mapped in page.records {
@@ -158,19 +183,12 @@ impl Publisher {
             };
             if let Some(row) = refused {
                 send_dead_letter(&row, &self.dead_letters, producer)?;
-                let cell = (row.customer.clone(), row.source.clone(), row.letter.code.clone());
-                *rejected.entry(cell).or_default() += 1;
+                *counted.rejected.entry(row.letter.code.clone()).or_default() += 1;
+                *rejected.entry((row.customer, row.source, row.letter.code)).or_default() += 1;
             }
         }
         self.send_counts(&rejected, now, producer, encoder)?;
-        let change = StateChange { owner: owner.clone(), key: CURSOR_KEY.to_vec(), value: Some(page.next.clone()) };
-        producer.commit(Commit { consumed: None, state: vec![change] })?;
-        self.intake.read.fetch_add(read, Ordering::Relaxed);
-        let mut totals = self.intake.rejected.lock().expect("no holder panics");
-        for ((_, _, code), count) in rejected {
-            *totals.entry(code).or_default() += count;
-        }
-        Ok(page.next)
+        Ok(counted)
     }
 
     /// Sends an event; gives it back as a rejected row where the topic would not take it.
@@ -255,3 +273,6 @@ fn send_dead_letter(row: &RejectedRow, topic: &Arc<str>, producer: &mut dyn Prod
     producer.send(topic, None, &Record { key: file, value: Some(&row.excerpt), headers: &headers })?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
