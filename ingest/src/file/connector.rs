@@ -43,8 +43,38 @@ enum Source {
 enum Next {
     Record(RawRecord),
     End,
-    /// The file breaks off or cannot be read on.
-    Broken(MappingError),
+    /// It cannot be read on.
+    Broken(Trouble),
+}
+
+/// Why a file cannot be read.
+enum Trouble {
+    /// The disk or the network failed to give its bytes; they may come later.
+    Retry(ConnectorError),
+    /// The file itself is to blame.
+    Refused(MappingError),
+}
+
+impl From<MappingError> for Trouble {
+    fn from(error: MappingError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl Trouble {
+    /// An error with a number comes from the system, one without from a decoder that does not like the bytes.
+    fn of(path: &Path, error: &std::io::Error) -> Self {
+        if error.raw_os_error().is_none() {
+            let message = format!("the file breaks off: {error}; what came before it was read");
+            return Self::Refused(MappingError::new("file-truncated", message));
+        }
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                Self::Refused(MappingError::new("file-unreadable", error.to_string()))
+            }
+            _ => Self::Retry(retry(path, error)),
+        }
+    }
 }
 
 impl FileConnector {
@@ -78,7 +108,7 @@ impl FileConnector {
             let name = path.strip_prefix(&self.base).unwrap_or(&path).to_string_lossy().into_owned();
             let before = next.files.get(&name).cloned();
             let Some(place) = self.start_place(&path, before.as_ref())? else { continue };
-            let place = self.read_file(&path, &name, place, &mut records, &mut bytes);
+            let place = self.read_file(&path, &name, place, &mut records, &mut bytes)?;
             next.files.insert(name, place);
             if records.len() >= PAGE_RECORDS_MAX || bytes >= PAGE_BYTES_MAX {
                 break;
@@ -121,21 +151,22 @@ impl FileConnector {
         place: Place,
         records: &mut Vec<Mapped>,
         bytes: &mut usize,
-    ) -> Place {
+    ) -> Result<Place, ConnectorError> {
         let open = self.open.take().filter(|open| open.path == name && open.place == place);
         let mut open = match open {
             Some(open) => open,
             None => match self.open_file(path, name, place.clone()) {
                 Ok(open) => open,
-                Err(error) => return self.refuse_file(path, name, &place, &error, records),
+                Err(Trouble::Retry(error)) => return Err(error),
+                Err(Trouble::Refused(error)) => return Ok(self.refuse_file(path, name, &place, &error, records)),
             },
         };
         // A last row without an end goes on the page that says that the file is done, or it would be read again.
         let mut unfinished = false;
         while unfinished || (records.len() < PAGE_RECORDS_MAX && *bytes < PAGE_BYTES_MAX) {
-            match open.next() {
+            match open.next(path) {
                 Next::Record(record) if self.waits(&record) => {
-                    return open.place; // read again when it has an end
+                    return Ok(open.place); // read again when it has an end
                 }
                 Next::Record(record) => {
                     *bytes += record.bytes.len();
@@ -148,16 +179,17 @@ impl FileConnector {
                 }
                 Next::End => {
                     let place = Place { done: Some(Done::from(open.look)), ..open.place };
-                    return place;
+                    return Ok(place);
                 }
-                Next::Broken(error) => {
-                    return self.refuse_file(path, name, &open.place, &error, records);
+                Next::Broken(Trouble::Retry(error)) => return Err(error),
+                Next::Broken(Trouble::Refused(error)) => {
+                    return Ok(self.refuse_file(path, name, &open.place, &error, records));
                 }
             }
         }
         let place = open.place.clone();
         self.open = Some(open);
-        place
+        Ok(place)
     }
 
     /// When watching, a last line without an end is still being written.
@@ -165,13 +197,13 @@ impl FileConnector {
         self.config.watch && !record.terminated && self.config.format != Format::Json
     }
 
-    fn open_file(&self, path: &Path, name: &str, mut place: Place) -> Result<OpenFile, MappingError> {
-        let unreadable = |error: std::io::Error| MappingError::new("file-unreadable", error.to_string());
+    fn open_file(&self, path: &Path, name: &str, mut place: Place) -> Result<OpenFile, Trouble> {
+        let unreadable = |error: std::io::Error| Trouble::of(path, &error);
         let look = Look::at(path, None).map_err(unreadable)?;
         place.opened = Some(Done::from(look.clone()));
         let stream = walk::open(path, self.config.compression, place.byte).map_err(unreadable)?;
         let source = if self.config.format == Format::Json {
-            Source::Document(document(stream, place.records)?)
+            Source::Document(document(path, stream, place.records)?)
         } else {
             let framing = match self.config.format {
                 Format::Csv => Framing::Csv { delimiter: self.config.delimiter as u8, quote: self.config.quote as u8 },
@@ -180,7 +212,7 @@ impl FileConnector {
             let mut reader = RecordReader::new(stream, framing, place.byte, place.line);
             if place.byte == 0 && reader.skip_bom().map_err(unreadable)? {
                 let message = "the file is UTF-16; convert it to UTF-8";
-                return Err(MappingError::new("file-encoding", message));
+                return Err(MappingError::new("file-encoding", message).into());
             }
             if self.config.format == Format::Csv
                 && place.byte == 0
@@ -264,16 +296,13 @@ impl FileConnector {
 }
 
 impl OpenFile {
-    fn next(&mut self) -> Next {
+    fn next(&mut self, path: &Path) -> Next {
         match &mut self.source {
             Source::Document(records) => records.pop().map_or(Next::End, Next::Record),
             Source::Records(reader) => match reader.next() {
                 Ok(Some(record)) => Next::Record(record),
                 Ok(None) => Next::End,
-                Err(error) => Next::Broken(MappingError::new(
-                    "file-truncated",
-                    format!("the file breaks off: {error}; what came before it was read"),
-                )),
+                Err(error) => Next::Broken(Trouble::of(path, &error)),
             },
         }
     }
@@ -300,13 +329,13 @@ impl Connector for FileConnector {
 }
 
 /// The elements of a JSON document behind the first `skip`, the last first.
-fn document(mut stream: Box<dyn Read + Send>, skip: u64) -> Result<Vec<RawRecord>, MappingError> {
+fn document(path: &Path, mut stream: Box<dyn Read + Send>, skip: u64) -> Result<Vec<RawRecord>, Trouble> {
     let mut bytes = Vec::new();
     let read = stream.by_ref().take(JSON_DOCUMENT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
-    read.map_err(|error| MappingError::new("file-truncated", error.to_string()))?;
+    read.map_err(|error| Trouble::of(path, &error))?;
     if bytes.len() > JSON_DOCUMENT_BYTES_MAX {
         let message = format!("the document is larger than {} MiB; use NDJSON", JSON_DOCUMENT_BYTES_MAX >> 20);
-        return Err(MappingError::new("file-too-large", message));
+        return Err(MappingError::new("file-too-large", message).into());
     }
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     if text.iter().all(u8::is_ascii_whitespace) {
@@ -343,4 +372,58 @@ fn document(mut stream: Box<dyn Read + Send>, skip: u64) -> Result<Vec<RawRecord
 
 fn retry(path: &Path, error: &std::io::Error) -> ConnectorError {
     ConnectorError::Retry(format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives bytes, then fails as a disk does.
+    struct Failing(std::io::Cursor<Vec<u8>>);
+
+    impl Read for Failing {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            const EIO: i32 = 5;
+            match self.0.read(into) {
+                Ok(0) => Err(std::io::Error::from_raw_os_error(EIO)),
+                read => read,
+            }
+        }
+    }
+
+    #[test]
+    fn a_disk_that_fails_in_the_middle_of_a_file_is_tried_again() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let rows: Vec<String> = (0..2 * PAGE_RECORDS_MAX).map(|n| format!("{{\"n\":\"{n}\"}}\n")).collect();
+        std::fs::write(folder.path().join("a.in"), rows.concat()).expect("writable");
+        let config = serde_json::json!({
+            "path": "a.in", "format": "ndjson", "event": "inventory",
+            "map": {
+                "source": { "constant": "s" }, "marketplace": { "constant": "m" }, "native_id": { "column": "n" },
+                "location": { "constant": "l" }, "quantity": { "column": "n" },
+                "observed_at": { "constant": "2026-01-02T10:00:00Z" }
+            }
+        });
+        let config = serde_json::from_value(config).expect("settings");
+        let mut connector = FileConnector::new("files", "demo", folder.path(), config).expect("valid");
+        let Ok(Poll::Page(first)) = connector.poll(None) else { panic!("a page") };
+        let open = connector.open.as_mut().expect("the file is not read to its end");
+        let rest = rows[PAGE_RECORDS_MAX..][..10].concat().into_bytes();
+        let place = open.place.clone();
+        let stream: Box<dyn Read + Send> = Box::new(Failing(std::io::Cursor::new(rest)));
+        open.source = Source::Records(RecordReader::new(stream, Framing::Lines, place.byte, place.line));
+        assert!(matches!(connector.poll(Some(&first.next)), Err(ConnectorError::Retry(_))));
+        let mut quantities = Vec::new();
+        let mut page = Some(first);
+        while let Some(Page { records, next }) = page.take() {
+            quantities.extend(records.into_iter().map(|record| match record {
+                Mapped::Event(skuflow_schemas::Event::Inventory(event)) => event.quantity,
+                other => panic!("{other:?}"),
+            }));
+            if let Ok(Poll::Page(next)) = connector.poll(Some(&next)) {
+                page = Some(next);
+            }
+        }
+        assert!(quantities.into_iter().eq(0..2 * PAGE_RECORDS_MAX as i64), "nothing lost, nothing twice");
+    }
 }
