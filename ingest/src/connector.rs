@@ -1,21 +1,25 @@
 //! What a connector is: one upstream system. It knows files or HTTP, and nothing of brokers.
 
+use std::collections::BTreeMap;
+
 use skuflow_schemas::{DeadLetter, Event, Text};
+
+/// How far a source is read: small entries by name, of which each page changes a few. Empty: nothing is read.
+pub type Cursor = BTreeMap<String, Vec<u8>>;
 
 /// One upstream system.
 pub trait Connector: Send {
-    /// What comes behind `cursor` (`None`: from the beginning). The same cursor gives the same page as long as the source
-    /// stands still; an event that is fetched again has the same id.
+    /// What comes behind `cursor`. The same cursor gives the same page as long as the source stands still; an event that is fetched again has the same id.
     ///
     /// # Errors
     /// By remedy, see [`ConnectorError`].
-    fn poll(&mut self, cursor: Option<&[u8]>) -> Result<Poll, ConnectorError>;
+    fn poll(&mut self, cursor: &Cursor) -> Result<Poll, ConnectorError>;
 }
 
 /// What a poll gives.
 #[derive(Debug)]
 pub enum Poll {
-    /// Records, and the cursor behind them.
+    /// Records, and how far the source is read with them.
     Page(Page),
     /// Nothing new at present.
     Idle,
@@ -23,13 +27,13 @@ pub enum Poll {
     Done,
 }
 
-/// Records that are published together with the cursor behind them.
+/// Records that are published together with how far the source is read with them.
 #[derive(Debug, Default)]
 pub struct Page {
     /// The records, in the source's order.
     pub records: Vec<Mapped>,
-    /// Cursor behind them.
-    pub next: Vec<u8>,
+    /// Entries of the cursor that are others behind them, at least one; `None` forgets an entry.
+    pub changes: BTreeMap<String, Option<Vec<u8>>>,
 }
 
 /// A record of the source.

@@ -12,9 +12,7 @@ use skuflow_schemas::{
     DEAD_LETTER_EXCERPT_BYTES_MAX, DeadLetter, Encoder, ErrorStage, Event, Family, Outcome, Quality, Text, Timestamp,
 };
 
-use crate::{Connector, ConnectorError, Mapped, Page, Poll, RejectedRow};
-
-const CURSOR_KEY: &[u8] = b"cursor";
+use crate::{Connector, ConnectorError, Cursor, Mapped, Page, Poll, RejectedRow};
 
 /// What a connector has published in this run.
 #[derive(Default)]
@@ -25,10 +23,34 @@ pub struct Intake {
 
 /// What a page adds to the counts as soon as it is known to be committed.
 struct Counted {
-    /// The cursor that is committed with it.
-    next: Vec<u8>,
+    /// How the cursor changes with it.
+    changes: BTreeMap<String, Option<Vec<u8>>>,
     read: u64,
     rejected: BTreeMap<Text, u64>,
+}
+
+impl Counted {
+    fn state(&self, owner: &Arc<str>) -> Vec<StateChange> {
+        let change = |(name, entry): (&String, &Option<Vec<u8>>)| StateChange {
+            owner: owner.clone(),
+            key: name.clone().into_bytes(),
+            value: entry.clone(),
+        };
+        self.changes.iter().map(change).collect()
+    }
+
+    fn is_in(&self, cursor: &Cursor) -> bool {
+        self.changes.iter().all(|(name, entry)| cursor.get(name) == entry.as_ref())
+    }
+
+    fn apply(&self, cursor: &mut Cursor) {
+        for (name, entry) in &self.changes {
+            match entry {
+                Some(entry) => cursor.insert(name.clone(), entry.clone()),
+                None => cursor.remove(name),
+            };
+        }
+    }
 }
 
 impl Intake {
@@ -139,27 +161,25 @@ impl Publisher {
     fn session(&self, connector: &mut dyn Connector, in_doubt: &mut Option<Counted>) -> Result<(), Failed> {
         let owner: Arc<str> = format!("connector:{}", self.name).into();
         let mut producer = self.broker.producer(&self.transactional_id)?;
-        let mut cursor = self.broker.state(&owner)?.get(CURSOR_KEY)?;
-        in_doubt
-            .take()
-            .filter(|page| cursor.as_ref() == Some(&page.next))
-            .into_iter()
-            .for_each(|page| self.intake.add(page));
+        let entries = self.broker.state(&owner)?.scan(b"")?.into_iter();
+        let mut cursor: Cursor = entries.map(|(name, entry)| (String::from_utf8_lossy(&name).into(), entry)).collect();
+        if let Some(page) = in_doubt.take().filter(|page| page.is_in(&cursor)) {
+            self.intake.add(page);
+        }
         let mut encoder = Encoder::default();
         while !self.control.is_stopping() {
             if self.control.is_intake_paused() {
                 std::thread::park_timeout(POLL_MAX);
                 continue;
             }
-            match connector.poll(cursor.as_deref()) {
+            match connector.poll(&cursor) {
                 Ok(Poll::Page(page)) => {
                     let page = in_doubt.insert(self.send(page, producer.as_mut(), &mut encoder)?);
-                    let next = page.next.clone();
-                    let change =
-                        StateChange { owner: owner.clone(), key: CURSOR_KEY.to_vec(), value: Some(next.clone()) };
-                    producer.commit(Commit { consumed: None, state: vec![change] })?;
-                    cursor = Some(next);
-                    in_doubt.take().into_iter().for_each(|page| self.intake.add(page));
+                    producer.commit(Commit { consumed: None, state: page.state(&owner) })?;
+                    if let Some(page) = in_doubt.take() {
+                        page.apply(&mut cursor);
+                        self.intake.add(page);
+                    }
                 }
                 Ok(Poll::Idle) => std::thread::park_timeout(POLL_MAX),
                 Ok(Poll::Done) => return Ok(()),
@@ -173,7 +193,7 @@ impl Publisher {
     /// Sends what is on a page; it is committed together with the cursor behind it.
     fn send(&self, page: Page, producer: &mut dyn Producer, encoder: &mut Encoder) -> Result<Counted, Failed> {
         let now = self.clock.now();
-        let mut counted = Counted { next: page.next, read: page.records.len() as u64, rejected: BTreeMap::new() };
+        let mut counted = Counted { changes: page.changes, read: page.records.len() as u64, rejected: BTreeMap::new() };
         let mut rejected: BTreeMap<(Text, Text, Text), u64> = BTreeMap::new();
         let mut value = Vec::new();
         for mapped in page.records {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use skuflow_schemas::{Currency, Family};
 
-use super::mapping::compile_expression;
+use super::expression::Expression;
 
 /// Settings of connector `file`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -296,7 +296,7 @@ impl FieldMapping {
             report(&["map", field], format!("the listings of `{field}` are not identified"), help);
         }
         for (part, expression) in [("expression", &self.expression), ("when", &self.when)] {
-            if let Some(Err(error)) = expression.as_deref().map(compile_expression) {
+            if let Some(Err(error)) = expression.as_deref().map(Expression::compile) {
                 report(&["map", field, part], format!("the expression does not parse: {error}"), None);
             }
         }

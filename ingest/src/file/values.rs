@@ -1,10 +1,12 @@
 //! The columns of one record, by name, as text.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use serde_json::Value;
 
 use super::config::Encoding;
+use super::expression::cel_value;
 use super::mapping::MappingError;
 
 /// A record's columns.
@@ -27,17 +29,22 @@ impl Row<'_> {
         }
     }
 
+    /// A column, for expressions; `None` where there is no such column.
+    pub(super) fn variable(&self, name: &str) -> Option<Result<cel::Value, cel::SerializationError>> {
+        match self {
+            Self::Csv { .. } => self.text(name).map(|text| Ok(text.as_ref().into())),
+            Self::Json(object) => object.get(name).map(cel_value),
+        }
+    }
+
     /// All columns, for expressions.
-    pub(super) fn columns(&self) -> Vec<(String, Value)> {
+    pub(super) fn whole(&self) -> Result<cel::Value, cel::SerializationError> {
         match self {
             Self::Csv { names, fields } => {
-                let texts = fields.iter().map(|field| Value::String(field.as_ref().to_owned()));
-                names.iter().cloned().zip(texts).collect()
+                let texts = fields.iter().map(|field| cel::Value::from(field.as_ref()));
+                Ok(names.iter().cloned().zip(texts).collect::<HashMap<_, _>>().into())
             }
-            Self::Json(Value::Object(object)) => {
-                object.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
-            }
-            Self::Json(_) => Vec::new(),
+            Self::Json(object) => cel_value(object),
         }
     }
 }

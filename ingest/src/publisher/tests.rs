@@ -14,14 +14,14 @@ const PAGES: usize = 4;
 struct Script;
 
 impl Connector for Script {
-    fn poll(&mut self, cursor: Option<&[u8]>) -> Result<Poll, ConnectorError> {
-        let number = cursor.map_or(0, |cursor| cursor[0]);
+    fn poll(&mut self, cursor: &Cursor) -> Result<Poll, ConnectorError> {
+        let number = cursor.get("page").map_or(0, |entry| entry[0]);
         if usize::from(number) == PAGES {
             return Ok(Poll::Done);
         }
         let mut records: Vec<Mapped> = (0..3).map(|line| sale(&format!("{number}-{line}"), 0)).collect();
         records.insert(1, refused(number));
-        Ok(Poll::Page(Page { records, next: vec![number + 1] }))
+        Ok(Poll::Page(Page { records, changes: BTreeMap::from([("page".into(), Some(vec![number + 1]))]) }))
     }
 }
 
@@ -127,9 +127,10 @@ fn a_publisher_that_was_taken_over_stops_and_the_other_one_goes_on() {
 struct Large;
 
 impl Connector for Large {
-    fn poll(&mut self, cursor: Option<&[u8]>) -> Result<Poll, ConnectorError> {
+    fn poll(&mut self, cursor: &Cursor) -> Result<Poll, ConnectorError> {
         let records = vec![sale("1", 0), sale("2", 11_000_000), sale("3", 0)];
-        Ok(if cursor.is_some() { Poll::Done } else { Poll::Page(Page { records, next: vec![1] }) })
+        let changes = BTreeMap::from([("page".into(), Some(vec![1]))]);
+        Ok(if cursor.is_empty() { Poll::Page(Page { records, changes }) } else { Poll::Done })
     }
 }
 
