@@ -439,6 +439,75 @@ fn parse_instant(text: &str, format: Option<&str>, zone: &TimeZone) -> Result<Ti
     Ok(Timestamp::from_micros(instant.as_microsecond()))
 }
 
+/// Whether a time that is written in `format` can be read back.
+pub(super) fn check_instant_format(format: &str) -> Result<(), String> {
+    let (written, text) = sample(format)?;
+    let read = parse_instant(&text, Some(format), &TimeZone::UTC).map_err(|error| error.message)?;
+    let read = jiff::Timestamp::from_microsecond(read.micros()).map_err(|error| error.to_string())?;
+    let read = read.to_zoned(TimeZone::UTC).datetime();
+    // Without an hour it is midnight; another hour comes from a clock of 12 hours without its half.
+    if read.date() != written.date() || ![0, written.hour()].contains(&read.hour()) {
+        return Err(format!("`{text}` is read as {read}"));
+    }
+    Ok(())
+}
+
+/// Whether a date that is written in `format` can be read back.
+pub(super) fn check_date_format(format: &str) -> Result<(), String> {
+    let (written, text) = sample(format)?;
+    let read = jiff::civil::Date::strptime(format, &text).map_err(|error| error.to_string())?;
+    if read == written.date() { Ok(()) } else { Err(format!("`{text}` is read as {read}")) }
+}
+
+/// A time with parts that cannot be taken for one another, and how `format` writes it.
+fn sample(format: &str) -> Result<(jiff::civil::DateTime, String), String> {
+    let local = jiff::civil::datetime(2026, 11, 23, 14, 35, 46, 0);
+    let zoned = local.to_zoned(TimeZone::UTC).map_err(|error| error.to_string())?;
+    let text = jiff::fmt::strtime::format(format, &zoned).map_err(|error| error.to_string())?;
+    Ok((local, text))
+}
+
+/// The texts that a field takes, where it does not take any.
+pub(super) fn names(field: &str) -> Option<&'static [&'static str]> {
+    Some(match field {
+        "availability" => variants::<Availability>(),
+        "condition" => variants::<Condition>(),
+        "fulfilment" => variants::<Fulfilment>(),
+        "buy_box" => variants::<BuyBox>(),
+        "status" => variants::<SaleStatus>(),
+        "relation" => variants::<QuantityRelation>(),
+        "active" => &["true", "false", "1", "0", "yes", "no"],
+        _ => return None,
+    })
+}
+
+/// The names of an enum: serde is asked for them.
+fn variants<T: serde::de::DeserializeOwned>() -> &'static [&'static str] {
+    struct Asked<'a>(&'a mut &'static [&'static str]);
+    impl<'de> serde::Deserializer<'de> for Asked<'_> {
+        type Error = serde::de::value::Error;
+        fn deserialize_any<V: serde::de::Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            Err(serde::de::Error::custom("only asked for its names"))
+        }
+        fn deserialize_enum<V: serde::de::Visitor<'de>>(
+            self,
+            _: &'static str,
+            names: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Self::Error> {
+            *self.0 = names;
+            self.deserialize_any(visitor)
+        }
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+        }
+    }
+    let mut names: &'static [&'static str] = &[];
+    let _nothing_is_read = T::deserialize(Asked(&mut names));
+    names
+}
+
 fn bad(code: &'static str, field: &str, value: &str, expected: &str) -> MappingError {
     let shown: String = value.chars().take(80).collect();
     MappingError::new(code, format!("`{field}`: expected {expected}, got `{shown}`"))

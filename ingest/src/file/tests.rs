@@ -552,6 +552,75 @@ fn settings_that_cannot_be_are_found() {
         the expression does not parse: ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER} | a + | ...^
         the currency of `unit_price` is not said"]]
     .assert_eq(&problems(bad));
+    let bad_times = |formats: &[&str]| {
+        let of = |format: &&str| problems(serde_json::json!({ "map": { "observed_at": { "format": format } } }));
+        formats.iter().map(of).collect::<Vec<_>>().join("\n")
+    };
+    let good = ["%Y-%m-%d %H:%M:%S", "%d/%m/%y", "%d.%m.%Y %I:%M %p", "%Y-%m-%dT%H:%M:%S%z", "%s", "%F %T%.f"];
+    assert_eq!(bad_times(&good).trim(), "");
+    expect![[r#"
+        times cannot be read with `%Y-%m`: `2026-11` is no time: a month/day, day-of-year or week date must be present to create a date, but none were found
+        times cannot be read with `%H:%M`: `14:35` is no time: year required to parse date
+        times cannot be read with `%Y-%m-%d %I:%M`: `2026-11-23 02:35` is read as 2026-11-23T02:35:00
+        times cannot be read with `%Y-%m-%d %K`: strftime formatting failed: found unrecognized specifier directive `K`
+        times cannot be read with `%F %T %Z`: `2026-11-23 14:35:46 UTC` is no time: strptime parsing failed: parsing time zone abbreviation is not allowed
+        times cannot be read with `yyyy-MM-dd`: `yyyy-MM-dd` is no time: year required to parse date"#]].assert_eq(&bad_times(&["%Y-%m", "%H:%M", "%Y-%m-%d %I:%M", "%Y-%m-%d %K", "%F %T %Z", "yyyy-MM-dd"]));
+}
+
+#[test]
+fn mistakes_in_lists_and_names_are_found() {
+    let check = |event: &str, format: &str, map: serde_json::Value, expected: Expect| {
+        let mut settings = serde_json::json!({ "path": "a", "event": event, "format": format, "encoding": "latin-1",
+            "map": { "source": { "constant": "s" }, "observed_at": { "column": "t" } } });
+        merge(&mut settings["map"], &map);
+        let config: Config = serde_json::from_value(settings).expect("settings");
+        let shown = |problem: super::ConfigProblem| format!("{}: {}\n", problem.path.join("."), problem.message);
+        expected.assert_eq(&config.validate().into_iter().map(shown).collect::<String>());
+    };
+    let part = serde_json::json!({ "column": "id", "expression": "a +" });
+    let list =
+        serde_json::json!({ "each": "own", "source": { "constant": "a" }, "marketplace": {}, "native_id": part });
+    let map = serde_json::json!({ "product": { "column": "p", "when": "true" }, "own": list, "active": { "constant": "on" } });
+    check("catalog", "json", map.clone(), expect![[r#"
+        encoding: a JSON document is always UTF-8
+        map.active.constant: `active` cannot be `on`
+        map.own.marketplace: it is not clear where `marketplace` comes from
+        map.own.native_id: it is not clear where `native_id` comes from
+        map.own.native_id.expression: the expression does not parse: ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER} | a + | ...^
+        map.product: `product` is no list
+    "#]]);
+    check("catalog", "csv", map, expect![[r#"
+        map.active.constant: `active` cannot be `on`
+        map.own: a CSV record has no list for `own`
+        map.own.marketplace: it is not clear where `marketplace` comes from
+        map.own.native_id: it is not clear where `native_id` comes from
+        map.own.native_id.expression: the expression does not parse: ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER} | a + | ...^
+        map.product: `product` is no list
+    "#]]);
+    let map = serde_json::json!({
+        "marketplace": { "constant": "m" }, "native_id": { "column": "id", "format": "%Y" },
+        "condition": { "constant": "nwe" }, "availability": { "column": "a", "default": "instock", "values": { "y": "in_stock", "n": "out" } }
+    });
+    check("offer", "ndjson", map, expect![[r#"
+        map.availability.default: `availability` cannot be `instock`
+        map.availability.values.n: `availability` cannot be `out`
+        map.condition.constant: `condition` cannot be `nwe`
+        map.native_id.format: times cannot be read with `%Y`: only `observed_at` and `business_date` are times
+    "#]]);
+}
+
+#[test]
+fn only_what_is_written_in_the_path_is_a_pattern() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let base = folder.path().join("shop [1]");
+    std::fs::create_dir_all(base.join("in [2]")).expect("writable");
+    std::fs::write(base.join("in [2]").join("a*b.in"), format!("{HEADER}{ROW}")).expect("writable");
+    std::fs::write(base.join("in [2]").join("axb.in"), format!("{HEADER}{ROW}")).expect("writable");
+    for (path, expected) in [("in [2]", 2), ("in [2]/a*b.in", 1), ("in*/*.in", 2), ("in [[]2]/a[*]b.in", 1)] {
+        let settings = serde_json::json!({ "path": path });
+        let news = drain(&mut connector(&base, &settings), &mut Cursor::new());
+        assert_eq!(news.len(), expected, "{path}");
+    }
 }
 
 /// Every row of the real data becomes an event, and equal rows equal ids.

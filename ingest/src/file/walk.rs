@@ -37,7 +37,13 @@ impl From<&Metadata> for Stat {
 /// The files of a path (a file, a folder, a glob), sorted by name.
 pub(super) fn files(base: &Path, path: &str) -> Result<Vec<(PathBuf, Stat)>, ConnectorError> {
     let full = base.join(path);
-    let pattern = if full.is_dir() { full.join("*") } else { full };
+    // Only what is written in `path` is a pattern, and only if it is no name.
+    let escaped = |name: &Path| PathBuf::from(glob::Pattern::escape(&name.to_string_lossy()));
+    let pattern = match std::fs::metadata(&full) {
+        Ok(metadata) if metadata.is_dir() => escaped(&full).join("*"),
+        Ok(_) => escaped(&full),
+        Err(_) => escaped(base).join(path),
+    };
     let pattern = pattern.to_string_lossy().into_owned();
     let found = glob::glob(&pattern).map_err(|error| ConnectorError::Fatal(format!("path `{path}`: {error}")))?;
     let looked_at = found.filter_map(Result::ok).filter_map(|path| Some((std::fs::metadata(&path).ok()?, path)));
