@@ -14,5 +14,5 @@ pub mod file;
 pub mod limits;
 mod publisher;
 
-pub use connector::{Connector, ConnectorError, Cursor, Mapped, Page, Poll, RejectedRow};
+pub use connector::{Connector, ConnectorError, Cursor, Mapped, Page, Poll, RejectedRow, Spot};
 pub use publisher::{Intake, PublishError, Publisher};

@@ -8,11 +8,9 @@ use skuflow_runtime::broker::{Broker, BrokerError, Commit, Header, Producer, Rec
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::limits::{POLL_MAX, RECORD_BYTES_MAX};
 use skuflow_runtime::stage::{Control, back_off};
-use skuflow_schemas::{
-    DEAD_LETTER_EXCERPT_BYTES_MAX, DeadLetter, Encoder, ErrorStage, Event, Family, Outcome, Quality, Text, Timestamp,
-};
+use skuflow_schemas::{DeadLetter, Encoder, ErrorStage, Event, Family, Outcome, Quality, Text, Timestamp};
 
-use crate::{Connector, ConnectorError, Cursor, Mapped, Page, Poll, RejectedRow};
+use crate::{Connector, ConnectorError, Cursor, Mapped, Page, Poll, RejectedRow, Spot};
 
 /// What a connector has published in this run.
 #[derive(Default)]
@@ -198,7 +196,7 @@ impl Publisher {
         let mut value = Vec::new();
         for mapped in page.records {
             let refused = match mapped {
-                Mapped::Event(event) => self.send_event(event, now, producer, encoder, &mut value)?,
+                Mapped::Event(event, spot) => self.send_event(event, &spot, now, producer, encoder, &mut value)?,
                 Mapped::Rejected(row) => Some(row),
             };
             if let Some(row) = refused {
@@ -215,6 +213,7 @@ impl Publisher {
     fn send_event(
         &self,
         mut event: Event,
+        spot: &Spot,
         now: Timestamp,
         producer: &mut dyn Producer,
         encoder: &mut Encoder,
@@ -231,29 +230,34 @@ impl Publisher {
         };
         value.clear();
         encoder.encode(&event, value).map_err(|error| Failed::Fatal(error.to_string()))?;
-        if value.len() > RECORD_BYTES_MAX {
-            return Ok(Some(Box::new(self.too_large(&event, value))));
-        }
         let key = event.key();
+        let size = key.as_str().len() + value.len();
+        if size > RECORD_BYTES_MAX {
+            return Ok(Some(Box::new(self.too_large(&event, spot, size))));
+        }
         producer.send(topic, None, &Record { key: Some(key.as_str().as_bytes()), value: Some(value), headers: &[] })?;
         Ok(None)
     }
 
-    fn too_large(&self, event: &Event, value: &[u8]) -> RejectedRow {
+    fn too_large(&self, event: &Event, spot: &Spot, size: usize) -> RejectedRow {
         let envelope = event.envelope().cloned().unwrap_or_default();
+        let message = format!(
+            "{}:{}: the event has {size} bytes, a topic takes {RECORD_BYTES_MAX}; the record's bytes are not kept here: \
+             shorten it in the file and read it again",
+            spot.file, spot.line
+        );
         let letter = DeadLetter {
             topic: self.name.as_str().into(),
             partition: 0,
-            offset: 0,
+            offset: spot.number,
             group: self.name.as_str().into(),
             stage: ErrorStage::Mapping,
             code: "record-too-large".into(),
-            message: format!("the event has {} bytes, a topic takes {RECORD_BYTES_MAX}", value.len()),
+            message,
             attempt: 1,
-            origin: None,
+            origin: Some(spot.origin(&[])),
         };
-        let excerpt = value[..DEAD_LETTER_EXCERPT_BYTES_MAX].to_vec();
-        RejectedRow { letter, excerpt, source: envelope.source, customer: envelope.customer }
+        RejectedRow { letter, excerpt: Vec::new(), source: envelope.source, customer: envelope.customer }
     }
 
     fn send_counts(

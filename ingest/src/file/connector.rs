@@ -3,20 +3,21 @@
 use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use skuflow_schemas::{DeadLetter, ErrorStage, Origin, Text};
+use skuflow_schemas::{DeadLetter, ErrorStage};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::config::{Config, Format};
 use super::cursor::{self, Place, State};
-use super::mapping::{Mapping, MappingError, excerpt, hex};
-use super::records::{Framing, RawRecord, RecordReader};
+use super::mapping::{Mapping, MappingError, excerpt};
+use super::records::{Fault, Framing, RawRecord, RecordReader};
 use super::walk::{self, Look, Stat};
 use crate::limits::{
     FILES_REMEMBERED_MAX, JSON_DOCUMENT_BYTES_MAX, PAGE_BYTES_MAX, PAGE_FILES_MAX, PAGE_RECORDS_MAX, ROW_BYTES_MAX,
 };
-use crate::{Connector, ConnectorError, Cursor, Mapped, Page, Poll, RejectedRow};
+use crate::{Connector, ConnectorError, Cursor, Mapped, Page, Poll, RejectedRow, Spot};
 
 /// Reads files.
 pub struct FileConnector {
@@ -30,7 +31,7 @@ pub struct FileConnector {
 }
 
 struct OpenFile {
-    path: String,
+    name: Arc<str>,
     place: Place,
     /// Names in the header of a CSV file.
     columns: Vec<String>,
@@ -197,7 +198,7 @@ impl FileConnector {
         records: &mut Vec<Mapped>,
         bytes: &mut usize,
     ) -> Result<Place, ConnectorError> {
-        let open = self.open.take().filter(|open| open.path == name && open.place == place);
+        let open = self.open.take().filter(|open| *open.name == *name && open.place == place);
         let mut open = match open {
             Some(open) => open,
             None => match self.open_file(path, name, place.clone()) {
@@ -215,7 +216,7 @@ impl FileConnector {
                 }
                 Next::Record(record) => {
                     *bytes += record.bytes.len();
-                    records.push(self.map(&record, name, &open.columns, open.place.records));
+                    records.push(self.map(&record, &open.columns, open.spot(&record)));
                     open.place.records += 1;
                     unfinished = !record.terminated;
                     if record.terminated || matches!(open.source, Source::Document(_)) {
@@ -249,7 +250,7 @@ impl FileConnector {
         if self.config.format == Format::Json {
             let stream = walk::open(path, self.config.compression, 0).map_err(failed)?;
             let source = Source::Document(document(path, stream, place.records)?);
-            return Ok(OpenFile { path: name.into(), place, columns, source });
+            return Ok(OpenFile { name: name.into(), place, columns, source });
         }
         let mut reader = self.records(path, 0, 1).map_err(failed)?;
         if reader.skip_bom().map_err(failed)? {
@@ -268,7 +269,7 @@ impl FileConnector {
         } else if self.config.format != Format::Csv || !columns.is_empty() {
             (place.byte, place.line) = (reader.byte(), reader.line());
         }
-        Ok(OpenFile { path: name.into(), place, columns, source: Source::Records(reader) })
+        Ok(OpenFile { name: name.into(), place, columns, source: Source::Records(reader) })
     }
 
     fn records(&self, path: &Path, byte: u64, line: u64) -> std::io::Result<Records> {
@@ -280,41 +281,32 @@ impl FileConnector {
         Ok(RecordReader::new(stream, framing, byte, line))
     }
 
-    fn map(&self, record: &RawRecord, file: &str, columns: &[String], number: u64) -> Mapped {
-        if record.too_large {
-            let message = format!("the record is longer than {} MiB", ROW_BYTES_MAX >> 20);
-            return self.reject(record, file, columns, number, &MappingError::new("row-too-large", message));
-        }
-        match self.mapping.map(&record.bytes, columns, &record.sha256[..16]) {
-            Ok(event) => Mapped::Event(event),
-            Err(error) => self.reject(record, file, columns, number, &error),
+    fn map(&self, record: &RawRecord, columns: &[String], spot: Spot) -> Mapped {
+        let mapped = match record.fault {
+            Some(fault) => Err(fault.into()),
+            None => self.mapping.map(&record.bytes, columns, &record.sha256[..16]),
+        };
+        match mapped {
+            Ok(event) => Mapped::Event(event, spot),
+            Err(error) => self.reject(&record.bytes, columns, &spot, &error),
         }
     }
 
-    fn reject(&self, record: &RawRecord, file: &str, columns: &[String], number: u64, error: &MappingError) -> Mapped {
-        let columns = (!columns.is_empty()).then(|| serde_json::to_string(columns).expect("plain data"));
-        let origin = Origin {
-            file: file.into(),
-            line: record.line,
-            byte_start: record.byte_start,
-            byte_end: record.byte_end,
-            sha256: Text::from(hex(&record.sha256)),
-            columns,
-        };
+    fn reject(&self, bytes: &[u8], columns: &[String], spot: &Spot, error: &MappingError) -> Mapped {
         let letter = DeadLetter {
             topic: self.name.as_str().into(),
             partition: 0,
-            offset: number,
+            offset: spot.number,
             group: self.name.as_str().into(),
             stage: ErrorStage::Mapping,
             code: error.code.into(),
-            message: format!("{file}:{}: {}", record.line, error.message),
+            message: format!("{}:{}: {}", spot.file, spot.line, error.message),
             attempt: 1,
-            origin: Some(origin),
+            origin: Some(spot.origin(columns)),
         };
         Mapped::Rejected(Box::new(RejectedRow {
             letter,
-            excerpt: excerpt(&record.bytes),
+            excerpt: excerpt(bytes),
             source: self.mapping.constant_source(),
             customer: self.mapping.customer().into(),
         }))
@@ -332,16 +324,15 @@ impl FileConnector {
         let mut beginning = Vec::new();
         let _as_far_as_it_can_be_read = walk::open(path, self.config.compression, place.byte)
             .and_then(|stream| stream.take(1024).read_to_end(&mut beginning));
-        let record = RawRecord {
-            sha256: Sha256::digest(&beginning).into(),
-            bytes: beginning,
+        let spot = Spot {
+            file: name.into(),
+            number: place.records,
             line: place.line,
             byte_start: place.byte,
             byte_end: place.byte,
-            terminated: true,
-            too_large: false,
+            sha256: Sha256::digest(&beginning).into(),
         };
-        records.push(self.reject(&record, name, &[], place.records, error));
+        records.push(self.reject(&beginning, &[], &spot, error));
         let look = Look::at(path).unwrap_or_default();
         ended(path, Place { look, ..place.clone() }, State::Refused(self.mapping_hash))
     }
@@ -356,6 +347,17 @@ impl OpenFile {
                 Ok(None) => Next::End,
                 Err(error) => Next::Broken(Trouble::of(path, &error)),
             },
+        }
+    }
+
+    fn spot(&self, record: &RawRecord) -> Spot {
+        Spot {
+            file: self.name.clone(),
+            number: self.place.records,
+            line: record.line,
+            byte_start: record.byte_start,
+            byte_end: record.byte_end,
+            sha256: record.sha256,
         }
     }
 
@@ -412,12 +414,24 @@ fn document(path: &Path, mut stream: Box<dyn Read + Send>, skip: u64) -> Result<
             byte_start: start as u64,
             byte_end: (start + element.len()) as u64,
             terminated: true,
-            too_large: element.len() > ROW_BYTES_MAX,
+            fault: (element.len() > ROW_BYTES_MAX).then_some(Fault::TooLarge),
         });
     }
     records.drain(..(skip as usize).min(records.len()));
     records.reverse();
     Ok(records)
+}
+
+impl From<Fault> for MappingError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::TooLarge => {
+                let message =
+                    format!("the record is longer than {} MiB; only its beginning is kept", ROW_BYTES_MAX >> 20);
+                Self::new("row-too-large", message)
+            }
+        }
+    }
 }
 
 /// A place where reading ended, with what tells later whether the file is still the same.
@@ -474,7 +488,7 @@ mod tests {
         let mut page = Some(first);
         while let Some(Page { records, changes }) = page.take() {
             quantities.extend(records.into_iter().map(|record| match record {
-                Mapped::Event(skuflow_schemas::Event::Inventory(event)) => event.quantity,
+                Mapped::Event(skuflow_schemas::Event::Inventory(event), _) => event.quantity,
                 other => panic!("{other:?}"),
             }));
             cursor.extend(changes.into_iter().filter_map(|(name, entry)| Some((name, entry?))));

@@ -15,6 +15,7 @@ use skuflow_schemas::{
 use super::config::{Config, FieldMapping, Format, Semantics};
 use super::expression::Expression;
 use super::values::{Row, csv_fields, decode, json_at};
+use crate::connector::hex;
 
 /// Why a record is no event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -521,15 +522,6 @@ fn shortened(text: &str) -> String {
         shown.push('…');
     }
     shown
-}
-
-/// Lower-case hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        use std::fmt::Write as _;
-        write!(text, "{byte:02x}").expect("writing to memory does not fail");
-        text
-    })
 }
 
 /// The beginning of a record that a dead letter keeps.

@@ -30,8 +30,15 @@ pub(super) struct RawRecord {
     pub(super) byte_end: u64,
     /// Whether it ends in a line feed, not in the end of the file.
     pub(super) terminated: bool,
-    /// It is longer than [`ROW_BYTES_MAX`].
-    pub(super) too_large: bool,
+    /// Why it is no record, where the bytes alone tell.
+    pub(super) fault: Option<Fault>,
+}
+
+/// Why bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Longer than [`ROW_BYTES_MAX`].
+    TooLarge,
 }
 
 /// Reads records.
@@ -114,7 +121,7 @@ impl<R: Read> RecordReader<R> {
             byte_start: self.byte,
             byte_end: self.byte + (length + ending) as u64,
             terminated: ending > 0,
-            too_large: false,
+            fault: None,
         };
         self.start += length + ending;
         self.byte = record.byte_end;
@@ -145,7 +152,7 @@ impl<R: Read> RecordReader<R> {
         self.line += u64::from(terminated);
         self.buffer.truncate(READ_BYTES.max(self.end));
         let sha256 = hash.finalize().into();
-        Ok(RawRecord { bytes, sha256, line, byte_start, byte_end: self.byte, terminated, too_large: true })
+        Ok(RawRecord { bytes, sha256, line, byte_start, byte_end: self.byte, terminated, fault: Some(Fault::TooLarge) })
     }
 
     /// Reads more behind what is unread; `false` at the end.

@@ -59,14 +59,14 @@ fn committed(page: Page, cursor: &mut Cursor) -> Vec<Mapped> {
 
 fn shown(records: &[Mapped]) -> String {
     let line = |record: &Mapped| match record {
-        Mapped::Event(Event::Sale(sale)) => {
+        Mapped::Event(Event::Sale(sale), _) => {
             let price = sale.unit_price.map_or_else(|| "-".into(), |price| price.to_string());
             format!(
                 "{} {} x{} {price} {} {}\n",
                 sale.order_id, sale.native_id, sale.units, sale.envelope.observed_at, sale.business_date
             )
         }
-        Mapped::Event(event) => format!("{}\n", serde_json::to_string(event).expect("plain data")),
+        Mapped::Event(event, _) => format!("{}\n", serde_json::to_string(event).expect("plain data")),
         Mapped::Rejected(row) => {
             let origin = row.letter.origin.as_ref().expect("rows have one");
             format!("refused {} line {}\n", row.letter.code, origin.line)
@@ -528,7 +528,7 @@ fn mappings_can_do_what_they_say() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     std::fs::write(folder.path().join("a.in"), text).expect("writable");
     let records = drain(&mut connector(folder.path(), &changes), &mut Cursor::new());
-    let [Mapped::Event(Event::Sale(sale))] = &records[..] else { panic!("{}", shown(&records)) };
+    let [Mapped::Event(Event::Sale(sale), _)] = &records[..] else { panic!("{}", shown(&records)) };
     assert_eq!((sale.native_id.as_str(), sale.envelope.customer.as_str()), ("A-uk", "acme"));
     assert_eq!(sale.status, skuflow_schemas::SaleStatus::Cancelled);
     assert_eq!(sale.unit_price.map(|price| price.to_string()).as_deref(), Some("1.00 GBP"));
@@ -581,32 +581,47 @@ fn mistakes_in_lists_and_names_are_found() {
     let list =
         serde_json::json!({ "each": "own", "source": { "constant": "a" }, "marketplace": {}, "native_id": part });
     let map = serde_json::json!({ "product": { "column": "p", "when": "true" }, "own": list, "active": { "constant": "on" } });
-    check("catalog", "json", map.clone(), expect![[r#"
+    check(
+        "catalog",
+        "json",
+        map.clone(),
+        expect![[r#"
         encoding: a JSON document is always UTF-8
         map.active.constant: `active` cannot be `on`
         map.own.marketplace: it is not clear where `marketplace` comes from
         map.own.native_id: it is not clear where `native_id` comes from
         map.own.native_id.expression: the expression does not parse: ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER} | a + | ...^
         map.product: `product` is no list
-    "#]]);
-    check("catalog", "csv", map, expect![[r#"
+    "#]],
+    );
+    check(
+        "catalog",
+        "csv",
+        map,
+        expect![[r#"
         map.active.constant: `active` cannot be `on`
         map.own: a CSV record has no list for `own`
         map.own.marketplace: it is not clear where `marketplace` comes from
         map.own.native_id: it is not clear where `native_id` comes from
         map.own.native_id.expression: the expression does not parse: ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER} | a + | ...^
         map.product: `product` is no list
-    "#]]);
+    "#]],
+    );
     let map = serde_json::json!({
         "marketplace": { "constant": "m" }, "native_id": { "column": "id", "format": "%Y" },
         "condition": { "constant": "nwe" }, "availability": { "column": "a", "default": "instock", "values": { "y": "in_stock", "n": "out" } }
     });
-    check("offer", "ndjson", map, expect![[r#"
+    check(
+        "offer",
+        "ndjson",
+        map,
+        expect![[r#"
         map.availability.default: `availability` cannot be `instock`
         map.availability.values.n: `availability` cannot be `out`
         map.condition.constant: `condition` cannot be `nwe`
         map.native_id.format: times cannot be read with `%Y`: only `observed_at` and `business_date` are times
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -637,7 +652,7 @@ fn the_retail_data_maps_whole() {
     }});
     let records = drain(&mut connector(&folder, &changes), &mut Cursor::new());
     let ids = records.iter().filter_map(|record| match record {
-        Mapped::Event(event) => Some(event.compute_id()),
+        Mapped::Event(event, _) => Some(event.compute_id()),
         Mapped::Rejected(_) => None,
     });
     let ids: Vec<_> = ids.collect();

@@ -29,7 +29,9 @@ fn sale(order: &str, padding: usize) -> Mapped {
     let envelope = Envelope { customer: "demo".into(), source: "shop".into(), ..Envelope::default() };
     let order_id = order.into();
     let line_id = "x".repeat(padding).into();
-    Mapped::Event(Event::Sale(Box::new(Sale { envelope, native_id: "A".into(), order_id, line_id, ..Sale::default() })))
+    let sale = Sale { envelope, native_id: "A".into(), order_id, line_id, ..Sale::default() };
+    let spot = Spot { file: "a.csv".into(), number: 7, line: 9, byte_start: 100, byte_end: 200, sha256: [171; 32] };
+    Mapped::Event(Event::Sale(Box::new(sale)), spot)
 }
 
 fn refused(number: u8) -> Mapped {
@@ -142,5 +144,15 @@ fn an_event_that_no_topic_takes_is_a_dead_letter_and_the_rest_goes_on() {
     assert_eq!(counted(&publisher.intake), (3, BTreeMap::from([("record-too-large".into(), 1)])));
     let seen = committed(&broker);
     assert_eq!(seen.matches("raw.sales.v1 ").count(), 2);
-    assert_eq!(seen.matches("dlq.files ").count(), 1);
+    let mut reader = broker.reader().expect("memory");
+    let batches = reader.fetch(&TopicPartition::new("dlq.files", 0), 0, usize::MAX).expect("memory");
+    let [batch] = &batches[..] else { panic!("one transaction") };
+    let records: Vec<_> = batch.from(batch.base_offset).collect();
+    let [record] = &records[..] else { panic!("one letter") };
+    let letter = DeadLetter::from_headers(record.headers()).expect("a letter");
+    let origin = letter.origin.expect("it says where it stood");
+    assert_eq!((origin.file.as_str(), origin.line, origin.byte_start, origin.byte_end), ("a.csv", 9, 100, 200));
+    assert_eq!((letter.offset, origin.sha256.as_str()), (7, "ab".repeat(32).as_str()));
+    assert!(letter.message.contains("bytes are not kept"), "{}", letter.message);
+    assert_eq!(record.to_owned().value.as_deref(), Some(b"".as_slice()));
 }
