@@ -430,6 +430,11 @@ impl From<Fault> for MappingError {
                     format!("the record is longer than {} MiB; only its beginning is kept", ROW_BYTES_MAX >> 20);
                 Self::new("row-too-large", message)
             }
+            Fault::UnclosedQuote => {
+                let message =
+                    "a quote in this line opens a field that is not closed; the lines behind it are read as rows";
+                Self::new("row-unclosed-quote", message)
+            }
         }
     }
 }

@@ -119,6 +119,47 @@ fn csv_in_its_varieties() {
 }
 
 #[test]
+fn a_quote_that_nothing_closes_costs_its_line_only() {
+    let stray = "2,\"A,2,3.50,2026-01-02 10:00:00\n";
+    let quoted = "3,\"A \"\"x\"\"\n,\",2,3.50,2026-01-02 10:00:00\n";
+    let refused = |line: u32| format!("refused row-unclosed-quote line {line}\n");
+    let good = read(format!("{HEADER}{ROW}").as_bytes(), &none());
+    let field = read(format!("{HEADER}{quoted}").as_bytes(), &none());
+    // To the end of the file, before a quoted field, before a last row that is cut off, and over the limit of a record.
+    let wide = ROW.replace('A', &"A".repeat(1 << 20)).repeat(12);
+    let wide_rows = read(format!("{HEADER}{wide}").as_bytes(), &none());
+    for (text, expected) in [
+        (format!("{HEADER}{stray}{ROW}{ROW}"), format!("{}{good}{good}", refused(2))),
+        (format!("{HEADER}{ROW}{stray}{ROW}{quoted}{ROW}"), format!("{good}{}{good}{field}{good}", refused(3))),
+        (format!("{HEADER}{quoted}{stray}{stray}{ROW}"), format!("{field}{}{}{good}", refused(4), refused(5))),
+        (format!("{HEADER}{ROW}2,A,2,3.50,\"2026-01-02 10:00:00"), format!("{good}{}", refused(3))),
+        (format!("{HEADER}{stray}{wide}"), format!("{}{wide_rows}", refused(2))),
+    ] {
+        assert!(read(text.as_bytes(), &none()) == expected, "{}", &text[..text.len().min(300)]);
+    }
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(folder.path().join("a.in"), format!("{HEADER}{stray}{ROW}")).expect("writable");
+    let records = drain(&mut connector(folder.path(), &none()), &mut Cursor::new());
+    let Mapped::Rejected(row) = &records[0] else { panic!("{}", shown(&records)) };
+    assert_eq!(row.excerpt, stray.trim_end().as_bytes());
+    let origin = row.letter.origin.as_ref().expect("rows have one");
+    assert_eq!(origin.sha256, skuflow_schemas::sha256(&row.excerpt).1);
+    assert_eq!((origin.byte_start, origin.byte_end), (HEADER.len() as u64, (HEADER.len() + stray.len()) as u64));
+}
+
+#[test]
+fn a_quoted_field_that_is_still_being_written_is_waited_for() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join("a.in");
+    let mut watching = connector(folder.path(), &serde_json::json!({ "watch": true }));
+    let mut cursor = Cursor::new();
+    std::fs::write(&path, format!("{HEADER}{ROW}2,\"A\n")).expect("writable");
+    assert_eq!(drain(&mut watching, &mut cursor).len(), 1);
+    std::fs::write(&path, format!("{HEADER}{ROW}2,\"A\nB\",2,3.50,2026-01-02 10:00:00\n")).expect("writable");
+    assert_eq!(shown(&drain(&mut watching, &mut cursor)), "2 A\nB x2 3.50 GBP 2026-01-02T10:00:00Z 2026-01-02\n");
+}
+
+#[test]
 fn bad_rows_are_refused_one_by_one() {
     let rows = "1,A,2,-3.50,2026-01-02 10:00:00
 1,A,-2,3.50,2026-01-02 10:00:00
