@@ -599,13 +599,13 @@ fn settings_that_cannot_be_are_found() {
     };
     let good = ["%Y-%m-%d %H:%M:%S", "%d/%m/%y", "%d.%m.%Y %I:%M %p", "%Y-%m-%dT%H:%M:%S%z", "%s", "%F %T%.f"];
     assert_eq!(bad_times(&good).trim(), "");
-    expect![[r#"
+    expect![["
         times cannot be read with `%Y-%m`: `2026-11` is no time: a month/day, day-of-year or week date must be present to create a date, but none were found
         times cannot be read with `%H:%M`: `14:35` is no time: year required to parse date
         times cannot be read with `%Y-%m-%d %I:%M`: `2026-11-23 02:35` is read as 2026-11-23T02:35:00
         times cannot be read with `%Y-%m-%d %K`: strftime formatting failed: found unrecognized specifier directive `K`
         times cannot be read with `%F %T %Z`: `2026-11-23 14:35:46 UTC` is no time: strptime parsing failed: parsing time zone abbreviation is not allowed
-        times cannot be read with `yyyy-MM-dd`: `yyyy-MM-dd` is no time: year required to parse date"#]].assert_eq(&bad_times(&["%Y-%m", "%H:%M", "%Y-%m-%d %I:%M", "%Y-%m-%d %K", "%F %T %Z", "yyyy-MM-dd"]));
+        times cannot be read with `yyyy-MM-dd`: `yyyy-MM-dd` is no time: year required to parse date"]].assert_eq(&bad_times(&["%Y-%m", "%H:%M", "%Y-%m-%d %I:%M", "%Y-%m-%d %K", "%F %T %Z", "yyyy-MM-dd"]));
 }
 
 #[test]
@@ -626,27 +626,27 @@ fn mistakes_in_lists_and_names_are_found() {
         "catalog",
         "json",
         map.clone(),
-        expect![[r#"
+        expect![["
         encoding: a JSON document is always UTF-8
         map.active.constant: `active` cannot be `on`
         map.own.marketplace: it is not clear where `marketplace` comes from
         map.own.native_id: it is not clear where `native_id` comes from
         map.own.native_id.expression: the expression does not parse: ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER} | a + | ...^
         map.product: `product` is no list
-    "#]],
+    "]],
     );
     check(
         "catalog",
         "csv",
         map,
-        expect![[r#"
+        expect![["
         map.active.constant: `active` cannot be `on`
         map.own: a CSV record has no list for `own`
         map.own.marketplace: it is not clear where `marketplace` comes from
         map.own.native_id: it is not clear where `native_id` comes from
         map.own.native_id.expression: the expression does not parse: ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER} | a + | ...^
         map.product: `product` is no list
-    "#]],
+    "]],
     );
     let map = serde_json::json!({
         "marketplace": { "constant": "m" }, "native_id": { "column": "id", "format": "%Y" },
@@ -656,12 +656,12 @@ fn mistakes_in_lists_and_names_are_found() {
         "offer",
         "ndjson",
         map,
-        expect![[r#"
+        expect![["
         map.availability.default: `availability` cannot be `instock`
         map.availability.values.n: `availability` cannot be `out`
         map.condition.constant: `condition` cannot be `nwe`
         map.native_id.format: times cannot be read with `%Y`: only `observed_at` and `business_date` are times
-    "#]],
+    "]],
     );
 }
 
