@@ -39,7 +39,7 @@ pub struct Config {
     /// Whether a record says what was seen, or that something changed.
     #[serde(default)]
     pub semantics: Semantics,
-    /// Keep watching for new files and lines; a last line is read once it has its end.
+    /// Keep watching for new files and lines; a last line is read once it has its end, and so is a quoted field.
     #[serde(default)]
     pub watch: bool,
     /// How fields of the event come from columns.
