@@ -1,21 +1,26 @@
 //! What a connector is: one upstream system. It knows files or HTTP, and nothing of brokers.
 
-use skuflow_schemas::{DeadLetter, Event, Text};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skuflow_schemas::{DeadLetter, Event, Origin, Text};
+
+/// How far a source is read: small entries by name, of which each page changes a few. Empty: nothing is read.
+pub type Cursor = BTreeMap<String, Vec<u8>>;
 
 /// One upstream system.
 pub trait Connector: Send {
-    /// What comes behind `cursor` (`None`: from the beginning). The same cursor gives the same page as long as the source
-    /// stands still; an event that is fetched again has the same id.
+    /// What comes behind `cursor`. The same cursor gives the same page as long as the source stands still; an event that is fetched again has the same id.
     ///
     /// # Errors
     /// By remedy, see [`ConnectorError`].
-    fn poll(&mut self, cursor: Option<&[u8]>) -> Result<Poll, ConnectorError>;
+    fn poll(&mut self, cursor: &Cursor) -> Result<Poll, ConnectorError>;
 }
 
 /// What a poll gives.
 #[derive(Debug)]
 pub enum Poll {
-    /// Records, and the cursor behind them.
+    /// Records, and how far the source is read with them.
     Page(Page),
     /// Nothing new at present.
     Idle,
@@ -23,22 +28,62 @@ pub enum Poll {
     Done,
 }
 
-/// Records that are published together with the cursor behind them.
+/// Records that are published together with how far the source is read with them.
 #[derive(Debug, Default)]
 pub struct Page {
     /// The records, in the source's order.
     pub records: Vec<Mapped>,
-    /// Cursor behind them.
-    pub next: Vec<u8>,
+    /// Entries of the cursor that are others behind them, at least one; `None` forgets an entry.
+    pub changes: BTreeMap<String, Option<Vec<u8>>>,
 }
 
 /// A record of the source.
 #[derive(Debug)]
 pub enum Mapped {
-    /// An event; who publishes it sets `ingested_at` and, as the last, its id.
-    Event(Event),
+    /// An event, and where it stood; who publishes it sets `ingested_at` and, as the last, its id.
+    Event(Event, Spot),
     /// A record of which no event could be made.
     Rejected(Box<RejectedRow>),
+}
+
+/// Where a record stood: cheap to keep beside each event.
+#[derive(Clone, Debug, Default)]
+pub struct Spot {
+    /// The file, as the connector found it.
+    pub file: Arc<str>,
+    /// Number of the record in it.
+    pub number: u64,
+    /// The line it starts at, from 1.
+    pub line: u64,
+    /// Its first byte in the (decompressed) file.
+    pub byte_start: u64,
+    /// The byte behind its last one.
+    pub byte_end: u64,
+    /// SHA-256 of its bytes.
+    pub sha256: [u8; 32],
+}
+
+impl Spot {
+    /// For a dead letter; `columns` are the names in the header of a CSV file.
+    pub fn origin(&self, columns: &[String]) -> Origin {
+        Origin {
+            file: Text::from(self.file.as_ref()),
+            line: self.line,
+            byte_start: self.byte_start,
+            byte_end: self.byte_end,
+            sha256: hex(&self.sha256).into(),
+            columns: (!columns.is_empty()).then(|| serde_json::to_string(columns).expect("plain data")),
+        }
+    }
+}
+
+/// Lower-case hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        use std::fmt::Write as _;
+        write!(text, "{byte:02x}").expect("writing to memory does not fail");
+        text
+    })
 }
 
 /// A record of which no event could be made.

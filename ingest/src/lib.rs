@@ -1,7 +1,7 @@
 //! Connectors: what the outside says, as events on raw topics.
 //!
 //! ```text
-//!   files ─▶ records of bytes ─▶ mapping (config) ─▶ Page { events, rejected rows, next cursor }
+//!   files ─▶ records of bytes ─▶ mapping (config) ─▶ Page { events, rejected rows, cursor changes }
 //!                                                        │ publisher: one transaction per page
 //!                                                        ▼
 //!                                  raw.<family>s.v1 · dlq.<connector> · quality.v1 · cursor
@@ -14,5 +14,5 @@ pub mod file;
 pub mod limits;
 mod publisher;
 
-pub use connector::{Connector, ConnectorError, Mapped, Page, Poll, RejectedRow};
+pub use connector::{Connector, ConnectorError, Cursor, Mapped, Page, Poll, RejectedRow, Spot};
 pub use publisher::{Intake, PublishError, Publisher};

@@ -12,3 +12,10 @@ pub const JSON_DOCUMENT_BYTES_MAX: usize = 256 << 20;
 pub const FINGERPRINT_BYTES: usize = 4 << 10;
 /// Bytes read from a file at a time.
 pub const READ_BYTES: usize = 256 << 10;
+/// Files that one page notes as read at most.
+pub const PAGE_FILES_MAX: usize = 5_000;
+/// Entries of a cursor beyond which files that are gone are forgotten. More: a file that comes back late is not read again;
+/// less: less memory.
+pub const FILES_REMEMBERED_MAX: usize = 100_000;
+/// Bytes of a file that are hashed at a time; those of the last block are hashed again when it grows.
+pub const HASH_BLOCK_BYTES: u64 = 64 << 10;

@@ -8,13 +8,9 @@ use skuflow_runtime::broker::{Broker, BrokerError, Commit, Header, Producer, Rec
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::limits::{POLL_MAX, RECORD_BYTES_MAX};
 use skuflow_runtime::stage::{Control, back_off};
-use skuflow_schemas::{
-    DEAD_LETTER_EXCERPT_BYTES_MAX, DeadLetter, Encoder, ErrorStage, Event, Family, Outcome, Quality, Text, Timestamp,
-};
+use skuflow_schemas::{DeadLetter, Encoder, ErrorStage, Event, Family, Outcome, Quality, Text, Timestamp};
 
-use crate::{Connector, ConnectorError, Mapped, Page, Poll, RejectedRow};
-
-const CURSOR_KEY: &[u8] = b"cursor";
+use crate::{Connector, ConnectorError, Cursor, Mapped, Page, Poll, RejectedRow, Spot};
 
 /// What a connector has published in this run.
 #[derive(Default)]
@@ -23,7 +19,47 @@ pub struct Intake {
     rejected: Mutex<BTreeMap<Text, u64>>,
 }
 
+/// What a page adds to the counts as soon as it is known to be committed.
+struct Counted {
+    /// How the cursor changes with it.
+    changes: BTreeMap<String, Option<Vec<u8>>>,
+    read: u64,
+    rejected: BTreeMap<Text, u64>,
+}
+
+impl Counted {
+    fn state(&self, owner: &Arc<str>) -> Vec<StateChange> {
+        let change = |(name, entry): (&String, &Option<Vec<u8>>)| StateChange {
+            owner: owner.clone(),
+            key: name.clone().into_bytes(),
+            value: entry.clone(),
+        };
+        self.changes.iter().map(change).collect()
+    }
+
+    fn is_in(&self, cursor: &Cursor) -> bool {
+        self.changes.iter().all(|(name, entry)| cursor.get(name) == entry.as_ref())
+    }
+
+    fn apply(&self, cursor: &mut Cursor) {
+        for (name, entry) in &self.changes {
+            match entry {
+                Some(entry) => cursor.insert(name.clone(), entry.clone()),
+                None => cursor.remove(name),
+            };
+        }
+    }
+}
+
 impl Intake {
+    fn add(&self, page: Counted) {
+        self.read.fetch_add(page.read, Ordering::Relaxed);
+        let mut totals = self.rejected.lock().expect("no holder panics");
+        for (code, count) in page.rejected {
+            *totals.entry(code).or_default() += count;
+        }
+    }
+
     /// Records read: published, or sent to the dead letters.
     pub fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
@@ -83,9 +119,11 @@ impl From<BrokerError> for Failed {
 impl From<TxnError> for Failed {
     fn from(error: TxnError) -> Self {
         match error {
-            TxnError::Fatal(reason) => Self::Fatal(reason),
             // Whatever the outcome was, the committed cursor tells.
-            other => Self::Again(other.to_string()),
+            TxnError::Retry(_) | TxnError::Abort(_) | TxnError::Unknown(_) => Self::Again(error.to_string()),
+            // Another process publishes for this connector now; two of them would fence each other for ever.
+            TxnError::Fenced(reason) => Self::Fatal(format!("another process took over: {reason}")),
+            TxnError::Fatal(reason) => Self::Fatal(reason),
         }
     }
 }
@@ -98,9 +136,10 @@ impl Publisher {
     /// What will not get better by itself.
     pub fn run(&self, connector: &mut dyn Connector) -> Result<(), PublishError> {
         let mut failures = 0;
+        let mut in_doubt = None;
         loop {
             let before = self.intake.read();
-            match self.session(connector) {
+            match self.session(connector, &mut in_doubt) {
                 Ok(()) => return Ok(()),
                 Err(Failed::Fatal(reason)) => {
                     return Err(PublishError { connector: self.name.clone(), reason });
@@ -116,18 +155,28 @@ impl Publisher {
         }
     }
 
-    fn session(&self, connector: &mut dyn Connector) -> Result<(), Failed> {
+    /// `in_doubt` is the page whose commit was last tried: it counts when its cursor turns out to be the committed one.
+    fn session(&self, connector: &mut dyn Connector, in_doubt: &mut Option<Counted>) -> Result<(), Failed> {
         let owner: Arc<str> = format!("connector:{}", self.name).into();
         let mut producer = self.broker.producer(&self.transactional_id)?;
-        let mut cursor = self.broker.state(&owner)?.get(CURSOR_KEY)?;
+        let entries = self.broker.state(&owner)?.scan(b"")?.into_iter();
+        let mut cursor: Cursor = entries.map(|(name, entry)| (String::from_utf8_lossy(&name).into(), entry)).collect();
+        if let Some(page) = in_doubt.take().filter(|page| page.is_in(&cursor)) {
+            self.intake.add(page);
+        }
         while !self.control.is_stopping() {
             if self.control.is_intake_paused() {
                 std::thread::park_timeout(POLL_MAX);
                 continue;
             }
-            match connector.poll(cursor.as_deref()) {
+            match connector.poll(&cursor) {
                 Ok(Poll::Page(page)) => {
-                    cursor = Some(self.publish(page, &owner, producer.as_mut())?);
+                    let page = in_doubt.insert(self.send(page, producer.as_mut())?);
+                    producer.commit(Commit { consumed: None, state: page.state(&owner) })?;
+                    if let Some(page) = in_doubt.take() {
+                        page.apply(&mut cursor);
+                        self.intake.add(page);
+                    }
                 }
                 Ok(Poll::Idle) => std::thread::park_timeout(POLL_MAX),
                 Ok(Poll::Done) => return Ok(()),
@@ -138,38 +187,32 @@ impl Publisher {
         Ok(())
     }
 
-    /// One page, one transaction; returns the cursor that is committed now.
-    fn publish(&self, page: Page, owner: &Arc<str>, producer: &mut dyn Producer) -> Result<Vec<u8>, Failed> {
+    /// Sends what is on a page; it is committed together with the cursor behind it.
+    fn send(&self, page: Page, producer: &mut dyn Producer) -> Result<Counted, Failed> {
         let now = self.clock.now();
-        let read = page.records.len() as u64;
+        let mut counted = Counted { changes: page.changes, read: page.records.len() as u64, rejected: BTreeMap::new() };
         let mut rejected: BTreeMap<(Text, Text, Text), u64> = BTreeMap::new();
         let mut value = Vec::new();
         for mapped in page.records {
             let refused = match mapped {
-                Mapped::Event(event) => self.send_event(event, now, producer, &mut value)?,
+                Mapped::Event(event, spot) => self.send_event(event, &spot, now, producer, &mut value)?,
                 Mapped::Rejected(row) => Some(row),
             };
             if let Some(row) = refused {
                 send_dead_letter(&row, &self.dead_letters, producer)?;
-                let cell = (row.customer.clone(), row.source.clone(), row.letter.code.clone());
-                *rejected.entry(cell).or_default() += 1;
+                *counted.rejected.entry(row.letter.code.clone()).or_default() += 1;
+                *rejected.entry((row.customer, row.source, row.letter.code)).or_default() += 1;
             }
         }
         self.send_counts(&rejected, now, producer)?;
-        let change = StateChange { owner: owner.clone(), key: CURSOR_KEY.to_vec(), value: Some(page.next.clone()) };
-        producer.commit(Commit { consumed: None, state: vec![change] })?;
-        self.intake.read.fetch_add(read, Ordering::Relaxed);
-        let mut totals = self.intake.rejected.lock().expect("no holder panics");
-        for ((_, _, code), count) in rejected {
-            *totals.entry(code).or_default() += count;
-        }
-        Ok(page.next)
+        Ok(counted)
     }
 
     /// Sends an event; gives it back as a rejected row where the topic would not take it.
     fn send_event(
         &self,
         mut event: Event,
+        spot: &Spot,
         now: Timestamp,
         producer: &mut dyn Producer,
         value: &mut Vec<u8>,
@@ -185,29 +228,34 @@ impl Publisher {
         };
         value.clear();
         Encoder.encode(&event, value);
-        if value.len() > RECORD_BYTES_MAX {
-            return Ok(Some(Box::new(self.too_large(&event, value))));
-        }
         let key = event.key();
+        let size = key.as_str().len() + value.len();
+        if size > RECORD_BYTES_MAX {
+            return Ok(Some(Box::new(self.too_large(&event, spot, size))));
+        }
         producer.send(topic, None, &Record { key: Some(key.as_str().as_bytes()), value: Some(value), headers: &[] })?;
         Ok(None)
     }
 
-    fn too_large(&self, event: &Event, value: &[u8]) -> RejectedRow {
+    fn too_large(&self, event: &Event, spot: &Spot, size: usize) -> RejectedRow {
         let envelope = event.envelope().cloned().unwrap_or_default();
+        let message = format!(
+            "{}:{}: the event has {size} bytes, a topic takes {RECORD_BYTES_MAX}; the record's bytes are not kept here: \
+             shorten it in the file and read it again",
+            spot.file, spot.line
+        );
         let letter = DeadLetter {
             topic: self.name.as_str().into(),
             partition: 0,
-            offset: 0,
+            offset: spot.number,
             group: self.name.as_str().into(),
             stage: ErrorStage::Mapping,
             code: "record-too-large".into(),
-            message: format!("the event has {} bytes, a topic takes {RECORD_BYTES_MAX}", value.len()),
+            message,
             attempt: 1,
-            origin: None,
+            origin: Some(spot.origin(&[])),
         };
-        let excerpt = value[..DEAD_LETTER_EXCERPT_BYTES_MAX].to_vec();
-        RejectedRow { letter, excerpt, source: envelope.source, customer: envelope.customer }
+        RejectedRow { letter, excerpt: Vec::new(), source: envelope.source, customer: envelope.customer }
     }
 
     fn send_counts(
@@ -246,3 +294,6 @@ fn send_dead_letter(row: &RejectedRow, topic: &Arc<str>, producer: &mut dyn Prod
     producer.send(topic, None, &Record { key: file, value: Some(&row.excerpt), headers: &headers })?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

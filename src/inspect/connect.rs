@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use skuflow_ingest::Poll;
+use skuflow_ingest::{Cursor, Poll};
 
 use crate::config::Loaded;
 use crate::run::connector;
@@ -45,7 +45,7 @@ fn writable(folder: &Path) -> Result<(), String> {
 /// Reads what a first page would hold, and publishes nothing.
 fn first_page(settings: &crate::config::ConnectorConfig, loaded: &Loaded) -> Result<String, String> {
     let mut connector = connector(settings, loaded).map_err(|error| error.to_string())?;
-    match connector.poll(None).map_err(|error| error.to_string())? {
+    match connector.poll(&Cursor::new()).map_err(|error| error.to_string())? {
         Poll::Page(page) => Ok(format!("{} records in a first page", page.records.len())),
         Poll::Idle | Poll::Done => Ok("nothing there yet".into()),
     }

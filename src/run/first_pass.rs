@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use skuflow_ingest::{Connector, ConnectorError, Poll};
+use skuflow_ingest::{Connector, ConnectorError, Cursor, Poll};
 use skuflow_runtime::broker::{Broker, BrokerError, TopicPartition};
 use skuflow_schemas::{Cleanup, topic};
 
@@ -86,7 +86,7 @@ pub(super) struct InTurn {
 }
 
 impl Connector for InTurn {
-    fn poll(&mut self, cursor: Option<&[u8]>) -> Result<Poll, ConnectorError> {
+    fn poll(&mut self, cursor: &Cursor) -> Result<Poll, ConnectorError> {
         let is_reading = self.first_pass.is_reading(Some(&self.name));
         if !is_reading && !self.first_pass.is_open().map_err(|error| ConnectorError::Retry(error.to_string()))? {
             return Ok(Poll::Idle);

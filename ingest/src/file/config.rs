@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use skuflow_schemas::{Currency, Family};
 
-use super::mapping::compile_expression;
+use super::expression::Expression;
+use super::mapping::{check_date_format, check_instant_format, names};
 
 /// Settings of connector `file`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,7 +39,7 @@ pub struct Config {
     /// Whether a record says what was seen, or that something changed.
     #[serde(default)]
     pub semantics: Semantics,
-    /// Keep watching for new files and lines; a last line is read once it has its end.
+    /// Keep watching for new files and lines; a last line is read once it has its end, and so is a quoted field.
     #[serde(default)]
     pub watch: bool,
     /// How fields of the event come from columns.
@@ -143,9 +144,6 @@ pub struct FieldMapping {
     pub default: Option<String>,
 }
 
-/// Takes a problem: where, what, what to do.
-type Report<'a> = &'a mut dyn FnMut(&[&str], String, Option<String>);
-
 /// A table without fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -160,6 +158,29 @@ pub struct ConfigProblem {
     pub message: String,
     /// What to do.
     pub help: Option<String>,
+    /// The name that was written, where it should be one of `known`.
+    pub written: String,
+    /// The names that could stand there.
+    pub known: Vec<&'static str>,
+}
+
+/// Collects what cannot be.
+#[derive(Default)]
+struct Problems(Vec<ConfigProblem>);
+
+impl Problems {
+    fn add(&mut self, path: &[&str], message: impl Into<String>, help: &str) {
+        let path = path.iter().map(|part| (*part).to_owned()).collect();
+        let help = (!help.is_empty()).then(|| help.to_owned());
+        self.0.push(ConfigProblem { path, message: message.into(), help, written: String::new(), known: Vec::new() });
+    }
+
+    /// A name that is none of the `known` ones.
+    fn add_name(&mut self, path: &[&str], message: String, written: &str, known: &[&'static str]) {
+        self.add(path, message, &format!("expected one of: {}", known.join(", ")));
+        let last = self.0.last_mut().expect("just added");
+        (last.written, last.known) = (written.to_owned(), known.to_vec());
+    }
 }
 
 const ENVELOPE: &[&str] = &["customer", "source", "marketplace", "observed_at", "source_event_id", "source_version"];
@@ -234,51 +255,93 @@ impl Config {
 
     /// Everything that cannot be, with its place.
     pub fn validate(&self) -> Vec<ConfigProblem> {
-        let mut problems = Vec::new();
-        let mut report = |path: &[&str], message: String, help: Option<String>| {
-            let path = path.iter().map(|part| (*part).to_owned()).collect();
-            problems.push(ConfigProblem { path, message, help });
-        };
-        if !matches!(self.decimal, '.' | ',') {
-            report(
-                &["decimal"],
-                format!("`{}` is no decimal separator", self.decimal),
-                Some("write \".\" or \",\"".into()),
-            );
-        }
-        if !self.delimiter.is_ascii() || !self.quote.is_ascii() || self.delimiter == self.quote {
-            let help = "use two different ASCII characters".to_owned();
-            report(&["delimiter"], "the delimiter and the quote cannot be told apart".into(), Some(help));
-        }
-        if jiff::tz::TimeZone::get(&self.time_zone).is_err() {
-            let help = "write an IANA name like \"Europe/London\" or \"UTC\"".to_owned();
-            report(&["time_zone"], format!("`{}` is not a known time zone", self.time_zone), Some(help));
-        }
+        let mut problems = Problems::default();
+        self.validate_format(&mut problems);
         let Some(family) = self.family() else {
-            let help = "expected one of: offer, sale, inventory, catalog".to_owned();
-            report(&["event"], format!("`{}` is no event that a file can hold", self.event), Some(help));
-            return problems;
+            let message = format!("`{}` is no event that a file can hold", self.event);
+            problems.add_name(&["event"], message, &self.event, &["offer", "sale", "inventory", "catalog"]);
+            return problems.0;
         };
         let (known, required) = fields(family);
         for missing in required.iter().filter(|field| !self.map.contains_key(**field)) {
             let help = format!("add `{missing} = {{ column = \"…\" }}` to the map");
-            report(&["map"], format!("an event of family {} needs `{missing}`", self.event), Some(help));
+            problems.add(&["map"], format!("an event of family {} needs `{missing}`", self.event), &help);
         }
         for (field, mapping) in &self.map {
             if known.contains(&field.as_str()) {
-                mapping.validate(field, &mut report);
+                mapping.validate(field, self.format, &mut problems);
             } else {
-                let help = format!("expected one of: {}", known.join(", "));
-                report(&["map", field], format!("events of family {} have no field `{field}`", self.event), Some(help));
+                let message = format!("events of family {} have no field `{field}`", self.event);
+                problems.add_name(&["map", field], message, field, &known);
             }
         }
-        problems
+        problems.0
+    }
+
+    fn validate_format(&self, problems: &mut Problems) {
+        if !matches!(self.decimal, '.' | ',') {
+            let message = format!("`{}` is no decimal separator", self.decimal);
+            problems.add(&["decimal"], message, "write \".\" or \",\"");
+        }
+        let is_mark = |mark: char| mark.is_ascii() && !matches!(mark, '\n' | '\r');
+        if !is_mark(self.delimiter) || !is_mark(self.quote) || self.delimiter == self.quote {
+            let help = "use two different ASCII characters";
+            problems.add(&["delimiter"], "the delimiter and the quote cannot be told apart", help);
+        }
+        if jiff::tz::TimeZone::get(&self.time_zone).is_err() {
+            let help = "write an IANA name like \"Europe/London\" or \"UTC\"";
+            problems.add(&["time_zone"], format!("`{}` is not a known time zone", self.time_zone), help);
+        }
+        if self.format == Format::Json && self.encoding != Encoding::Utf8 {
+            let help = "leave `encoding` out, and convert the file if it is in another one";
+            problems.add(&["encoding"], "a JSON document is always UTF-8", help);
+        }
     }
 }
 
 impl FieldMapping {
-    fn validate(&self, field: &str, report: Report<'_>) {
+    fn validate(&self, field: &str, file: Format, problems: &mut Problems) {
+        let path = ["map", field];
         let is_list = LIST_FIELDS.contains(&field);
+        let listing = [("source", &self.source), ("marketplace", &self.marketplace), ("native_id", &self.native_id)];
+        self.validate_way(&path, is_list, problems);
+        if is_list && file == Format::Csv {
+            problems.add(
+                &path,
+                format!("a CSV record has no list for `{field}`"),
+                "use NDJSON or JSON, or leave it out",
+            );
+        }
+        if is_list && listing.iter().any(|(_, part)| part.is_none()) {
+            let help = "give `source`, `marketplace` and `native_id`, each as a mapping";
+            problems.add(&path, format!("the listings of `{field}` are not identified"), help);
+        }
+        if !is_list && (self.when.is_some() || listing.iter().any(|(_, part)| part.is_some())) {
+            let message = format!("`{field}` is no list");
+            problems.add(&path, message, "`when`, `source`, `marketplace` and `native_id` go with `each`");
+        }
+        for (name, part) in listing {
+            if let Some(part) = part {
+                part.validate_way(&["map", field, name], false, problems);
+            }
+        }
+        let is_money = MONEY_FIELDS.contains(&field);
+        if is_money && self.currency.is_none() && self.currency_column.is_none() {
+            let help = "add `currency = \"EUR\"` or `currency_column = \"…\"`";
+            problems.add(&path, format!("the currency of `{field}` is not said"), help);
+        }
+        if let Some(code) = &self.currency
+            && Currency::parse(code).ok().and_then(|currency| currency.exponent()).is_none()
+        {
+            problems.add(&["map", field, "currency"], format!("`{code}` is not an ISO 4217 currency code"), "");
+        }
+        self.validate_time(field, problems);
+        self.validate_names(field, problems);
+    }
+
+    /// Where the value comes from: out of a list, or in one of the other ways.
+    fn validate_way(&self, path: &[&str], is_list: bool, problems: &mut Problems) {
+        let field = path.last().expect("a path has parts");
         let ways = [
             self.constant.is_some(),
             self.column.is_some(),
@@ -288,27 +351,38 @@ impl FieldMapping {
         ];
         if ways.iter().filter(|way| **way).count() != 1 || self.each.is_some() != is_list {
             let expected = if is_list { "`each`" } else { "one of `constant`, `column`, `expression`, `row_hash`" };
-            let help = Some(format!("give exactly {expected}"));
-            report(&["map", field], format!("it is not clear where `{field}` comes from"), help);
-        }
-        if is_list && (self.source.is_none() || self.marketplace.is_none() || self.native_id.is_none()) {
-            let help = Some("give `source`, `marketplace` and `native_id`, each as a mapping".to_owned());
-            report(&["map", field], format!("the listings of `{field}` are not identified"), help);
+            let message = format!("it is not clear where `{field}` comes from");
+            problems.add(path, message, &format!("give exactly {expected}"));
         }
         for (part, expression) in [("expression", &self.expression), ("when", &self.when)] {
-            if let Some(Err(error)) = expression.as_deref().map(compile_expression) {
-                report(&["map", field, part], format!("the expression does not parse: {error}"), None);
+            if let Some(Err(error)) = expression.as_deref().map(Expression::compile) {
+                let message = format!("the expression does not parse: {error}");
+                problems.add(&[path, &[part]].concat(), message, "");
             }
         }
-        let is_money = MONEY_FIELDS.contains(&field);
-        if is_money && self.currency.is_none() && self.currency_column.is_none() {
-            let help = Some("add `currency = \"EUR\"` or `currency_column = \"…\"`".to_owned());
-            report(&["map", field], format!("the currency of `{field}` is not said"), help);
+    }
+
+    fn validate_time(&self, field: &str, problems: &mut Problems) {
+        let Some(format) = &self.format else { return };
+        let checked = match field {
+            "observed_at" => check_instant_format(format),
+            "business_date" => check_date_format(format),
+            _ => Err("only `observed_at` and `business_date` are times".into()),
+        };
+        if let Err(reason) = checked {
+            let message = format!("times cannot be read with `{format}`: {reason}");
+            problems.add(&["map", field, "format"], message, "write a strptime format like \"%Y-%m-%d %H:%M:%S\"");
         }
-        if let Some(code) = &self.currency
-            && Currency::parse(code).ok().and_then(|currency| currency.exponent()).is_none()
-        {
-            report(&["map", field, "currency"], format!("`{code}` is not an ISO 4217 currency code"), None);
+    }
+
+    /// The texts that the settings themselves give to a field that takes certain names only.
+    fn validate_names(&self, field: &str, problems: &mut Problems) {
+        let Some(known) = names(field) else { return };
+        let single = [("constant", &self.constant), ("default", &self.default)];
+        let single = single.into_iter().filter_map(|(part, name)| Some((vec!["map", field, part], name.as_ref()?)));
+        let replaced = self.values.iter().map(|(text, name)| (vec!["map", field, "values", text], name));
+        for (path, name) in single.chain(replaced).filter(|(_, name)| !known.contains(&name.as_str())) {
+            problems.add_name(&path, format!("`{field}` cannot be `{name}`"), name, known);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! From a record to an event: pure.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use cel::{Context, Program};
+use cel::Context;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 use skuflow_schemas::{
@@ -13,7 +13,9 @@ use skuflow_schemas::{
 };
 
 use super::config::{Config, FieldMapping, Format, Semantics};
+use super::expression::Expression;
 use super::values::{Row, csv_fields, decode, json_at};
+use crate::connector::hex;
 
 /// Why a record is no event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,18 +33,13 @@ impl MappingError {
     }
 }
 
-/// Compiles a CEL expression.
-pub(super) fn compile_expression(source: &str) -> Result<Program, String> {
-    Program::compile(source).map_err(|errors| errors.to_string().lines().collect::<Vec<_>>().join(" "))
-}
-
 /// A compiled mapping.
 pub struct Mapping {
     config: Config,
     family: Family,
     customer: String,
     time_zone: TimeZone,
-    expressions: BTreeMap<String, Program>,
+    expressions: BTreeMap<String, Expression>,
     functions: Context<'static, 'static>,
 }
 
@@ -58,7 +55,7 @@ impl Mapping {
         });
         for mapping in nested.flatten() {
             for source in [&mapping.expression, &mapping.when].into_iter().flatten() {
-                expressions.insert(source.clone(), compile_expression(source)?);
+                expressions.insert(source.clone(), Expression::compile(source)?);
             }
         }
         Ok(Self {
@@ -98,13 +95,17 @@ impl Mapping {
         let (delimiter, quote) = (self.config.delimiter as u8, self.config.quote as u8);
         let names = csv_fields(bytes, delimiter, quote, self.config.encoding)?;
         let names: Vec<String> = names.iter().map(|name| name.trim().to_owned()).collect();
-        let used = self.config.map.values().flat_map(|mapping| [&mapping.column, &mapping.currency_column]).flatten();
-        let missing: Vec<&str> =
-            used.map(String::as_str).filter(|used| !names.iter().any(|name| name == used)).collect();
+        let plain = self.config.map.values().flat_map(|mapping| [&mapping.column, &mapping.currency_column]).flatten();
+        let used = plain.map(String::as_str).chain(self.expressions.values().flat_map(Expression::columns));
+        let missing: BTreeSet<&str> = used.filter(|used| !names.iter().any(|name| name == used)).collect();
         if missing.is_empty() {
             return Ok(names);
         }
-        let mut message = format!("no column {}; the header has: {}", missing.join(", "), names.join(", "));
+        let mut message = format!(
+            "no column {}; the header has: {}",
+            missing.into_iter().collect::<Vec<_>>().join(", "),
+            shortened(&names.join(", "))
+        );
         if names.len() == 1 {
             message.push_str("; with one column only, `delimiter` may be another");
         }
@@ -291,25 +292,8 @@ impl Reading<'_> {
     }
 
     fn execute(&self, expression: &str, item: Option<&Value>) -> Result<cel::Value, String> {
-        let program = self.mapping.expressions.get(expression).ok_or("not compiled")?;
-        let references = program.references();
-        let mut context = self.mapping.functions.new_inner_scope();
-        let columns = self.row.columns();
-        let add = |context: &mut Context<'_, '_>, name: &str, value: &Value| {
-            let value = cel::to_value(plain(value)).map_err(|error| error.to_string())?;
-            context.add_variable_from_value(name.to_owned(), value);
-            Ok::<_, String>(())
-        };
-        for (name, value) in columns.iter().filter(|(name, _)| references.has_variable(name)) {
-            add(&mut context, name, value)?;
-        }
-        if references.has_variable("row") {
-            add(&mut context, "row", &Value::Object(columns.into_iter().collect()))?;
-        }
-        if let Some(item) = item {
-            add(&mut context, "item", item)?;
-        }
-        program.execute(&context).map_err(|error| error.to_string())
+        let expression = self.mapping.expressions.get(expression).ok_or("not compiled")?;
+        expression.execute(&self.mapping.functions, &self.row, item)
     }
 
     fn required(&self, field: &'static str) -> Result<Text, MappingError> {
@@ -426,30 +410,6 @@ impl Reading<'_> {
     }
 }
 
-/// A value whose numbers are plain, for expressions; money never goes this way.
-fn plain(value: &Value) -> PlainValue<'_> {
-    PlainValue(value)
-}
-
-struct PlainValue<'a>(&'a Value);
-
-impl serde::Serialize for PlainValue<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-                (Some(whole), _) => serializer.serialize_i64(whole),
-                (None, Some(fraction)) => serializer.serialize_f64(fraction),
-                (None, None) => serializer.serialize_none(),
-            },
-            Value::Array(items) => serializer.collect_seq(items.iter().map(PlainValue)),
-            Value::Object(fields) => {
-                serializer.collect_map(fields.iter().map(|(name, value)| (name, PlainValue(value))))
-            }
-            other => other.serialize(serializer),
-        }
-    }
-}
-
 /// An instant from text: an offset in the text counts, else the zone. Of a time that a clock change repeats the earlier
 /// one is taken; one that it skips is an error.
 fn parse_instant(text: &str, format: Option<&str>, zone: &TimeZone) -> Result<Timestamp, MappingError> {
@@ -480,18 +440,88 @@ fn parse_instant(text: &str, format: Option<&str>, zone: &TimeZone) -> Result<Ti
     Ok(Timestamp::from_micros(instant.as_microsecond()))
 }
 
+/// Whether a time that is written in `format` can be read back.
+pub(super) fn check_instant_format(format: &str) -> Result<(), String> {
+    let (written, text) = sample(format)?;
+    let read = parse_instant(&text, Some(format), &TimeZone::UTC).map_err(|error| error.message)?;
+    let read = jiff::Timestamp::from_microsecond(read.micros()).map_err(|error| error.to_string())?;
+    let read = read.to_zoned(TimeZone::UTC).datetime();
+    // Without an hour it is midnight; another hour comes from a clock of 12 hours without its half.
+    if read.date() != written.date() || ![0, written.hour()].contains(&read.hour()) {
+        return Err(format!("`{text}` is read as {read}"));
+    }
+    Ok(())
+}
+
+/// Whether a date that is written in `format` can be read back.
+pub(super) fn check_date_format(format: &str) -> Result<(), String> {
+    let (written, text) = sample(format)?;
+    let read = jiff::civil::Date::strptime(format, &text).map_err(|error| error.to_string())?;
+    if read == written.date() { Ok(()) } else { Err(format!("`{text}` is read as {read}")) }
+}
+
+/// A time with parts that cannot be taken for one another, and how `format` writes it.
+fn sample(format: &str) -> Result<(jiff::civil::DateTime, String), String> {
+    let local = jiff::civil::datetime(2026, 11, 23, 14, 35, 46, 0);
+    let zoned = local.to_zoned(TimeZone::UTC).map_err(|error| error.to_string())?;
+    let text = jiff::fmt::strtime::format(format, &zoned).map_err(|error| error.to_string())?;
+    Ok((local, text))
+}
+
+/// The texts that a field takes, where it does not take any.
+pub(super) fn names(field: &str) -> Option<&'static [&'static str]> {
+    Some(match field {
+        "availability" => variants::<Availability>(),
+        "condition" => variants::<Condition>(),
+        "fulfilment" => variants::<Fulfilment>(),
+        "buy_box" => variants::<BuyBox>(),
+        "status" => variants::<SaleStatus>(),
+        "relation" => variants::<QuantityRelation>(),
+        "active" => &["true", "false", "1", "0", "yes", "no"],
+        _ => return None,
+    })
+}
+
+/// The names of an enum: serde is asked for them.
+fn variants<T: serde::de::DeserializeOwned>() -> &'static [&'static str] {
+    struct Asked<'a>(&'a mut &'static [&'static str]);
+    impl<'de> serde::Deserializer<'de> for Asked<'_> {
+        type Error = serde::de::value::Error;
+        fn deserialize_any<V: serde::de::Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            Err(serde::de::Error::custom("only asked for its names"))
+        }
+        fn deserialize_enum<V: serde::de::Visitor<'de>>(
+            self,
+            _: &'static str,
+            names: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Self::Error> {
+            *self.0 = names;
+            self.deserialize_any(visitor)
+        }
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+        }
+    }
+    let mut names: &'static [&'static str] = &[];
+    let _nothing_is_read = T::deserialize(Asked(&mut names));
+    names
+}
+
 fn bad(code: &'static str, field: &str, value: &str, expected: &str) -> MappingError {
     let shown: String = value.chars().take(80).collect();
     MappingError::new(code, format!("`{field}`: expected {expected}, got `{shown}`"))
 }
 
-/// Lower-case hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        use std::fmt::Write as _;
-        write!(text, "{byte:02x}").expect("writing to memory does not fail");
-        text
-    })
+/// A text of the file for a message, which must fit a header of a dead letter.
+fn shortened(text: &str) -> String {
+    const CHARS_MAX: usize = 1_000;
+    let mut shown: String = text.chars().take(CHARS_MAX).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// The beginning of a record that a dead letter keeps.

@@ -7,6 +7,7 @@
 mod config;
 mod connector;
 mod cursor;
+mod expression;
 mod mapping;
 mod records;
 mod values;

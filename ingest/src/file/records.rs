@@ -28,10 +28,19 @@ pub(super) struct RawRecord {
     pub(super) byte_start: u64,
     /// Behind its line ending.
     pub(super) byte_end: u64,
-    /// Whether it ends in a line feed, not in the end of the file.
+    /// Whether what comes behind it cannot change it: it does not end in the end of the file.
     pub(super) terminated: bool,
-    /// It is longer than [`ROW_BYTES_MAX`].
-    pub(super) too_large: bool,
+    /// Why it is no record, where the bytes alone tell.
+    pub(super) fault: Option<Fault>,
+}
+
+/// Why bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Longer than [`ROW_BYTES_MAX`].
+    TooLarge,
+    /// A field begins in it with a quote that nothing closes.
+    UnclosedQuote,
 }
 
 /// Reads records.
@@ -89,18 +98,33 @@ impl<R: Read> RecordReader<R> {
         let mut scan = Scan::new(self.framing);
         let mut scanned = 0;
         loop {
-            let unread = &self.buffer[self.start + scanned..self.end];
-            if let Some(at) = scan.find_end(unread) {
-                return Ok(Some(self.take(scanned + at, 1, scan.lines)));
+            match scan.find_end(&self.buffer[self.start + scanned..self.end]) {
+                Some(Found::End(at)) => return Ok(Some(self.take(scanned + at, 1, scan.lines))),
+                Some(Found::Unclosed) => return Ok(Some(self.take_unclosed(true))),
+                None => scanned = self.end - self.start,
             }
-            scanned = self.end - self.start;
+            if scanned > ROW_BYTES_MAX && scan.lines > 0 {
+                return Ok(Some(self.take_unclosed(true)));
+            }
             if scanned > ROW_BYTES_MAX {
                 return self.skip_large().map(Some);
             }
             if !self.fill()? {
-                return Ok((scanned > 0).then(|| self.take(scanned, 0, scan.lines)));
+                let quoted = scan.state == State::Quoted;
+                let last = |this: &mut Self| {
+                    if quoted { this.take_unclosed(false) } else { this.take(scanned, 0, scan.lines) }
+                };
+                return Ok((scanned > 0).then(|| last(self)));
             }
         }
+    }
+
+    /// Takes the line in which a quoted field begins that nothing closes; what is behind it is read as records again.
+    fn take_unclosed(&mut self, terminated: bool) -> RawRecord {
+        let unread = &self.buffer[self.start..self.end];
+        let line_feed = unread.iter().position(|byte| *byte == b'\n');
+        let record = self.take(line_feed.unwrap_or(unread.len()), usize::from(line_feed.is_some()), 0);
+        RawRecord { terminated, fault: Some(Fault::UnclosedQuote), ..record }
     }
 
     /// Takes `length` bytes as a record and `ending` more as its end.
@@ -114,7 +138,7 @@ impl<R: Read> RecordReader<R> {
             byte_start: self.byte,
             byte_end: self.byte + (length + ending) as u64,
             terminated: ending > 0,
-            too_large: false,
+            fault: None,
         };
         self.start += length + ending;
         self.byte = record.byte_end;
@@ -145,7 +169,7 @@ impl<R: Read> RecordReader<R> {
         self.line += u64::from(terminated);
         self.buffer.truncate(READ_BYTES.max(self.end));
         let sha256 = hash.finalize().into();
-        Ok(RawRecord { bytes, sha256, line, byte_start, byte_end: self.byte, terminated, too_large: true })
+        Ok(RawRecord { bytes, sha256, line, byte_start, byte_end: self.byte, terminated, fault: Some(Fault::TooLarge) })
     }
 
     /// Reads more behind what is unread; `false` at the end.
@@ -175,33 +199,50 @@ impl<R: Read> RecordReader<R> {
 /// Finds the end of a record; keeps its state from one stretch of bytes to the next.
 struct Scan {
     framing: Framing,
-    quoted: bool,
-    field_start: bool,
+    state: State,
     /// Line feeds inside quotes.
     lines: u64,
 }
 
+/// Where in a CSV record a byte stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    FieldStart,
+    Field,
+    Quoted,
+    /// Behind a quote inside quotes, which closes the field or is doubled.
+    QuoteInQuotes,
+}
+
+enum Found {
+    /// The line feed that ends the record.
+    End(usize),
+    /// The quote that closes a field over several lines has text behind it: it opens another one, and the first was stray.
+    Unclosed,
+}
+
 impl Scan {
     fn new(framing: Framing) -> Self {
-        Self { framing, quoted: false, field_start: true, lines: 0 }
+        Self { framing, state: State::FieldStart, lines: 0 }
     }
 
-    fn find_end(&mut self, bytes: &[u8]) -> Option<usize> {
+    fn find_end(&mut self, bytes: &[u8]) -> Option<Found> {
         let Framing::Csv { delimiter, quote } = self.framing else {
-            return bytes.iter().position(|byte| *byte == b'\n');
+            return bytes.iter().position(|byte| *byte == b'\n').map(Found::End);
         };
         for (at, byte) in bytes.iter().copied().enumerate() {
-            if byte == b'\n' && !self.quoted {
-                return Some(at);
-            }
-            if byte == quote && (self.quoted || self.field_start) {
-                // A doubled quote inside quotes closes and opens again: the same in the end.
-                self.quoted = !self.quoted;
-                self.field_start = !self.quoted;
-            } else {
-                self.field_start = byte == delimiter && !self.quoted;
-            }
-            self.lines += u64::from(byte == b'\n');
+            self.state = match self.state {
+                State::Quoted if byte == quote => State::QuoteInQuotes,
+                State::Quoted => {
+                    self.lines += u64::from(byte == b'\n');
+                    State::Quoted
+                }
+                State::FieldStart | State::QuoteInQuotes if byte == quote => State::Quoted,
+                _ if byte == b'\n' => return Some(Found::End(at)),
+                _ if byte == delimiter => State::FieldStart,
+                State::QuoteInQuotes if self.lines > 0 && byte != b'\r' => return Some(Found::Unclosed),
+                _ => State::Field,
+            };
         }
         None
     }

@@ -8,7 +8,7 @@ use expect_test::{Expect, expect};
 use skuflow_schemas::Event;
 
 use super::{Config, FileConnector};
-use crate::{Connector, Mapped, Poll};
+use crate::{Connector, Cursor, Mapped, Page, Poll};
 
 /// A config for sales from CSV; `changes` are merged over it.
 fn config(changes: &serde_json::Value) -> Config {
@@ -43,25 +43,30 @@ fn connector(folder: &Path, changes: &serde_json::Value) -> FileConnector {
 }
 
 /// Polls until nothing is left, from `cursor`, which moves along.
-fn drain(connector: &mut FileConnector, cursor: &mut Option<Vec<u8>>) -> Vec<Mapped> {
+fn drain(connector: &mut FileConnector, cursor: &mut Cursor) -> Vec<Mapped> {
     let mut records = Vec::new();
-    while let Poll::Page(page) = connector.poll(cursor.as_deref()).expect("readable") {
-        records.extend(page.records);
-        *cursor = Some(page.next);
+    while let Poll::Page(page) = connector.poll(cursor).expect("readable") {
+        records.extend(committed(page, cursor));
     }
     records
 }
 
+/// The records of a page, whose changes go into `cursor`.
+fn committed(page: Page, cursor: &mut Cursor) -> Vec<Mapped> {
+    cursor.extend(page.changes.into_iter().filter_map(|(name, entry)| Some((name, entry?))));
+    page.records
+}
+
 fn shown(records: &[Mapped]) -> String {
     let line = |record: &Mapped| match record {
-        Mapped::Event(Event::Sale(sale)) => {
+        Mapped::Event(Event::Sale(sale), _) => {
             let price = sale.unit_price.map_or_else(|| "-".into(), |price| price.to_string());
             format!(
                 "{} {} x{} {price} {} {}\n",
                 sale.order_id, sale.native_id, sale.units, sale.envelope.observed_at, sale.business_date
             )
         }
-        Mapped::Event(event) => format!("{}\n", serde_json::to_string(event).expect("plain data")),
+        Mapped::Event(event, _) => format!("{}\n", serde_json::to_string(event).expect("plain data")),
         Mapped::Rejected(row) => {
             let origin = row.letter.origin.as_ref().expect("rows have one");
             format!("refused {} line {}\n", row.letter.code, origin.line)
@@ -73,7 +78,7 @@ fn shown(records: &[Mapped]) -> String {
 fn read(bytes: &[u8], changes: &serde_json::Value) -> String {
     let folder = tempfile::tempdir().expect("a temporary directory");
     std::fs::write(folder.path().join("a.in"), bytes).expect("writable");
-    shown(&drain(&mut connector(folder.path(), changes), &mut None))
+    shown(&drain(&mut connector(folder.path(), changes), &mut Cursor::new()))
 }
 
 fn check(bytes: impl AsRef<[u8]>, changes: serde_json::Value, expected: Expect) {
@@ -111,6 +116,47 @@ fn csv_in_its_varieties() {
         refused row-malformed line 4
     "#]],
     );
+}
+
+#[test]
+fn a_quote_that_nothing_closes_costs_its_line_only() {
+    let stray = "2,\"A,2,3.50,2026-01-02 10:00:00\n";
+    let quoted = "3,\"A \"\"x\"\"\n,\",2,3.50,2026-01-02 10:00:00\n";
+    let refused = |line: u32| format!("refused row-unclosed-quote line {line}\n");
+    let good = read(format!("{HEADER}{ROW}").as_bytes(), &none());
+    let field = read(format!("{HEADER}{quoted}").as_bytes(), &none());
+    // To the end of the file, before a quoted field, before a last row that is cut off, and over the limit of a record.
+    let wide = ROW.replace('A', &"A".repeat(1 << 20)).repeat(12);
+    let wide_rows = read(format!("{HEADER}{wide}").as_bytes(), &none());
+    for (text, expected) in [
+        (format!("{HEADER}{stray}{ROW}{ROW}"), format!("{}{good}{good}", refused(2))),
+        (format!("{HEADER}{ROW}{stray}{ROW}{quoted}{ROW}"), format!("{good}{}{good}{field}{good}", refused(3))),
+        (format!("{HEADER}{quoted}{stray}{stray}{ROW}"), format!("{field}{}{}{good}", refused(4), refused(5))),
+        (format!("{HEADER}{ROW}2,A,2,3.50,\"2026-01-02 10:00:00"), format!("{good}{}", refused(3))),
+        (format!("{HEADER}{stray}{wide}"), format!("{}{wide_rows}", refused(2))),
+    ] {
+        assert!(read(text.as_bytes(), &none()) == expected, "{}", &text[..text.len().min(300)]);
+    }
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(folder.path().join("a.in"), format!("{HEADER}{stray}{ROW}")).expect("writable");
+    let records = drain(&mut connector(folder.path(), &none()), &mut Cursor::new());
+    let Mapped::Rejected(row) = &records[0] else { panic!("{}", shown(&records)) };
+    assert_eq!(row.excerpt, stray.trim_end().as_bytes());
+    let origin = row.letter.origin.as_ref().expect("rows have one");
+    assert_eq!(origin.sha256, skuflow_schemas::sha256(&row.excerpt).1);
+    assert_eq!((origin.byte_start, origin.byte_end), (HEADER.len() as u64, (HEADER.len() + stray.len()) as u64));
+}
+
+#[test]
+fn a_quoted_field_that_is_still_being_written_is_waited_for() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join("a.in");
+    let mut watching = connector(folder.path(), &serde_json::json!({ "watch": true }));
+    let mut cursor = Cursor::new();
+    std::fs::write(&path, format!("{HEADER}{ROW}2,\"A\n")).expect("writable");
+    assert_eq!(drain(&mut watching, &mut cursor).len(), 1);
+    std::fs::write(&path, format!("{HEADER}{ROW}2,\"A\nB\",2,3.50,2026-01-02 10:00:00\n")).expect("writable");
+    assert_eq!(shown(&drain(&mut watching, &mut cursor)), "2 A\nB x2 3.50 GBP 2026-01-02T10:00:00Z 2026-01-02\n");
 }
 
 #[test]
@@ -163,7 +209,7 @@ fn a_file_that_is_another_one_is_refused_once() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     std::fs::write(folder.path().join("a.in"), "order;sku;units;price;time\n1;A;2;3.50;2026-01-02 10:00:00\n")
         .expect("writable");
-    let mut cursor = None;
+    let mut cursor = Cursor::new();
     assert_eq!(drain(&mut connector(folder.path(), &none()), &mut cursor).len(), 1);
     assert!(drain(&mut connector(folder.path(), &none()), &mut cursor).is_empty(), "not again");
     let mended = serde_json::json!({ "delimiter": ";" });
@@ -281,7 +327,7 @@ fn compressed_files_and_what_is_left_of_one_that_breaks_off() {
 fn only_what_is_new_is_read() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("writable");
-    let mut cursor = None;
+    let mut cursor = Cursor::new();
     let mut news = || shown(&drain(&mut connector(folder.path(), &none()), &mut cursor)).lines().count();
     write("1.in", &format!("{HEADER}{ROW}{ROW}"));
     assert_eq!(news(), 2);
@@ -298,21 +344,155 @@ fn only_what_is_new_is_read() {
     assert_eq!(news(), 0);
 }
 
+fn rows(numbers: std::ops::Range<u32>) -> String {
+    numbers.map(|n| ROW.replace("1,A", &format!("{n},A"))).collect()
+}
+
+fn modified(path: &Path, at_s: u64) {
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(at_s);
+    std::fs::File::options().write(true).open(path).and_then(|file| file.set_modified(at)).expect("writable");
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text.as_bytes()).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+/// Larger than what a file is known by at its beginning and its end.
+const MANY: u32 = 4_000;
+
+#[test]
+fn a_file_that_was_touched_is_not_read_again_and_of_a_longer_one_what_is_new() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join("a.in");
+    let whole = format!("{HEADER}{}", rows(0..MANY));
+    let more = format!("{whole}{}", rows(MANY..MANY + 2));
+    let changed = more.replace("\n2000,A,2,3.50", "\n2000,A,2,4.50");
+    let otherwise = format!("{changed}{ROW}").replace("\n3999,A,2,3.50", "\n3999,A,2,5.50");
+    let steps: [(&str, &str, usize); 8] = [
+        ("new", &whole, MANY as usize),
+        ("touched", &whole, 0),
+        ("appended", &more, 2),
+        ("touched", &more, 0),
+        ("touched", &more, 0),
+        ("a price changed, of the same length, far from both ends", &changed, MANY as usize + 2),
+        ("longer, but what was read is other", &otherwise, MANY as usize + 3),
+        ("replaced by a shorter one", &whole, MANY as usize),
+    ];
+    for pack in [|text: &str| text.as_bytes().to_vec(), gzip] {
+        let mut cursor = Cursor::new();
+        for (at, (what, text, expected)) in steps.iter().enumerate() {
+            std::fs::write(&path, pack(text)).expect("writable");
+            modified(&path, 1_700_000_000 + at as u64);
+            // A new connector for every look, as after a restart.
+            let news = drain(&mut connector(folder.path(), &none()), &mut cursor);
+            let is_gzip = pack(text).starts_with(&[0x1f, 0x8b]);
+            // Nobody appends to a packed file by packing it anew: all of it is read, unless it was only touched.
+            let expected = if is_gzip && *expected > 0 { text.lines().count() - 1 } else { *expected };
+            assert_eq!(news.len(), expected, "{what}, gzip: {is_gzip}");
+        }
+    }
+}
+
+#[test]
+fn a_packed_file_that_is_appended_to_is_read_on() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join("a.in");
+    let mut cursor = Cursor::new();
+    let first = gzip(&format!("{HEADER}{}", rows(0..MANY)));
+    std::fs::write(&path, &first).expect("writable");
+    assert_eq!(drain(&mut connector(folder.path(), &none()), &mut cursor).len(), MANY as usize);
+    std::fs::write(&path, [first, gzip(&rows(0..2))].concat()).expect("writable");
+    assert_eq!(drain(&mut connector(folder.path(), &none()), &mut cursor).len(), 2);
+}
+
+#[test]
+fn what_was_cut_off_is_read_on_when_it_is_whole() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join("a.in");
+    let mut cursor = Cursor::new();
+    let whole = gzip(&format!("{HEADER}{}", rows(0..MANY)));
+    std::fs::write(&path, &whole[..whole.len() / 2]).expect("writable");
+    let before = drain(&mut connector(folder.path(), &none()), &mut cursor).len();
+    std::fs::write(&path, &whole).expect("writable");
+    let after = drain(&mut connector(folder.path(), &none()), &mut cursor).len();
+    assert_eq!(before + after, MANY as usize + 1, "every row once, and the one letter");
+}
+
+#[test]
+fn a_file_that_looks_as_it_did_is_not_opened() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join("a.in");
+    for watch in [false, true] {
+        let settings = serde_json::json!({ "watch": watch });
+        let mut cursor = Cursor::new();
+        let write = |text: String| {
+            std::fs::write(&path, text).expect("writable");
+            modified(&path, 1_700_000_000);
+        };
+        write(format!("{HEADER}{ROW}1,A,2,3.50"));
+        assert_eq!(drain(&mut connector(folder.path(), &settings), &mut cursor).len(), if watch { 1 } else { 2 });
+        // Other bytes behind the same look would be seen by whoever opens the file.
+        write(format!("{HEADER}{ROW}2,A,2,3.50"));
+        assert_eq!(drain(&mut connector(folder.path(), &settings), &mut cursor).len(), 0, "watch: {watch}");
+    }
+}
+
+#[test]
+fn a_page_changes_the_entries_of_its_files_only() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let mut cursor = Cursor::new();
+    for name in ["1.in", "2.in", "3.in"] {
+        std::fs::write(folder.path().join(name), format!("{HEADER}{ROW}")).expect("writable");
+        let Poll::Page(page) = connector(folder.path(), &none()).poll(&cursor).expect("readable") else { panic!() };
+        assert_eq!(page.changes.keys().collect::<Vec<_>>(), [name]);
+        committed(page, &mut cursor);
+    }
+}
+
+#[test]
+fn a_header_is_checked_again_with_another_mapping_and_for_columns_of_expressions() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join("a.in");
+    let head = format!("{HEADER}{}", rows(0..5_000));
+    std::fs::write(&path, format!("{head}{ROW}")).expect("writable");
+    let mut cursor = Cursor::new();
+    let Poll::Page(first) = connector(folder.path(), &none()).poll(&cursor).expect("readable") else {
+        panic!("a page")
+    };
+    assert_eq!(committed(first, &mut cursor).len(), 5_000);
+    for (expression, missing) in [
+        ("colour + sku", "colour"),
+        ("row[\"the colour\"]", "the colour"),
+        ("row.colour", "colour"),
+        ("[sku].map(x, x + size_)[0]", "size_"),
+    ] {
+        let other = serde_json::json!({ "map": { "native_id": { "column": null, "expression": expression } } });
+        let records = drain(&mut connector(folder.path(), &other), &mut cursor.clone());
+        let [Mapped::Rejected(row)] = &records[..] else { panic!("{expression}: {}", shown(&records)) };
+        assert_eq!(row.letter.code, "file-header");
+        assert!(row.letter.message.contains(&format!("no column {missing};")), "{}", row.letter.message);
+    }
+    for optional in ["\"colour\" in row ? row[\"colour\"] : sku", "has(row.colour) ? row.colour : sku"] {
+        let other = serde_json::json!({ "map": { "native_id": { "column": null, "expression": optional } } });
+        let records = drain(&mut connector(folder.path(), &other), &mut cursor.clone());
+        assert!(shown(&records).starts_with("1 A x2"), "{optional}: {}", shown(&records));
+    }
+}
+
 #[test]
 fn pages_can_be_taken_up_anywhere() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let rows: String = (0..12_000).map(|n| ROW.replace("1,A", &format!("{n},A"))).collect();
     std::fs::write(folder.path().join("a.in"), format!("{HEADER}{rows}")).expect("writable");
-    let whole = shown(&drain(&mut connector(folder.path(), &none()), &mut None));
-    let (mut cursor, mut pages, mut pieces): (Option<Vec<u8>>, u32, String) = (None, 0, String::new());
+    let whole = shown(&drain(&mut connector(folder.path(), &none()), &mut Cursor::new()));
+    let (mut cursor, mut pages, mut pieces): (Cursor, u32, String) = Default::default();
     // A new connector for every page, as after a crash; and each page twice, as when its commit failed.
-    while let Poll::Page(page) = connector(folder.path(), &none()).poll(cursor.as_deref()).expect("readable") {
-        let Poll::Page(again) = connector(folder.path(), &none()).poll(cursor.as_deref()).expect("readable") else {
-            panic!()
-        };
+    while let Poll::Page(page) = connector(folder.path(), &none()).poll(&cursor).expect("readable") {
+        let Poll::Page(again) = connector(folder.path(), &none()).poll(&cursor).expect("readable") else { panic!() };
         assert_eq!(shown(&page.records), shown(&again.records));
-        pieces += &shown(&page.records);
-        cursor = Some(page.next);
+        pieces += &shown(&committed(page, &mut cursor));
         pages += 1;
     }
     assert!(pages >= 3, "{pages} pages");
@@ -326,9 +506,12 @@ fn a_file_that_is_replaced_while_it_is_read_is_read_anew() {
     let rows =
         |sku: &str, count: u32| (0..count).map(|n| ROW.replace("1,A", &format!("{n},{sku}"))).collect::<String>();
     std::fs::write(&path, format!("{HEADER}{}", rows("A", 12_000))).expect("writable");
-    let Poll::Page(first) = connector(folder.path(), &none()).poll(None).expect("readable") else { panic!("a page") };
+    let Poll::Page(first) = connector(folder.path(), &none()).poll(&Cursor::new()).expect("readable") else {
+        panic!("a page")
+    };
     std::fs::write(&path, format!("{HEADER}{}", rows("B", 3))).expect("writable");
-    let mut cursor = Some(first.next);
+    let mut cursor = Cursor::new();
+    committed(first, &mut cursor);
     assert_eq!(drain(&mut connector(folder.path(), &none()), &mut cursor).len(), 3);
 }
 
@@ -337,10 +520,9 @@ fn a_last_row_without_an_end_that_fills_a_page_is_read_once() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let rows: String = (0..crate::limits::PAGE_RECORDS_MAX).map(|n| ROW.replace("1,A", &format!("{n},A"))).collect();
     std::fs::write(folder.path().join("a.in"), format!("{HEADER}{}", rows.trim_end())).expect("writable");
-    let (mut cursor, mut read): (Option<Vec<u8>>, usize) = (None, 0);
-    while let Poll::Page(page) = connector(folder.path(), &none()).poll(cursor.as_deref()).expect("readable") {
-        read += page.records.len();
-        cursor = Some(page.next);
+    let (mut cursor, mut read): (Cursor, usize) = Default::default();
+    while let Poll::Page(page) = connector(folder.path(), &none()).poll(&cursor).expect("readable") {
+        read += committed(page, &mut cursor).len();
     }
     assert_eq!(read, crate::limits::PAGE_RECORDS_MAX);
 }
@@ -368,7 +550,7 @@ fn what_is_watched_is_not_read_before_its_end() {
     let path = folder.path().join("a.in");
     std::fs::write(&path, format!("{HEADER}{ROW}1,A,2")).expect("writable");
     let mut watching = connector(folder.path(), &serde_json::json!({ "watch": true }));
-    let mut cursor = None;
+    let mut cursor = Cursor::new();
     let first = drain(&mut watching, &mut cursor);
     assert_eq!(first.len(), 1, "{}", shown(&first));
     std::fs::write(&path, format!("{HEADER}{ROW}{ROW}")).expect("writable");
@@ -386,8 +568,8 @@ fn mappings_can_do_what_they_say() {
     let text = "order,sku,units,price,time,marketplace_\nC1,A,2,N/A,2026-01-02 10:00:00,uk\n";
     let folder = tempfile::tempdir().expect("a temporary directory");
     std::fs::write(folder.path().join("a.in"), text).expect("writable");
-    let records = drain(&mut connector(folder.path(), &changes), &mut None);
-    let [Mapped::Event(Event::Sale(sale))] = &records[..] else { panic!("{}", shown(&records)) };
+    let records = drain(&mut connector(folder.path(), &changes), &mut Cursor::new());
+    let [Mapped::Event(Event::Sale(sale), _)] = &records[..] else { panic!("{}", shown(&records)) };
     assert_eq!((sale.native_id.as_str(), sale.envelope.customer.as_str()), ("A-uk", "acme"));
     assert_eq!(sale.status, skuflow_schemas::SaleStatus::Cancelled);
     assert_eq!(sale.unit_price.map(|price| price.to_string()).as_deref(), Some("1.00 GBP"));
@@ -411,6 +593,90 @@ fn settings_that_cannot_be_are_found() {
         the expression does not parse: ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER} | a + | ...^
         the currency of `unit_price` is not said"]]
     .assert_eq(&problems(bad));
+    let bad_times = |formats: &[&str]| {
+        let of = |format: &&str| problems(serde_json::json!({ "map": { "observed_at": { "format": format } } }));
+        formats.iter().map(of).collect::<Vec<_>>().join("\n")
+    };
+    let good = ["%Y-%m-%d %H:%M:%S", "%d/%m/%y", "%d.%m.%Y %I:%M %p", "%Y-%m-%dT%H:%M:%S%z", "%s", "%F %T%.f"];
+    assert_eq!(bad_times(&good).trim(), "");
+    expect![["
+        times cannot be read with `%Y-%m`: `2026-11` is no time: a month/day, day-of-year or week date must be present to create a date, but none were found
+        times cannot be read with `%H:%M`: `14:35` is no time: year required to parse date
+        times cannot be read with `%Y-%m-%d %I:%M`: `2026-11-23 02:35` is read as 2026-11-23T02:35:00
+        times cannot be read with `%Y-%m-%d %K`: strftime formatting failed: found unrecognized specifier directive `K`
+        times cannot be read with `%F %T %Z`: `2026-11-23 14:35:46 UTC` is no time: strptime parsing failed: parsing time zone abbreviation is not allowed
+        times cannot be read with `yyyy-MM-dd`: `yyyy-MM-dd` is no time: year required to parse date"]].assert_eq(&bad_times(&["%Y-%m", "%H:%M", "%Y-%m-%d %I:%M", "%Y-%m-%d %K", "%F %T %Z", "yyyy-MM-dd"]));
+}
+
+#[test]
+fn mistakes_in_lists_and_names_are_found() {
+    let check = |event: &str, format: &str, map: serde_json::Value, expected: Expect| {
+        let mut settings = serde_json::json!({ "path": "a", "event": event, "format": format, "encoding": "latin-1",
+            "map": { "source": { "constant": "s" }, "observed_at": { "column": "t" } } });
+        merge(&mut settings["map"], &map);
+        let config: Config = serde_json::from_value(settings).expect("settings");
+        let shown = |problem: super::ConfigProblem| format!("{}: {}\n", problem.path.join("."), problem.message);
+        expected.assert_eq(&config.validate().into_iter().map(shown).collect::<String>());
+    };
+    let part = serde_json::json!({ "column": "id", "expression": "a +" });
+    let list =
+        serde_json::json!({ "each": "own", "source": { "constant": "a" }, "marketplace": {}, "native_id": part });
+    let map = serde_json::json!({ "product": { "column": "p", "when": "true" }, "own": list, "active": { "constant": "on" } });
+    check(
+        "catalog",
+        "json",
+        map.clone(),
+        expect![["
+        encoding: a JSON document is always UTF-8
+        map.active.constant: `active` cannot be `on`
+        map.own.marketplace: it is not clear where `marketplace` comes from
+        map.own.native_id: it is not clear where `native_id` comes from
+        map.own.native_id.expression: the expression does not parse: ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER} | a + | ...^
+        map.product: `product` is no list
+    "]],
+    );
+    check(
+        "catalog",
+        "csv",
+        map,
+        expect![["
+        map.active.constant: `active` cannot be `on`
+        map.own: a CSV record has no list for `own`
+        map.own.marketplace: it is not clear where `marketplace` comes from
+        map.own.native_id: it is not clear where `native_id` comes from
+        map.own.native_id.expression: the expression does not parse: ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER} | a + | ...^
+        map.product: `product` is no list
+    "]],
+    );
+    let map = serde_json::json!({
+        "marketplace": { "constant": "m" }, "native_id": { "column": "id", "format": "%Y" },
+        "condition": { "constant": "nwe" }, "availability": { "column": "a", "default": "instock", "values": { "y": "in_stock", "n": "out" } }
+    });
+    check(
+        "offer",
+        "ndjson",
+        map,
+        expect![["
+        map.availability.default: `availability` cannot be `instock`
+        map.availability.values.n: `availability` cannot be `out`
+        map.condition.constant: `condition` cannot be `nwe`
+        map.native_id.format: times cannot be read with `%Y`: only `observed_at` and `business_date` are times
+    "]],
+    );
+}
+
+#[test]
+fn only_what_is_written_in_the_path_is_a_pattern() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let base = folder.path().join("shop [1]");
+    std::fs::create_dir_all(base.join("in [2]")).expect("writable");
+    std::fs::write(base.join("in [2]").join("a*b.in"), format!("{HEADER}{ROW}")).expect("writable");
+    std::fs::write(base.join("in [2]").join("axb.in"), format!("{HEADER}{ROW}")).expect("writable");
+    for (path, expected) in [("in [2]", 2), ("in [2]/a*b.in", 1), ("in*/*.in", 2), ("in [[]2]/a[*]b.in", 1)] {
+        let settings = serde_json::json!({ "path": path });
+        let news = drain(&mut connector(&base, &settings), &mut Cursor::new());
+        assert_eq!(news.len(), expected, "{path}");
+    }
 }
 
 /// Every row of the real data becomes an event, and equal rows equal ids.
@@ -425,9 +691,9 @@ fn the_retail_data_maps_whole() {
         "native_id": { "column": "StockCode" }, "order_id": { "column": "InvoiceNo" }, "units": { "column": "Quantity" },
         "unit_price": { "column": "UnitPrice", "currency": "GBP" }, "observed_at": { "column": "InvoiceDate" }
     }});
-    let records = drain(&mut connector(&folder, &changes), &mut None);
+    let records = drain(&mut connector(&folder, &changes), &mut Cursor::new());
     let ids = records.iter().filter_map(|record| match record {
-        Mapped::Event(event) => Some(event.compute_id()),
+        Mapped::Event(event, _) => Some(event.compute_id()),
         Mapped::Rejected(_) => None,
     });
     let ids: Vec<_> = ids.collect();

@@ -1,10 +1,12 @@
 //! The columns of one record, by name, as text.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use serde_json::Value;
 
 use super::config::Encoding;
+use super::expression::cel_value;
 use super::mapping::MappingError;
 
 /// A record's columns.
@@ -27,17 +29,22 @@ impl Row<'_> {
         }
     }
 
+    /// A column, for expressions; `None` where there is no such column.
+    pub(super) fn variable(&self, name: &str) -> Option<Result<cel::Value, cel::SerializationError>> {
+        match self {
+            Self::Csv { .. } => self.text(name).map(|text| Ok(text.as_ref().into())),
+            Self::Json(object) => object.get(name).map(cel_value),
+        }
+    }
+
     /// All columns, for expressions.
-    pub(super) fn columns(&self) -> Vec<(String, Value)> {
+    pub(super) fn whole(&self) -> Result<cel::Value, cel::SerializationError> {
         match self {
             Self::Csv { names, fields } => {
-                let texts = fields.iter().map(|field| Value::String(field.as_ref().to_owned()));
-                names.iter().cloned().zip(texts).collect()
+                let texts = fields.iter().map(|field| cel::Value::from(field.as_ref()));
+                Ok(names.iter().cloned().zip(texts).collect::<HashMap<_, _>>().into())
             }
-            Self::Json(Value::Object(object)) => {
-                object.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
-            }
-            Self::Json(_) => Vec::new(),
+            Self::Json(object) => cel_value(object),
         }
     }
 }
@@ -62,30 +69,64 @@ pub(super) fn csv_fields(
     delimiter: u8,
     quote: u8,
     encoding: Encoding,
-) -> Result<Vec<Cow<'static, str>>, MappingError> {
-    let mut reader = csv_core::ReaderBuilder::new().delimiter(delimiter).quote(quote).build();
-    let mut output = vec![0; bytes.len() + 1];
-    let mut ends = vec![0; bytes.iter().filter(|byte| **byte == delimiter).count() + 1];
-    let (_, read, written, fields) = reader.read_record(bytes, &mut output, &mut ends);
-    let (_, _, more, last) = reader.read_record(&[], &mut output[written..], &mut ends[fields..]);
-    if read != bytes.len() {
-        return Err(MappingError::new("row-malformed", "the record does not end where its line does"));
+) -> Result<Vec<Cow<'_, str>>, MappingError> {
+    let mut fields = Vec::new();
+    let mut rest = Some(bytes);
+    while let Some(bytes) = rest {
+        let (field, behind) = csv_field(bytes, delimiter, quote)?;
+        fields.push(match field {
+            Cow::Borrowed(field) => decode(field, encoding)?,
+            Cow::Owned(field) => Cow::Owned(decode(&field, encoding)?.into_owned()),
+        });
+        rest = behind;
     }
-    output.truncate(written + more);
-    let mut start = 0;
-    let ends = ends[..fields + last].iter();
-    ends.map(|end| {
-        let field = decode(&output[start..*end], encoding)?;
-        start = *end;
-        Ok(Cow::Owned(field))
-    })
-    .collect()
+    Ok(fields)
+}
+
+/// A field, and what is behind its delimiter.
+type Field<'a> = (Cow<'a, [u8]>, Option<&'a [u8]>);
+
+/// The first field of what is left of a record. Text between the closing quote and the delimiter belongs to it.
+fn csv_field(bytes: &[u8], delimiter: u8, quote: u8) -> Result<Field<'_>, MappingError> {
+    let mut rest = bytes;
+    let mut text = Cow::Borrowed(&bytes[..0]);
+    if let Some(mut inside) = bytes.strip_prefix(&[quote]) {
+        loop {
+            let Some(close) = inside.iter().position(|byte| *byte == quote) else {
+                return Err(MappingError::new("row-malformed", "a quoted field is not closed"));
+            };
+            let piece = &inside[..close];
+            rest = &inside[close + 1..];
+            let Some(behind) = rest.strip_prefix(&[quote]) else {
+                append(&mut text, piece);
+                break;
+            };
+            append(&mut text, &inside[..=close]);
+            inside = behind;
+        }
+    }
+    let end = rest.iter().position(|byte| *byte == delimiter || matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
+    append(&mut text, &rest[..end]);
+    match rest.get(end) {
+        Some(b'\r' | b'\n') => Err(MappingError::new("row-malformed", "the record does not end where its line does")),
+        Some(_) => Ok((text, Some(&rest[end + 1..]))),
+        None => Ok((text, None)),
+    }
+}
+
+/// Appends a piece, without a copy where it is the only one.
+fn append<'a>(text: &mut Cow<'a, [u8]>, piece: &'a [u8]) {
+    if text.is_empty() {
+        *text = Cow::Borrowed(piece);
+    } else if !piece.is_empty() {
+        text.to_mut().extend_from_slice(piece);
+    }
 }
 
 /// Text in the configured encoding.
-pub(super) fn decode(bytes: &[u8], encoding: Encoding) -> Result<String, MappingError> {
+pub(super) fn decode(bytes: &[u8], encoding: Encoding) -> Result<Cow<'_, str>, MappingError> {
     match encoding {
-        Encoding::Utf8 => std::str::from_utf8(bytes).map(str::to_owned).map_err(|error| {
+        Encoding::Utf8 => std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|error| {
             let message = format!(
                 "byte {} is not UTF-8; if the file is older, try encoding = \"windows-1252\" or \"latin-1\"",
                 error.valid_up_to()
@@ -93,6 +134,33 @@ pub(super) fn decode(bytes: &[u8], encoding: Encoding) -> Result<String, Mapping
             MappingError::new("text-not-utf8", message)
         }),
         Encoding::Latin1 => Ok(bytes.iter().map(|byte| char::from(*byte)).collect()),
-        Encoding::Windows1252 => Ok(encoding_rs::WINDOWS_1252.decode_without_bom_handling(bytes).0.into_owned()),
+        Encoding::Windows1252 => Ok(encoding_rs::WINDOWS_1252.decode_without_bom_handling(bytes).0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_a_record() {
+        let fields = |text: &'static str| csv_fields(text.as_bytes(), b',', b'"', Encoding::Utf8);
+        for (text, expected) in [
+            ("a,b", &["a", "b"][..]),
+            ("", &[""]),
+            (",", &["", ""]),
+            ("\"\",\"\"", &["", ""]),
+            ("\"a,b\",c", &["a,b", "c"]),
+            ("\"a \"\"x\"\"\",c", &["a \"x\"", "c"]),
+            ("\"\"\"\"\"\",c", &["\"\"", "c"]),
+            ("\"a\nb\",c", &["a\nb", "c"]),
+            ("\"a\"b\"c,d", &["ab\"c", "d"]),
+            ("12\" x, \"y\"", &["12\" x", " \"y\""]),
+        ] {
+            assert_eq!(fields(text).expect("a record"), expected, "{text}");
+        }
+        for text in ["a,\"b", "a\rb", "\"a\"\nb", "\"a\"\""] {
+            assert_eq!(fields(text).expect_err(text).code, "row-malformed");
+        }
     }
 }

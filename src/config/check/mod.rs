@@ -209,12 +209,8 @@ impl Check<'_> {
         for problem in file.validate() {
             let mut path = vec![Field("connector"), Item(index), Field("file")];
             path.extend(problem.path.iter().map(|part| Field(part)));
-            let mut shown = Problem::new("SKU-050", self.tree.span_at(&path), problem.message);
-            if let ([map, written], Some(family)) = (problem.path.as_slice(), file.family())
-                && map == "map"
-            {
-                shown = shown.closest(written, skuflow_ingest::file::fields(family).0);
-            }
+            let shown = Problem::new("SKU-050", self.tree.span_at(&path), problem.message);
+            let shown = shown.closest(&problem.written, problem.known);
             self.problems.push(Problem { help: problem.help, ..shown });
         }
         for (at, name) in connector.to.iter().enumerate() {
