@@ -46,10 +46,10 @@ impl Timestamp {
         Day(self.0.div_euclid(MICROS_PER_DAY) as i32)
     }
 
-    /// The start of the UTC hour this instant falls in.
+    /// The start of the UTC hour this instant falls in; [`Self::MIN`] in the first, which has none.
     #[must_use]
     pub const fn hour(self) -> Self {
-        Self(self.0 - self.0.rem_euclid(3600 * MICROS_PER_SECOND))
+        Self(self.0.saturating_sub(self.0.rem_euclid(3600 * MICROS_PER_SECOND)))
     }
 
     /// This instant moved by `micros` microseconds (negative = earlier), saturating.
@@ -87,9 +87,9 @@ impl FromStr for Timestamp {
 pub struct Day(pub i32);
 
 impl Day {
-    /// The first instant of the day.
+    /// The first instant of the day, saturating.
     pub const fn start(self) -> Timestamp {
-        Timestamp(self.0 as i64 * MICROS_PER_DAY)
+        Timestamp((self.0 as i64).saturating_mul(MICROS_PER_DAY))
     }
 }
 
@@ -129,6 +129,16 @@ mod tests {
         assert_eq!(before.hour(), Timestamp::from_micros(-3_600_000_000));
         assert_eq!(before.millis(), -1);
         assert_eq!(Day(-1).start().plus_micros(MICROS_PER_DAY), Day(0).start());
+    }
+
+    #[test]
+    fn the_ends_of_time_are_instants_like_others() {
+        for (end, day) in [(Timestamp::MIN, i32::MIN), (Timestamp::MAX, i32::MAX)] {
+            assert!((end.hour() <= end) && (end.day().start().micros_since(end).abs() < MICROS_PER_DAY), "{end}");
+            assert_eq!(Day(day).start(), end);
+        }
+        assert_eq!(Timestamp::MIN.hour(), Timestamp::MIN);
+        assert!(Timestamp::MAX.micros_since(Timestamp::MAX.hour()) < 3600 * MICROS_PER_SECOND);
     }
 
     #[test]
