@@ -47,6 +47,7 @@ fn offer_signature(offer: &Offer) -> Signature {
         what.text(Some(&rank.category));
         what.number(Some(rank.rank));
     }
+    offer.suspect.iter().for_each(|mark| what.text(Some(mark))); // a price without its mark is another word
     Signature { who: who(offer), what: what.finish() }
 }
 
