@@ -1,6 +1,9 @@
 //! Named maxima of the steps.
 
-/// Sellers of one listing whose last offer is kept; the one observed longest ago gives way.
+use skuflow_schemas::Timestamp;
+
+/// Sellers of one listing whose last offer is kept; the one observed longest ago gives way. What was sent of an offer that
+/// gave way is not sent again nor taken back when the catalog changes: it stands until it is no longer active.
 pub const SELLERS_PER_LISTING_MAX: usize = 512;
 /// Products that may track one listing.
 pub const PRODUCTS_PER_LISTING_MAX: usize = 1_024;
@@ -12,5 +15,9 @@ pub const WINDOW_DAYS: i32 = 30;
 pub const GRACE_DAYS: i32 = 7;
 /// Largest amount, and largest value of an order line: a billion, in millionths. Thousands of them still add up in 64 bits.
 pub const AMOUNT_MICROS_MAX: i128 = 1_000_000_000_000_000;
+/// 1990-01-01T00:00:00Z: no record that is older was observed by any shop system. A clock that was never set says 1970.
+pub const OBSERVED_AT_MIN: Timestamp = Timestamp::from_millis(631_152_000_000);
+/// Longest reason of a refusal, in bytes; what is beyond is cut off.
+pub const REASON_BYTES_MAX: usize = 1_024;
 /// Most units of an order line.
 pub const UNITS_MAX: u64 = 1_000_000_000;

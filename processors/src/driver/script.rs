@@ -124,7 +124,7 @@ fn set(fields: &mut Value, name: &str, word: &str) -> Result<(), String> {
 }
 
 fn value(name: &str, word: &str) -> Value {
-    if matches!(name, "own" | "competitors") {
+    if matches!(name, "own" | "competitors") && !word.starts_with('[') {
         return word.split(',').map(|id| serde_json::to_value(listing(id)).expect("plain data")).collect();
     }
     let time = || parse_time(word).map(|time| time.micros().into());

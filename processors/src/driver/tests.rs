@@ -3,7 +3,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use skuflow_schemas::{
+    BusinessDate, Catalog, Currency, Inventory, Listing, ListingRef, Money, Offer, Rank, Role, Sale, Text, Vantage,
+};
+
 use super::*;
+use crate::REASON_BYTES_MAX;
 use crate::validate::{Action, RULES};
 
 #[test]
@@ -46,6 +51,156 @@ fn a_record_delivered_again_changes_nothing() {
             twice.inputs.insert(at, scenario.inputs[at].clone());
             assert_eq!(report(&but_counts(&twice)), report(&once), "{}: input {at}", scenario.name);
         }
+    }
+}
+
+/// Picks the ends of what each field can hold, the same in every run of a seed.
+struct Extremes(u64);
+
+impl Extremes {
+    fn pick<T: Clone>(&mut self, values: &[T]) -> T {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        values[(self.0 >> 33) as usize % values.len()].clone()
+    }
+
+    fn number(&mut self) -> i64 {
+        self.pick(&[i64::MIN, i64::MIN + 1, -1_000_000, -1, 0, 1, 1_000_000_000, i64::MAX - 1, i64::MAX])
+    }
+
+    fn fraction(&mut self) -> Option<f64> {
+        self.pick(&[None, Some(f64::NAN), Some(f64::INFINITY), Some(f64::NEG_INFINITY), Some(f64::MAX), Some(4.5)])
+    }
+
+    fn text(&mut self) -> Text {
+        self.pick(&["", "A", "A", "demo", "\0", "ä/|%:", &"x".repeat(1_025), &"ü".repeat(2_000)]).into()
+    }
+
+    fn maybe_text(&mut self) -> Option<Text> {
+        let text = self.text();
+        self.pick(&[None, Some(text)])
+    }
+
+    fn amount(&mut self) -> Option<Money> {
+        let currency = Currency::parse(self.pick(&["EUR", "JPY", "QQQ"])).expect("three letters");
+        let exponent = self.pick(&[0, 2, 6, 7, 18, 19, 20, 64, 255]);
+        let minor = self.number();
+        self.pick(&[None, Some(Money { minor, currency, exponent })])
+    }
+
+    fn time(&mut self) -> Timestamp {
+        let real = 1_704_067_200_000_000;
+        let some = self.number();
+        Timestamp::from_micros(self.pick(&[some, real, real + 1, real + 90 * 86_400_000_000]))
+    }
+
+    fn listing(&mut self) -> ListingRef {
+        ListingRef { source: self.text(), marketplace: self.text(), native_id: self.text() }
+    }
+
+    fn event(&mut self) -> Event {
+        let odd = self.text();
+        let envelope = Envelope {
+            customer: self.pick(&["demo".into(), "demo".into(), odd]),
+            source: self.text(),
+            marketplace: self.text(),
+            observed_at: self.time(),
+            ingested_at: self.time(),
+            source_event_id: self.maybe_text(),
+            ..Envelope::default()
+        };
+        let mut event = match self.pick(&[0, 0, 1, 2, 3, 4]) {
+            0 => Event::Offer(Box::new(self.offer(envelope))),
+            1 => Event::Sale(Box::new(Sale {
+                envelope,
+                native_id: self.text(),
+                order_id: self.text(),
+                line_id: self.text(),
+                units: self.number(),
+                unit_price: self.amount(),
+                business_date: BusinessDate(self.pick(&[i32::MIN, 0, i32::MAX])),
+                ..Sale::default()
+            })),
+            2 => Event::Inventory(Box::new(Inventory {
+                envelope,
+                native_id: self.text(),
+                location: self.text(),
+                quantity: self.number(),
+                ..Inventory::default()
+            })),
+            3 => Event::Catalog(Box::new(Catalog {
+                envelope,
+                product: self.text(),
+                name: self.maybe_text(),
+                category: self.maybe_text(),
+                currency: self.maybe_text(),
+                cost: self.amount(),
+                price_floor: self.amount(),
+                price_ceiling: self.amount(),
+                own: vec![self.listing(); self.pick(&[0, 1, 2])],
+                competitors: vec![self.listing()],
+                active: true,
+            })),
+            _ => {
+                let (listing, product) = (self.listing(), self.text());
+                Event::Listing(Box::new(Listing { envelope, listing, product, role: Role::Own }))
+            }
+        };
+        let id = event.compute_id();
+        event.envelope_mut().expect("is no count").event_id = id;
+        event
+    }
+
+    fn offer(&mut self, envelope: Envelope) -> Offer {
+        Offer {
+            envelope,
+            native_id: self.text(),
+            seller: self.maybe_text(),
+            price: self.amount(),
+            shipping: self.amount(),
+            landed_price: self.amount(),
+            list_price: self.amount(),
+            stock_level: Some(self.number()),
+            offer_count: Some(self.number()),
+            ranks: vec![Rank { category: self.text(), rank: self.number() }],
+            rating: self.fraction(),
+            rating_best: self.fraction(),
+            review_count: Some(self.number()),
+            vantage: Vantage { country: self.maybe_text(), postal: self.maybe_text(), membership: None },
+            ..Offer::default()
+        }
+    }
+}
+
+/// Whatever a record says, and whichever rules are asked, it has an outcome, and the reason for it can be written. With
+/// all rules suspecting, each is asked; with all off, everything passes.
+#[test]
+fn every_value_has_an_outcome() {
+    for action in [None, Some(Action::Suspect), Some(Action::Off)] {
+        let config = validate::Config {
+            rules: RULES.iter().filter_map(|rule| Some((rule.id.to_owned(), action?))).collect(),
+            ..validate::Config::default()
+        };
+        let mut extremes = Extremes(7);
+        let mut outcomes = String::new();
+        for stage in ["clean", "catalog"] {
+            let mut steps = steps(stage);
+            steps[0] = Box::new(validate::Validate::new(config.clone()));
+            let mut kept = Kept::default();
+            for _ in 0..500 {
+                let event = extremes.event();
+                let key = extremes.pick(&["demo/A", "demo/B", "demo/A|P-1"]);
+                let topic = event.family().raw_topic().unwrap_or(event.topic());
+                let message = Message { key: key.into(), ..message_of(topic, &event) };
+                let published = process(&steps, &mut kept, &message);
+                assert!(!published.is_empty() || event.family() == Family::Listing, "{event:?}");
+                let reasons = published.iter().filter_map(|message| message.refused.as_ref());
+                assert!(reasons.clone().all(|why| why.len() <= REASON_BYTES_MAX + 64), "{event:?}");
+                outcomes.extend(published.iter().map(|message| message.topic.as_str()));
+                outcomes.extend(reasons.map(String::as_str));
+            }
+        }
+        assert_eq!(outcomes.contains("dlq."), action.is_none(), "{action:?}");
+        assert!(outcomes.contains("product-offers.v1") || action.is_none(), "{action:?}");
     }
 }
 

@@ -10,7 +10,7 @@ pub use config::{Action, Config};
 pub use rules::{RULES, Rule};
 
 use crate::dedup::who;
-use crate::{Context, Input, Processor, Reject, SELLERS_PER_LISTING_MAX, State, Stated};
+use crate::{Context, Input, Processor, REASON_BYTES_MAX, Reject, SELLERS_PER_LISTING_MAX, State, Stated};
 
 /// What the step takes, and gives unchanged but for marks.
 pub const FAMILIES: &[Family] = &[Family::Offer, Family::Sale, Family::Inventory, Family::Catalog, Family::Listing];
@@ -42,12 +42,20 @@ struct LastGood {
     who: u64,
     price: Money,
     observed_at: Timestamp,
-    /// A price that jumped; said again, it is the new price.
-    jumped: Option<Money>,
+    /// The last price that jumped since, and when it was observed.
+    jumped: Option<(Money, Timestamp)>,
+}
+
+impl LastGood {
+    /// Whether a price that jumped is said once more, by a later observation: then it is the new price. The observation
+    /// that jumped, delivered again, says nothing new.
+    fn is_said_again(&self, price: &Money, observed_at: Timestamp) -> bool {
+        self.jumped.is_some_and(|(jumped, at)| jumped == *price && at < observed_at)
+    }
 }
 
 impl State for Prices {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
     fn heap_bytes(&self) -> usize {
         self.last_good.capacity() * size_of::<LastGood>()
@@ -55,9 +63,9 @@ impl State for Prices {
 }
 
 impl Prices {
-    /// The last good price of who makes the offer, and one that jumped since.
-    fn of(&self, offer: &Offer) -> Option<(&Money, Option<&Money>)> {
-        self.find(who(offer)).map(|at| (&self.last_good[at].price, self.last_good[at].jumped.as_ref()))
+    /// The last good price of who makes the offer.
+    fn of(&self, offer: &Offer) -> Option<&LastGood> {
+        self.find(who(offer)).map(|at| &self.last_good[at])
     }
 
     fn find(&self, who: u64) -> Option<usize> {
@@ -67,19 +75,24 @@ impl Prices {
     /// Keeps a price, unless a later one is known: what is delivered again, or late, is not the last.
     fn remember(state: &mut Stated<Self>, offer: &Offer, price: Money, jumped: bool) {
         let (who, observed_at) = (who(offer), offer.envelope.observed_at);
+        let mut later_jump = None;
         if let Some(at) = state.find(who) {
-            if state.last_good[at].observed_at >= observed_at {
+            let known = &state.last_good[at];
+            if known.observed_at >= observed_at {
                 return;
             }
+            later_jump = known.jumped.filter(|(_, at)| *at >= observed_at);
             if jumped {
-                state.last_good[at].jumped = Some(price);
+                if later_jump.is_none() {
+                    state.last_good[at].jumped = Some((price, observed_at));
+                }
                 return;
             }
             state.last_good.remove(at);
         } else if state.last_good.len() == SELLERS_PER_LISTING_MAX {
             state.last_good.remove(0);
         }
-        state.last_good.push(LastGood { who, price, observed_at, jumped: None });
+        state.last_good.push(LastGood { who, price, observed_at, jumped: later_jump });
     }
 }
 
@@ -92,8 +105,11 @@ impl Processor for Validate {
 
     fn check(&self, input: &Input, state: &Prices) -> Result<(), Reject> {
         let Some(event) = input.event() else { return Ok(()) };
-        let objection =
-            |rule: &&Rule| Some(Reject { rule: rule.id, message: (rule.objects)(event, state, &self.config)? });
+        let objection = |rule: &&Rule| {
+            let mut message = (rule.objects)(event, state, &self.config)?;
+            message.truncate(message.floor_char_boundary(REASON_BYTES_MAX));
+            Some(Reject { rule: rule.id, message })
+        };
         self.rejecting.iter().find_map(objection).map_or(Ok(()), Err)
     }
 

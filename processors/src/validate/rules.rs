@@ -1,9 +1,11 @@
 //! The rules: data, one line of judgement each.
 
-use skuflow_schemas::{Catalog, Event, KEY_PART_BYTES_MAX, MONEY_EXPONENT_MAX, Money, check_customer};
+use skuflow_schemas::{
+    Catalog, Currency, Event, KEY_PART_BYTES_MAX, ListingRef, MONEY_EXPONENT_MAX, Money, Offer, check_customer,
+};
 
 use super::{Action, Config, Prices};
-use crate::{AMOUNT_MICROS_MAX, LISTINGS_PER_PRODUCT_MAX, UNITS_MAX};
+use crate::{AMOUNT_MICROS_MAX, LISTINGS_PER_PRODUCT_MAX, OBSERVED_AT_MIN, UNITS_MAX};
 
 /// A rule of `validate`.
 pub struct Rule {
@@ -27,21 +29,22 @@ pub const RULES: &[Rule] = &[
     rule("customer-invalid", Action::Reject, "customer is [a-z0-9-]{1,64}", |event, _, _| {
         event.envelope().and_then(|envelope| check_customer(&envelope.customer).err()).map(|error| error.to_string())
     }),
-    rule("id-empty", Action::Reject, "source and the native id, product or order are not empty", id_empty),
+    rule("id-empty", Action::Reject, "source and the native id, product or order are not empty", |event, _, _| {
+        ids(event).find(|(_, text)| text.is_empty()).map(|(field, _)| format!("{field} is empty"))
+    }),
     rule(
         "text-has-nul",
         Action::Reject,
-        "texts that identify have no NUL, at which databases cut them off",
+        "texts that identify or name have no NUL, at which databases cut them off",
         |event, _, _| {
-            let market = event.envelope().map_or("", |envelope| envelope.marketplace.as_str());
-            let seller = match event {
-                Event::Offer(offer) => offer.seller.as_deref().unwrap_or_default(),
-                _ => "",
-            };
-            let mut texts = names(event).into_iter().chain([("marketplace", market), ("seller", seller)]);
+            let mut texts = key_parts(event).chain(descriptions(event));
             texts.find(|(_, text)| text.contains('\0')).map(|(field, _)| format!("{field} has a NUL in it"))
         },
     ),
+    rule("exponent-invalid", Action::Reject, "amounts have at most 6 decimals", |event, _, _| {
+        let fine = amounts(event).into_iter().find(|(_, money)| money.exponent > MONEY_EXPONENT_MAX);
+        fine.map(|(field, money)| format!("{field} has {} decimals", money.exponent))
+    }),
     rule(
         "amount-out-of-range",
         Action::Reject,
@@ -49,8 +52,12 @@ pub const RULES: &[Rule] = &[
         out_of_range,
     ),
     rule("text-too-long", Action::Reject, "parts of the key have at most 1024 bytes", |event, _, _| {
-        let long = names(event).into_iter().find(|(_, text)| text.len() > KEY_PART_BYTES_MAX);
+        let long = key_parts(event).find(|(_, text)| text.len() > KEY_PART_BYTES_MAX);
         long.map(|(field, text)| format!("{field} has {} bytes", text.len()))
+    }),
+    rule("past-timestamp", Action::Reject, "observed_at is not before 1990", |event, _, _| {
+        let observed_at = event.envelope()?.observed_at;
+        (observed_at < OBSERVED_AT_MIN).then(|| format!("observed at {observed_at}, before {OBSERVED_AT_MIN}"))
     }),
     rule(
         "future-timestamp",
@@ -61,10 +68,6 @@ pub const RULES: &[Rule] = &[
     rule("currency-unknown", Action::Reject, "currencies are in ISO 4217", |event, _, _| {
         let unknown = amounts(event).into_iter().find(|(_, money)| money.currency.exponent().is_none());
         unknown.map(|(field, money)| format!("{field} is in {}, which ISO 4217 does not list", money.currency.as_str()))
-    }),
-    rule("exponent-invalid", Action::Reject, "amounts have at most 6 decimals", |event, _, _| {
-        let fine = amounts(event).into_iter().find(|(_, money)| money.exponent > MONEY_EXPONENT_MAX);
-        fine.map(|(field, money)| format!("{field} has {} decimals", money.exponent))
     }),
     rule("price-not-positive", Action::Reject, "prices are above zero", |event, _, _| {
         let price = match event {
@@ -86,13 +89,20 @@ pub const RULES: &[Rule] = &[
     rule("floor-above-ceiling", Action::Reject, "a product's price floor is not above its ceiling", |event, _, _| {
         let Event::Catalog(catalog) = event else { return None };
         let (floor, ceiling) = (catalog.price_floor?, catalog.price_ceiling?);
-        (floor.micros() > ceiling.micros()).then(|| format!("the floor {floor} is above the ceiling {ceiling}"))
+        let is_above = floor.currency == ceiling.currency && floor.micros() > ceiling.micros();
+        is_above.then(|| format!("the floor {floor} is above the ceiling {ceiling}"))
     }),
+    rule(
+        "bounds-currency-mismatch",
+        Action::Reject,
+        "a product's price floor and ceiling are in the currency of its prices",
+        bounds_currency,
+    ),
     rule(
         "listings-invalid",
         Action::Reject,
         "a product's listings are its own or competing, and not too many",
-        listings,
+        listings_invalid,
     ),
     rule("units-zero", Action::Suspect, "an order line sells or returns something", |event, _, _| {
         matches!(event, Event::Sale(sale) if sale.units == 0).then(|| "the order line has no units".into())
@@ -101,7 +111,12 @@ pub const RULES: &[Rule] = &[
         let Event::Offer(offer) = event else { return None };
         let (price, shipping, landed) = (offer.price?, offer.shipping?, offer.landed_price?);
         let sum = price.plus(&shipping)?;
-        (sum.micros() != landed.micros()).then(|| format!("{price} and {shipping} shipping are not {landed}"))
+        let is_wrong = sum.currency == landed.currency && sum.micros() != landed.micros();
+        is_wrong.then(|| format!("{price} and {shipping} shipping are not {landed}"))
+    }),
+    rule("currency-mismatch", Action::Suspect, "an offer's amounts are in one currency", |event, _, _| {
+        let Event::Offer(_) = event else { return None };
+        unlike(amounts(event).into_iter().map(|(field, money)| (field, money.currency)))
     }),
     rule(JUMP, Action::Suspect, "a price is not 10, 100 or 1000 times the last good one, or a part", jump),
 ];
@@ -115,22 +130,61 @@ const fn rule(
     Rule { id, default, about, objects }
 }
 
-fn id_empty(event: &Event, _: &Prices, _: &Config) -> Option<String> {
-    let empty = names(event).into_iter().find(|(_, text)| text.is_empty());
-    empty.map(|(field, _)| format!("{field} is empty"))
-}
+/// A text of an event, by the name of its field.
+type Named<'a> = (&'static str, &'a str);
 
-/// The texts that identify what an event is about.
-fn names(event: &Event) -> [(&'static str, &str); 4] {
+/// The texts without which it would not be known what an event is about.
+fn ids(event: &Event) -> impl Iterator<Item = Named<'_>> {
     let source = ("source", event.envelope().map_or("-", |envelope| envelope.source.as_str()));
-    match event {
+    let ids = match event {
         Event::Offer(e) => [source, ("native_id", &e.native_id), source, source],
         Event::Sale(e) => [source, ("native_id", &e.native_id), ("order_id", &e.order_id), ("line_id", &e.line_id)],
         Event::Inventory(e) => [source, ("native_id", &e.native_id), ("location", &e.location), source],
         Event::Catalog(e) => [source, ("product", &e.product), source, source],
-        Event::Listing(e) => [source, ("native_id", &e.listing.native_id), ("product", &e.product), source],
+        Event::Listing(e) => [source, ("product", &e.product), source, source],
         Event::Quality(_) => [source; 4],
-    }
+    };
+    let of_listings = listings(event)
+        .flat_map(|listing| [("a listing's source", &*listing.source), ("a listing's native_id", &*listing.native_id)]);
+    ids.into_iter().chain(of_listings)
+}
+
+/// The texts that go into keys.
+fn key_parts(event: &Event) -> impl Iterator<Item = Named<'_>> {
+    let marketplace = event.envelope().map_or("", |envelope| envelope.marketplace.as_str());
+    let of_listings = listings(event).map(|listing| ("a listing's marketplace", &*listing.marketplace));
+    ids(event).chain([("marketplace", marketplace)]).chain(of_listings)
+}
+
+/// Other texts that go into tables as they are.
+fn descriptions(event: &Event) -> impl Iterator<Item = Named<'_>> {
+    let described = match event {
+        Event::Offer(offer) => {
+            let Offer { seller, vantage, .. } = offer.as_ref();
+            [
+                ("seller", seller),
+                ("vantage.country", &vantage.country),
+                ("vantage.postal", &vantage.postal),
+                ("vantage.membership", &vantage.membership),
+            ]
+        }
+        Event::Catalog(entry) => {
+            let Catalog { name, category, currency, .. } = entry.as_ref();
+            [("name", name), ("category", category), ("currency", currency), ("", &None)]
+        }
+        _ => [("", &None); 4],
+    };
+    described.into_iter().filter_map(|(field, text)| Some((field, text.as_deref()?)))
+}
+
+/// The listings that an event points at.
+fn listings(event: &Event) -> impl Iterator<Item = &ListingRef> {
+    let (own, competitors): (&[_], &[_]) = match event {
+        Event::Catalog(entry) => (&entry.own, &entry.competitors),
+        Event::Listing(row) => (std::slice::from_ref(&row.listing), &[]),
+        _ => (&[], &[]),
+    };
+    own.iter().chain(competitors)
 }
 
 fn amounts(event: &Event) -> impl IntoIterator<Item = (&'static str, Money)> {
@@ -171,12 +225,16 @@ fn future(event: &Event, _: &Prices, config: &Config) -> Option<String> {
 fn rating(event: &Event, _: &Prices, _: &Config) -> Option<String> {
     const BEST: f64 = 5.0;
     let Event::Offer(offer) = event else { return None };
-    let (rating, best) = (offer.rating?, offer.rating_best.unwrap_or(BEST));
+    let best = offer.rating_best.unwrap_or(BEST);
+    if !best.is_finite() {
+        return Some(format!("the best rating is {best}"));
+    }
+    let rating = offer.rating?;
     let sane = rating >= 0.0 && rating <= best; // false for NaN too
     (!sane).then(|| format!("rated {rating} out of {best}"))
 }
 
-fn listings(event: &Event, _: &Prices, _: &Config) -> Option<String> {
+fn listings_invalid(event: &Event, _: &Prices, _: &Config) -> Option<String> {
     let Event::Catalog(catalog) = event else { return None };
     let Catalog { own, competitors, .. } = catalog.as_ref();
     let count = own.len() + competitors.len();
@@ -188,10 +246,32 @@ fn listings(event: &Event, _: &Prices, _: &Config) -> Option<String> {
     Some(format!("listing {} is both its own and a competitor's", both.native_id))
 }
 
+/// Nothing is converted, so amounts of unlike currencies are compared with nothing, and stand for nothing together.
+fn unlike(currencies: impl IntoIterator<Item = (&'static str, Currency)>) -> Option<String> {
+    let mut currencies = currencies.into_iter();
+    let (first, currency) = currencies.next()?;
+    let (field, other) = currencies.find(|(_, other)| *other != currency)?;
+    Some(format!("{first} is in {}, {field} in {}", currency.as_str(), other.as_str()))
+}
+
+/// What the goods cost may be in any currency: nothing is refused for it.
+fn bounds_currency(event: &Event, _: &Prices, _: &Config) -> Option<String> {
+    let Event::Catalog(entry) = event else { return None };
+    let compared = entry.currency.as_deref().and_then(|code| Currency::parse(code).ok());
+    let bound = |amount: &Option<Money>| amount.map(|amount| amount.currency);
+    let stated = [
+        ("the product", compared),
+        ("price_floor", bound(&entry.price_floor)),
+        ("price_ceiling", bound(&entry.price_ceiling)),
+    ];
+    unlike(stated.into_iter().filter_map(|(field, currency)| Some((field, currency?))))
+}
+
 fn jump(event: &Event, prices: &Prices, _: &Config) -> Option<String> {
     let Event::Offer(offer) = event else { return None };
-    let (price, (last, jumped)) = (offer.price?, prices.of(offer)?);
-    if price.currency != last.currency || jumped == Some(&price) {
+    let (price, known) = (offer.price?, prices.of(offer)?);
+    let last = known.price;
+    if price.currency != last.currency || known.is_said_again(&price, offer.envelope.observed_at) {
         return None;
     }
     let (now, before) = (price.micros(), last.micros());
@@ -217,6 +297,7 @@ mod tests {
         let mut sale =
             Sale { native_id: "A".into(), order_id: "1".into(), line_id: "1".into(), units, ..Sale::default() };
         (sale.envelope.customer, sale.envelope.source) = ("demo".into(), "shop".into());
+        (sale.envelope.observed_at, sale.envelope.ingested_at) = (OBSERVED_AT_MIN, OBSERVED_AT_MIN);
         sale.unit_price = Some(Money { minor, currency, exponent: 2 });
         sale
     }
