@@ -1,7 +1,7 @@
 //! Step `catalog`, by product: the last word on each product, and a row per listing that it tracks.
 
 use serde::{Deserialize, Serialize};
-use skuflow_schemas::{Catalog as Entry, Envelope, Event, Family, Listing, ListingRef, Outcome, Role, Timestamp};
+use skuflow_schemas::{Catalog as Entry, Envelope, Event, Family, Key, Listing, ListingRef, Outcome, Role, Timestamp};
 
 use crate::{Context, Input, Output, Processor, State, Stated};
 
@@ -53,21 +53,41 @@ impl Processor for Catalog {
     }
 
     fn apply(&self, input: Input, state: &mut Stated<LastWord>, context: &mut Context<'_>) {
-        let Input::Event { event: Event::Catalog(entry), body, as_read } = input else { return context.forward(input) };
+        let (entry, body, as_read) = match input {
+            Input::Event { event: Event::Catalog(entry), body, as_read } => (entry, body, as_read),
+            Input::Tombstone { family: Family::Catalog, key } => return end(key, state, context),
+            other => return context.forward(other),
+        };
         let event = Event::Catalog(entry.clone());
         let rows = rows_of(&entry);
         let older = state.observed_at.is_some_and(|last| entry.envelope.observed_at < last);
+        if older {
+            return context.count(&event, Outcome::Unchanged, "");
+        }
         let what = fingerprint(&entry);
-        if older || (state.observed_at.is_some() && state.what == what && state.rows == rows) {
+        let is_known = state.observed_at.is_some() && state.what == what && state.rows == rows;
+        state.observed_at = Some(entry.envelope.observed_at); // though nothing changes: what was said before is older
+        if is_known {
             return context.count(&event, Outcome::Unchanged, "");
         }
         context.count(&event, Outcome::Accepted, "");
         emit_changes(&entry, &state.rows, &rows, context);
-        state.observed_at = Some(entry.envelope.observed_at);
         state.what = what;
         state.rows = rows;
         context.forward(Output::Event { event, body, as_read });
     }
+}
+
+/// Ends a product: its rows, and all that is known of it. A no-op for a product that is not known.
+fn end(key: Key, state: &mut Stated<LastWord>, context: &mut Context<'_>) {
+    let (Some(_), Some((customer, product))) = (state.observed_at, key.as_str().split_once('/')) else { return };
+    for (listing, _) in &state.rows {
+        // A key has the product as the rows of a listing have it: encoded.
+        let row = format!("{}|{product}", listing.key(customer));
+        context.forward(Output::Tombstone { family: Family::Listing, key: Key::from(row) });
+    }
+    **state = LastWord::default();
+    context.forward(Output::Tombstone { family: Family::Catalog, key });
 }
 
 /// The rows that an entry asks for, in a fixed order; none for a product that is taken out.
