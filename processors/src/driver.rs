@@ -12,7 +12,7 @@ mod script;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use skuflow_schemas::{
@@ -23,12 +23,14 @@ use skuflow_schemas::{
 pub use script::report;
 
 use crate::{
-    Context, Counted, Input, Outbox, Output, Processor, Reject, Rows, Seen, SeenIds, State, Stated, catalog, dedup,
-    route, validate,
+    Context, Counted, Input, Outbox, Output, Processor, Reject, Rows, Seen, SeenIds, State, Stated, Timer, catalog,
+    dedup, route, validate,
 };
 
 /// Ends the inputs of a scenario; what follows is its outcome.
 const OUTCOME: &str = "----\n";
+/// Timers that one record fires at most, as in a task; the rest wait for the next.
+const WAKES_PER_RECORD_MAX: usize = 10_000;
 
 /// A record that goes into a stage or comes out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +119,13 @@ fn run(steps: &[Box<dyn Step>], inputs: &[Message]) -> Vec<Message> {
 trait Step {
     fn refuses(&self, state: Option<&Vec<u8>>, input: &Input) -> Option<Reject>;
     /// Gives the new state, if it was written to.
-    fn work(&self, state: Option<&Vec<u8>>, input: Input, context: &mut Context<'_>) -> Option<Vec<u8>>;
+    fn work(&self, state: Option<&Vec<u8>>, call: Call<'_>, context: &mut Context<'_>) -> Option<Vec<u8>>;
+}
+
+/// Why a step works.
+enum Call<'a> {
+    Apply(Input),
+    Wake(&'a Timer),
 }
 
 impl<P: Processor> Step for P {
@@ -125,9 +133,12 @@ impl<P: Processor> Step for P {
         self.check(input, &load(state)).err()
     }
 
-    fn work(&self, state: Option<&Vec<u8>>, input: Input, context: &mut Context<'_>) -> Option<Vec<u8>> {
+    fn work(&self, state: Option<&Vec<u8>>, call: Call<'_>, context: &mut Context<'_>) -> Option<Vec<u8>> {
         let mut state = Stated::clean(load::<P::State>(state));
-        self.apply(input, &mut state, context);
+        match call {
+            Call::Apply(input) => self.apply(input, &mut state, context),
+            Call::Wake(timer) => self.wake(timer, &mut state, context),
+        }
         state.is_dirty().then(|| store(&*state))
     }
 }
@@ -150,6 +161,7 @@ struct Kept {
     /// By step, key and number.
     rows: BTreeMap<(usize, String, u64), Vec<u8>>,
     seen: SeenByDay,
+    timers: BTreeSet<Timer>,
     stream_time: Option<Timestamp>,
 }
 
@@ -167,10 +179,27 @@ fn process(steps: &[Box<dyn Step>], kept: &mut Kept, message: &Message) -> Vec<M
     if let Some(reject) = steps[0].refuses(kept.states.get(&(0, key.into())), &input) {
         return refused(message, input.event(), &reject);
     }
-    kept.stream_time = input.event().map(Event::observed_at).max(kept.stream_time);
-    let mut turn = Turn { steps, kept, message, published: Vec::new() };
-    turn.feed(0, key, input);
-    turn.published
+    let time = input.event().map(Event::observed_at);
+    let mut published = Vec::new();
+    if time > kept.stream_time {
+        kept.stream_time = time;
+        fire_due(steps, kept, message, &mut published);
+    }
+    let value = message.value.as_deref();
+    Turn { steps, kept, topic: &message.topic, value, published: &mut published }.call(0, key, Call::Apply(input));
+    published
+}
+
+/// Fires the timers that are due, in their order, before the record that moved the time of the stream.
+fn fire_due(steps: &[Box<dyn Step>], kept: &mut Kept, message: &Message, published: &mut Vec<Message>) {
+    for _ in 0..WAKES_PER_RECORD_MAX {
+        if kept.timers.first().map(|timer| timer.due) > kept.stream_time {
+            return;
+        }
+        let Some(timer) = kept.timers.pop_first() else { return };
+        let mut turn = Turn { steps, kept, topic: &message.topic, value: None, published };
+        turn.call(timer.step.into(), &timer.key, Call::Wake(&timer));
+    }
 }
 
 /// Only a row of a table can end; anywhere else no value is an error.
@@ -227,31 +256,43 @@ fn count_of_one(counted: &Counted<'_>) -> Message {
     message_of("quality.v1", &Event::Quality(Box::new(quality)))
 }
 
-/// One record on its way through the steps.
+/// One record, or what comes of a timer, on its way through the steps.
 struct Turn<'a> {
     steps: &'a [Box<dyn Step>],
     kept: &'a mut Kept,
-    message: &'a Message,
-    published: Vec<Message>,
+    topic: &'a str,
+    /// As it was read; none for a timer.
+    value: Option<&'a [u8]>,
+    published: &'a mut Vec<Message>,
 }
 
 impl Turn<'_> {
-    /// Gives `input` to step number `at` and what it gives to the next, depth first.
+    /// Gives `input` to step number `at`; what left the last is published.
     fn feed(&mut self, at: usize, key: &str, input: Input) {
-        let Some(step) = self.steps.get(at) else { return self.published.push(self.out(&input)) };
+        if at < self.steps.len() {
+            return self.call(at, key, Call::Apply(input));
+        }
+        let message = self.out(&input);
+        self.published.push(message);
+    }
+
+    /// Lets step number `at` work, and gives what it gives to the next, depth first.
+    fn call(&mut self, at: usize, key: &str, call: Call<'_>) {
         let (mut outgoing, stream_time) = (Outgoing::default(), self.kept.stream_time.unwrap_or(Timestamp::MIN));
         let context = &mut Context {
             stream_time,
-            value: self.message.value.as_deref().unwrap_or_default(),
+            value: self.value.unwrap_or_default(),
             seen: &mut self.kept.seen,
             rows: &mut RowsOf { at, key, rows: &mut self.kept.rows },
             outbox: &mut outgoing,
         };
         let place = (at, key.to_owned());
-        if let Some(state) = step.work(self.kept.states.get(&place), input, context) {
+        if let Some(state) = self.steps[at].work(self.kept.states.get(&place), call, context) {
             self.kept.states.insert(place, state);
         }
-        let late_topic = format!("{LATE_PREFIX}{}", self.message.topic);
+        let timer = |due| Timer { due, step: at as u8, key: key.into() };
+        self.kept.timers.extend(outgoing.wakes.into_iter().map(timer));
+        let late_topic = format!("{LATE_PREFIX}{}", self.topic);
         self.published.extend(outgoing.late.iter().map(|event| message_of(&late_topic, event)));
         self.published.extend(outgoing.counts);
         for output in outgoing.given {
@@ -264,7 +305,7 @@ impl Turn<'_> {
             Output::Event { event, as_read, .. } => {
                 let message = message_of(event.topic(), event);
                 assert!(
-                    !as_read || message.value == self.message.value,
+                    !as_read || message.value.as_deref() == self.value,
                     "an event as it was read was changed: {event:?}"
                 );
                 message
@@ -306,6 +347,7 @@ struct Outgoing {
     given: Vec<Output>,
     counts: Vec<Message>,
     late: Vec<Event>,
+    wakes: Vec<Timestamp>,
 }
 
 impl Outbox for Outgoing {
@@ -322,7 +364,7 @@ impl Outbox for Outgoing {
     }
 
     fn wake_at(&mut self, due: Timestamp) {
-        panic!("to be woken at {due}: no step of these stages asks for that");
+        self.wakes.push(due);
     }
 }
 

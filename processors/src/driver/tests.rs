@@ -277,6 +277,51 @@ impl Processor for Numbering {
     }
 }
 
+/// Asks at each sale to be woken an hour later, and gives its number then as an order line without units.
+struct Alarm;
+
+impl Processor for Alarm {
+    type State = Number;
+
+    fn name(&self) -> &'static str {
+        "alarm"
+    }
+
+    fn apply(&self, input: Input, state: &mut Stated<Number>, context: &mut Context<'_>) {
+        state.0 += 1;
+        let time = input.event().map_or(Timestamp::MIN, Event::observed_at);
+        context.outbox.wake_at(time.plus_micros(3_600_000_000));
+        context.forward(input);
+    }
+
+    fn wake(&self, timer: &Timer, state: &mut Stated<Number>, context: &mut Context<'_>) {
+        let envelope = Envelope { observed_at: timer.due, customer: "woken".into(), ..Envelope::default() };
+        let sale = Sale { envelope, native_id: timer.key.clone(), units: state.0.into(), ..Sale::default() };
+        context.forward(Input::made(Event::Sale(Box::new(sale))));
+    }
+}
+
+/// Due timers fire before the record that makes them due, by time, then step, then key; what they give goes on from the
+/// step that asked. A record from before fires none.
+#[test]
+fn timers_fire_before_the_record_that_makes_them_due() {
+    let text = "stage clean\nsale 0d09:00 B O 1 1\nsale 0d09:00 A O 2 1\nsale 0d09:30 A O 3 1\n\
+                sale 0d10:00 C O 4 1\nsale 0d09:45 C O 5 1\nsale 0d10:30 D O 6 1\n";
+    let inputs = Scenario::parse("sales", text).expect("is one").inputs;
+    let alarms = || -> Vec<Box<dyn Step>> { vec![Box::new(Numbering { own: None }), Box::new(Alarm)] };
+    let given = run(&alarms(), &inputs).into_iter().map(|message| {
+        let value = message.value.expect("no row ends");
+        match Decoder.decode(&value) {
+            Ok(Event::Sale(sale)) if sale.envelope.customer == "woken" => format!("{} {}", sale.native_id, sale.units),
+            Ok(Event::Sale(sale)) => sale.line_id.to_string(),
+            other => panic!("{other:?}"),
+        }
+    });
+    let (a, b) = ("demo/shop:de:A 2", "demo/shop:de:B 1");
+    assert_eq!(given.collect::<Vec<_>>(), ["1", "2", "3", a, b, "4", "5", a, "6"]);
+    assert_eq!(first_impure(alarms, &inputs), None);
+}
+
 /// The negative control: a processor that remembers more than its state is found.
 #[test]
 fn memory_beside_the_state_is_found() {
