@@ -213,7 +213,7 @@ fn decode(message: &Message) -> Result<Input, Reject> {
             let value = value.as_deref().unwrap_or_default();
             let event = Decoder.decode_family(value, family);
             let event = event.map_err(|error| Reject { rule: error.code(), message: error.to_string() })?;
-            Ok(Input::Event { event, body: body_hash(value), as_read: true })
+            Ok(Input::Event { event, body: body_hash(value), as_read: true, again: false })
         }
     }
 }

@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skuflow_schemas::{Day, Envelope, Event, EventId, Family, Key, Outcome, Text, Timestamp};
+use skuflow_schemas::{Day, Decoder, Encoder, Envelope, Event, EventId, Family, Key, Outcome, Text, Timestamp};
 
 /// One deterministic step of a stage.
 ///
@@ -100,6 +100,8 @@ pub enum Input {
         body: u64,
         /// It says what [`Context::value`] says: nothing was changed since it was read, so nothing need be encoded.
         as_read: bool,
+        /// It was counted before, when it changed nothing; now it does, and is not counted again.
+        again: bool,
     },
     /// The end of a row of a table.
     Tombstone {
@@ -113,7 +115,7 @@ pub enum Input {
 impl Input {
     /// An event that a step made.
     pub fn made(event: Event) -> Self {
-        Self::Event { event, body: 0, as_read: false }
+        Self::Event { event, body: 0, as_read: false, again: false }
     }
 
     /// The event, if it is one.
@@ -220,6 +222,18 @@ impl Context<'_> {
     /// Hands `output` to the next step.
     pub fn forward(&mut self, output: Output) {
         self.outbox.forward(output);
+    }
+
+    /// Keeps `event`, the one at hand, as row `row`: as it was read, where it is still that.
+    pub fn keep(&mut self, row: u64, event: &Event, as_read: bool) {
+        let row = self.rows.put(row);
+        if as_read { row.extend_from_slice(self.value) } else { Encoder.encode(event, row) }
+    }
+
+    /// The event that was kept as row `row`.
+    pub fn kept(&mut self, row: u64) -> Option<Event> {
+        let value = self.rows.get(row)?;
+        Some(Decoder.decode(&value).expect("written by this step; released versions stay readable"))
     }
 
     /// Counts what became of `event`.

@@ -53,8 +53,8 @@ impl Processor for Catalog {
     }
 
     fn apply(&self, input: Input, state: &mut Stated<LastWord>, context: &mut Context<'_>) {
-        let (entry, body, as_read) = match input {
-            Input::Event { event: Event::Catalog(entry), body, as_read } => (entry, body, as_read),
+        let (entry, body, as_read, again) = match input {
+            Input::Event { event: Event::Catalog(entry), body, as_read, again } => (entry, body, as_read, again),
             Input::Tombstone { family: Family::Catalog, key } => return end(key, state, context),
             other => return context.forward(other),
         };
@@ -74,7 +74,7 @@ impl Processor for Catalog {
         emit_changes(&entry, &state.rows, &rows, context);
         state.what = what;
         state.rows = rows;
-        context.forward(Output::Event { event, body, as_read });
+        context.forward(Output::Event { event, body, as_read, again });
     }
 }
 

@@ -6,7 +6,7 @@
 mod copies;
 
 use serde::{Deserialize, Serialize};
-use skuflow_schemas::{Day, Decoder, Encoder, Event, Family, Key, Listing, Offer, Outcome, Role, Text, Timestamp};
+use skuflow_schemas::{Day, Event, Family, Key, Listing, Offer, Outcome, Role, Text, Timestamp};
 
 use crate::dedup::who;
 use crate::{
@@ -79,23 +79,34 @@ impl Processor for Route {
                     untrack(&product, state, context);
                 }
             }
-            Input::Event { event: event @ (Event::Offer(_) | Event::Sale(_) | Event::Inventory(_)), body, as_read } => {
-                judge_lateness(&event, state, context);
-                context.count(&event, Outcome::Accepted, "");
-                for rule in marks(&event) {
-                    context.count(&event, Outcome::Suspect, rule);
+            Input::Event {
+                event: event @ (Event::Offer(_) | Event::Sale(_) | Event::Inventory(_)),
+                body,
+                as_read,
+                again,
+            } => {
+                if !again {
+                    judge(&event, state, context);
                 }
                 if let Event::Offer(offer) = &event
                     && let Some(who) = remember(offer, state, context.rows)
                 {
-                    let row = context.rows.put(who);
-                    if as_read { row.extend_from_slice(context.value) } else { Encoder.encode(&event, row) }
+                    context.keep(who, &event, as_read);
                 }
                 send_copies(&event, state, context);
-                context.forward(Output::Event { event, body, as_read });
+                context.forward(Output::Event { event, body, as_read, again });
             }
             other => context.forward(other),
         }
+    }
+}
+
+/// Counts an event, with what is to be said of it.
+fn judge(event: &Event, state: &mut Stated<Tracked>, context: &mut Context<'_>) {
+    judge_lateness(event, state, context);
+    context.count(event, Outcome::Accepted, "");
+    for rule in marks(event) {
+        context.count(event, Outcome::Suspect, rule);
     }
 }
 
@@ -185,7 +196,7 @@ fn untrack(product: &Text, state: &mut Stated<Tracked>, context: &mut Context<'_
 
 /// Sends the last offers to a product once more, or takes them back.
 fn send_again(state: &Tracked, product: &Text, role: Role, retracted: bool, context: &mut Context<'_>) {
-    for event in last_offers(state, context.rows) {
+    for event in last_offers(state, context) {
         let event = resend(&event, product, role, retracted, state.changes);
         context.forward(Output::made(event));
     }
@@ -193,14 +204,13 @@ fn send_again(state: &Tracked, product: &Text, role: Role, retracted: bool, cont
 
 /// Lets the listing stand for itself again, or no longer.
 fn send_alone(state: &Tracked, retracted: bool, context: &mut Context<'_>) {
-    for event in last_offers(state, context.rows) {
+    for event in last_offers(state, context) {
         let event = standing_alone(&event, retracted, Some(state.changes));
         context.forward(Output::made(event));
     }
 }
 
 /// The last offers, in the order in which their sellers came.
-fn last_offers(state: &Tracked, rows: &mut dyn Rows) -> Vec<Event> {
-    let stored = state.last.iter().filter_map(|last| rows.get(last.who));
-    stored.map(|value| Decoder.decode(&value).expect("written by this step; released versions stay readable")).collect()
+fn last_offers(state: &Tracked, context: &mut Context<'_>) -> Vec<Event> {
+    state.last.iter().filter_map(|last| context.kept(last.who)).collect()
 }

@@ -114,7 +114,7 @@ impl Processor for Validate {
     }
 
     fn apply(&self, input: Input, state: &mut Stated<Prices>, context: &mut Context<'_>) {
-        let Input::Event { mut event, body, as_read } = input else { return context.forward(input) };
+        let Input::Event { mut event, body, as_read, again } = input else { return context.forward(input) };
         let objects = |rule: &&&Rule| (rule.objects)(&event, state, &self.config).is_some();
         let suspect: Vec<&'static str> = self.suspecting.iter().filter(objects).map(|rule| rule.id).collect();
         if let Event::Offer(offer) = &event
@@ -123,7 +123,7 @@ impl Processor for Validate {
             Prices::remember(state, offer, price, suspect.contains(&rules::JUMP));
         }
         mark(&mut event, &suspect);
-        context.forward(Input::Event { event, body, as_read: as_read && suspect.is_empty() });
+        context.forward(Input::Event { event, body, as_read: as_read && suspect.is_empty(), again });
     }
 }
 

@@ -175,7 +175,7 @@ fn decode(decoder: Decoder, record: &RecordView<'_>, family: Family) -> Result<I
         value => {
             let value = value.unwrap_or_default();
             let event = decoder.decode_family(value, family)?;
-            Ok(Input::Event { event, body: body_hash(value), as_read: true })
+            Ok(Input::Event { event, body: body_hash(value), as_read: true, again: false })
         }
     }
 }
