@@ -13,7 +13,7 @@ use serde_avro_fast::de::read::SliceRead;
 use crate::{Event, Family};
 use wire::Wire;
 
-mod wire;
+pub(crate) mod wire;
 
 const MAGIC: u8 = 0;
 /// Magic byte and schema id.
@@ -27,12 +27,15 @@ struct Released {
 }
 
 const RELEASED: &[Released] = &[
-    Released { id: 1, family: Family::Offer, json: include_str!("../avro/offer.avsc") },
+    Released { id: 1, family: Family::Offer, json: include_str!("../avro/offer.v1.avsc") },
     Released { id: 2, family: Family::Sale, json: include_str!("../avro/sale.avsc") },
     Released { id: 3, family: Family::Inventory, json: include_str!("../avro/inventory.avsc") },
     Released { id: 4, family: Family::Catalog, json: include_str!("../avro/catalog.avsc") },
     Released { id: 5, family: Family::Listing, json: include_str!("../avro/listing.avsc") },
     Released { id: 6, family: Family::Quality, json: include_str!("../avro/quality.avsc") },
+    Released { id: 7, family: Family::Offer, json: include_str!("../avro/offer.avsc") },
+    Released { id: 8, family: Family::Features, json: include_str!("../avro/features.avsc") },
+    Released { id: 9, family: Family::Alert, json: include_str!("../avro/alert.avsc") },
 ];
 
 /// The parsed schemas, in the order of [`RELEASED`].
@@ -117,6 +120,8 @@ impl Decoder {
             Family::Catalog => boxed(datum, index).map(Event::Catalog),
             Family::Listing => boxed(datum, index).map(Event::Listing),
             Family::Quality => boxed(datum, index).map(Event::Quality),
+            Family::Features => boxed(datum, index).map(Event::Features),
+            Family::Alert => boxed(datum, index).map(Event::Alert),
         }
     }
 
@@ -186,6 +191,8 @@ impl Encoder {
             Event::Catalog(event) => event.write(into),
             Event::Listing(event) => event.write(into),
             Event::Quality(event) => event.write(into),
+            Event::Features(event) => event.write(into),
+            Event::Alert(event) => event.write(into),
         }
     }
 }

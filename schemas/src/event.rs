@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use crate::id::{write_listing_key, write_product_key};
-use crate::{Catalog, Envelope, EventId, Inventory, Key, Listing, Offer, Quality, Sale, Text, Timestamp, Track};
+use crate::{
+    Alert, Catalog, Envelope, EventId, Features, Inventory, Key, Listing, Offer, Quality, Sale, Text, Timestamp, Track,
+};
 
 /// A family of events: one schema, one Rust type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,11 +22,24 @@ pub enum Family {
     Listing,
     /// [`Quality`]
     Quality,
+    /// [`Features`]
+    Features,
+    /// [`Alert`]
+    Alert,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: &[Self] = &[Self::Offer, Self::Sale, Self::Inventory, Self::Catalog, Self::Listing, Self::Quality];
+    pub const ALL: &[Self] = &[
+        Self::Offer,
+        Self::Sale,
+        Self::Inventory,
+        Self::Catalog,
+        Self::Listing,
+        Self::Quality,
+        Self::Features,
+        Self::Alert,
+    ];
 
     /// The name, as in topics and schema files.
     pub fn name(self) -> &'static str {
@@ -35,6 +50,8 @@ impl Family {
             Self::Catalog => "catalog",
             Self::Listing => "listing",
             Self::Quality => "quality",
+            Self::Features => "features",
+            Self::Alert => "alert",
         }
     }
 
@@ -45,7 +62,7 @@ impl Family {
             Self::Sale => Some("raw.sales.v1"),
             Self::Inventory => Some("raw.inventory.v1"),
             Self::Catalog => Some("raw.catalog.v1"),
-            Self::Listing | Self::Quality => None,
+            Self::Listing | Self::Quality | Self::Features | Self::Alert => None,
         }
     }
 
@@ -66,6 +83,8 @@ pub enum Event {
     Catalog(Box<Catalog>),
     Listing(Box<Listing>),
     Quality(Box<Quality>),
+    Features(Box<Features>),
+    Alert(Box<Alert>),
 }
 
 impl Event {
@@ -78,6 +97,8 @@ impl Event {
             Self::Catalog(_) => Family::Catalog,
             Self::Listing(_) => Family::Listing,
             Self::Quality(_) => Family::Quality,
+            Self::Features(_) => Family::Features,
+            Self::Alert(_) => Family::Alert,
         }
     }
 
@@ -89,6 +110,8 @@ impl Event {
             Self::Inventory(inventory) => Some(&inventory.envelope),
             Self::Catalog(catalog) => Some(&catalog.envelope),
             Self::Listing(listing) => Some(&listing.envelope),
+            Self::Features(features) => Some(&features.envelope),
+            Self::Alert(alert) => Some(&alert.envelope),
             Self::Quality(_) => None,
         }
     }
@@ -101,6 +124,8 @@ impl Event {
             Self::Inventory(inventory) => Some(&mut inventory.envelope),
             Self::Catalog(catalog) => Some(&mut catalog.envelope),
             Self::Listing(listing) => Some(&mut listing.envelope),
+            Self::Features(features) => Some(&mut features.envelope),
+            Self::Alert(alert) => Some(&mut alert.envelope),
             Self::Quality(_) => None,
         }
     }
@@ -125,6 +150,8 @@ impl Event {
             Self::Catalog(_) => "catalog.v1",
             Self::Listing(_) => "listings.v1",
             Self::Quality(_) => "quality.v1",
+            Self::Features(_) => "features.v1",
+            Self::Alert(_) => "alerts.v1",
         }
     }
 
@@ -144,6 +171,8 @@ impl Event {
             Self::Catalog(e) => write_product_key(&e.envelope.customer, &e.product, into),
             Self::Listing(e) => into.push_str(e.listing.key(&e.envelope.customer).row(&e.product).as_str()),
             Self::Quality(e) => write_product_key(&e.customer, &e.source, into),
+            Self::Features(e) => write_product_key(&e.envelope.customer, &e.product, into),
+            Self::Alert(e) => write_product_key(&e.envelope.customer, &e.product, into),
         }
     }
 
@@ -182,6 +211,26 @@ impl Event {
                     e.listing.marketplace.as_bytes(),
                     e.listing.native_id.as_bytes(),
                     e.product.as_bytes(),
+                ],
+            ),
+            Self::Features(e) => id_of(
+                &e.envelope,
+                Family::Features,
+                &[
+                    e.envelope.cause_id.unwrap_or_default().0.as_slice(),
+                    e.product.as_bytes(),
+                    &e.envelope.observed_at.micros().to_le_bytes(),
+                ],
+            ),
+            Self::Alert(e) => id_of(
+                &e.envelope,
+                Family::Alert,
+                &[
+                    e.envelope.cause_id.unwrap_or_default().0.as_slice(),
+                    e.rule.as_bytes(),
+                    e.product.as_bytes(),
+                    e.seller.as_deref().unwrap_or_default().as_bytes(),
+                    &e.envelope.observed_at.micros().to_le_bytes(),
                 ],
             ),
             Self::Quality(_) => EventId::default(),

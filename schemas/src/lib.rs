@@ -9,11 +9,13 @@
 //! Pure data and pure functions: no clock, no files, no network. Everything else depends on this crate, it depends on
 //! nothing of ours.
 
+mod alert;
 mod catalog;
 mod codec;
 mod dead_letter;
 mod envelope;
 mod event;
+mod features;
 mod id;
 mod inventory;
 mod limits;
@@ -26,17 +28,19 @@ mod time;
 mod topic;
 mod units;
 
+pub use alert::{Alert, Evidence, Severity};
 pub use catalog::{Catalog, ListingRef};
 pub use codec::{DecodeError, Decoder, Encoder, body_hash, content_hash, schema_json};
 pub use dead_letter::{ATTEMPT_HEADER, DeadLetter, ErrorStage, HEADER_PREFIX, Origin};
 pub use envelope::Envelope;
 pub use event::{Event, Family};
+pub use features::{Change, FEATURES, Feature, FeatureSpec, Features, Reason, Reasons, Values, Vector};
 pub use id::{CustomerError, EventId, IdParseError, Key, Text, check_customer, listing_id, sha256};
 pub use inventory::{Inventory, QuantityRelation};
 pub use limits::*;
 pub use listing::{Listing, Role};
 pub use money::{Currency, Money, MoneyError};
-pub use offer::{Availability, BuyBox, Condition, Extraction, Fulfilment, Offer, Rank, Track, Vantage};
+pub use offer::{Availability, BuyBox, Condition, Extraction, Fulfilment, Offer, Pack, Rank, Track, Vantage};
 pub use quality::{Outcome, Quality};
 pub use sale::{Sale, SaleStatus};
 pub use time::{BusinessDate, Day, Timestamp};

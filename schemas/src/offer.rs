@@ -68,6 +68,18 @@ pub struct Offer {
     /// On a copy for a product: for which, and in what role.
     #[serde(default)]
     pub track: Option<Track>,
+    /// How much of the goods one unit holds.
+    #[serde(default)]
+    pub pack: Option<Pack>,
+}
+
+/// How much of the goods one unit holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pack {
+    /// How much.
+    pub quantity: f64,
+    /// Of what: g, kg, ml, l or piece.
+    pub unit: Text,
 }
 
 /// Whether and how an offer can be had. Fetch failures are no event, never `out_of_stock`.

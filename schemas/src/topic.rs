@@ -48,6 +48,8 @@ pub const TOPICS: &[TopicSpec] = &[
     spec("product-offers.v1", Family::Offer, WEEK, "a copy of each offer per product that tracks it"),
     spec("product-sales.v1", Family::Sale, WEEK, "a copy of each order line per product"),
     spec("product-inventory.v1", Family::Inventory, WEEK, "a copy of each stock count per product"),
+    spec("features.v1", Family::Features, MONTH, "figures per product, whenever one changes"),
+    spec("alerts.v1", Family::Alert, MONTH, "rules that came true, as CloudEvents"),
     spec("quality.v1", Family::Quality, MONTH, "what became of the records, by source, family and hour"),
 ];
 

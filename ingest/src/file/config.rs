@@ -236,7 +236,7 @@ pub fn fields(family: Family) -> (Vec<&'static str>, &'static [&'static str]) {
             ],
             &["source", "observed_at", "product"],
         ),
-        Family::Listing | Family::Quality => (&[], &[]),
+        Family::Listing | Family::Quality | Family::Features | Family::Alert => (&[], &[]),
     };
     (ENVELOPE.iter().chain(own).copied().collect(), required)
 }

@@ -90,6 +90,8 @@ fn unsaid(family: Family) -> Event {
         Family::Catalog => Event::Catalog(Box::new(Catalog { envelope, active: true, ..Catalog::default() })),
         Family::Listing => Event::Listing(Box::new(Listing { envelope, listing: listing(""), ..Listing::default() })),
         Family::Quality => Event::Quality(Box::default()),
+        Family::Features => Event::Features(Box::default()),
+        Family::Alert => Event::Alert(Box::default()),
     }
 }
 
@@ -112,6 +114,8 @@ fn build(family: Family, fields: Value) -> serde_json::Result<Event> {
         Family::Catalog => typed(fields).map(Event::Catalog),
         Family::Listing => typed(fields).map(Event::Listing),
         Family::Quality => typed(fields).map(Event::Quality),
+        Family::Features => typed(fields).map(Event::Features),
+        Family::Alert => typed(fields).map(Event::Alert),
     }
 }
 

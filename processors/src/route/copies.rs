@@ -41,7 +41,7 @@ fn marked(mut event: Event, track: Track, reason: &[u8]) -> Event {
         Event::Offer(e) => e.track = Some(track),
         Event::Sale(e) => e.track = Some(track),
         Event::Inventory(e) => e.track = Some(track),
-        Event::Catalog(_) | Event::Listing(_) | Event::Quality(_) => {}
+        _ => {}
     }
     event
 }

@@ -129,7 +129,7 @@ fn marks(event: &Event) -> &[Text] {
         Event::Offer(offer) => &offer.suspect,
         Event::Sale(sale) => &sale.suspect,
         Event::Inventory(inventory) => &inventory.suspect,
-        Event::Catalog(_) | Event::Listing(_) | Event::Quality(_) => &[],
+        _ => &[],
     }
 }
 

@@ -132,7 +132,7 @@ fn mark(event: &mut Event, rules: &[&'static str]) {
         Event::Offer(offer) => &mut offer.suspect,
         Event::Sale(sale) => &mut sale.suspect,
         Event::Inventory(inventory) => &mut inventory.suspect,
-        Event::Catalog(_) | Event::Listing(_) | Event::Quality(_) => return,
+        _ => return,
     };
     marks.extend(rules.iter().map(|rule| Text::from(*rule)));
 }

@@ -142,7 +142,7 @@ fn ids(event: &Event) -> impl Iterator<Item = Named<'_>> {
         Event::Inventory(e) => [source, ("native_id", &e.native_id), ("location", &e.location), source],
         Event::Catalog(e) => [source, ("product", &e.product), source, source],
         Event::Listing(e) => [source, ("product", &e.product), source, source],
-        Event::Quality(_) => [source; 4],
+        Event::Quality(_) | Event::Features(_) | Event::Alert(_) => [source; 4],
     };
     let of_listings = listings(event)
         .flat_map(|listing| [("a listing's source", &*listing.source), ("a listing's native_id", &*listing.native_id)]);

@@ -384,7 +384,11 @@ fn send(
 ) -> Result<(), TaskError> {
     key.clear();
     event.write_key(key);
-    Ok(producer.send(topic, None, &Record { key: Some(key.as_bytes()), value: Some(value), headers: &[] })?)
+    let record = Record { key: Some(key.as_bytes()), value: Some(value), headers: &[] };
+    let Event::Alert(alert) = event else { return Ok(producer.send(topic, None, &record)?) };
+    let headers = alert.headers();
+    let headers: Vec<Header<'_>> = headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
+    Ok(producer.send(topic, None, &Record { headers: &headers, ..record })?)
 }
 
 /// Key, value and headers go verbatim, but for what an earlier dead letter had added.

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::{
-    Availability, BuyBox, Catalog, Condition, Currency, Envelope, EventId, Extraction, Fulfilment, Inventory, Listing,
-    ListingRef, Money, Offer, Outcome, Quality, QuantityRelation, Rank, Role, Sale, SaleStatus, Timestamp, Track,
-    Vantage,
+    Alert, Availability, BuyBox, Catalog, Change, Condition, Currency, Envelope, EventId, Evidence, Extraction,
+    Features, Fulfilment, Inventory, Listing, ListingRef, Money, Offer, Outcome, Pack, Quality, QuantityRelation, Rank,
+    Reason, Reasons, Role, Sale, SaleStatus, Severity, Timestamp, Track, Values, Vantage,
 };
 
 fn encode(event: &Event) -> Vec<u8> {
@@ -65,6 +65,7 @@ pub(super) fn full() -> Vec<Event> {
             extraction: Some(Extraction { method: "json-ld".into(), confidence: Some(0.5) }),
             suspect: vec!["magnitude-jump".into()],
             track: track(),
+            pack: Some(Pack { quantity: 500.0, unit: "g".into() }),
         })),
         Event::Sale(Box::new(Sale {
             envelope: full_envelope(),
@@ -116,7 +117,45 @@ pub(super) fn full() -> Vec<Event> {
             count: 7,
             latest_observed_at: Timestamp::from_micros(3_600_000_001),
         })),
+        Event::Features(Box::new(full_features())),
+        Event::Alert(Box::new(Alert {
+            envelope: full_envelope(),
+            product: "P-1".into(),
+            rule: "price-war".into(),
+            severity: Severity::Critical,
+            message: "3 competitors".into(),
+            seller: Some("a seller".into()),
+            dedup_key: EventId([8; 16]),
+            value: Some(3.0),
+            evidence: vec![Evidence { name: "price_gap".into(), value: Some(-1.5), previous: None }],
+        })),
     ]
+}
+
+fn full_features() -> Features {
+    let mut values = Values::default();
+    (values.product_price_current, values.score_overall) = (Some(19.99), Some(50.0));
+    let mut reasons = Reasons { external_cpi: Reason::NoSource, ..Reasons::default() };
+    (reasons.product_price_current, reasons.score_overall) = (Reason::Present, Reason::Present);
+    Features {
+        envelope: full_envelope(),
+        product: "P-1".into(),
+        currency: Some("EUR".into()),
+        values,
+        reasons,
+        change: Some(Change {
+            listing: "shop:de:1".into(),
+            seller: Some("a seller".into()),
+            role: Role::Competitor,
+            price: money(5),
+            previous_price: money(6),
+            availability: Availability::InStock,
+            previous_availability: Availability::OutOfStock,
+            buy_box: BuyBox::Won,
+            previous_buy_box: BuyBox::Lost,
+            entered: true,
+        }),
+    }
 }
 
 pub(super) fn empty() -> Vec<Event> {
@@ -127,6 +166,8 @@ pub(super) fn empty() -> Vec<Event> {
         Event::Catalog(Box::default()),
         Event::Listing(Box::default()),
         Event::Quality(Box::default()),
+        Event::Features(Box::default()),
+        Event::Alert(Box::default()),
     ]
 }
 
@@ -165,7 +206,7 @@ fn random_bytes_never_panic() {
         (random >> 56) as u8
     };
     for round in 0..20_000 {
-        let mut value = encode(&full()[round % 6]);
+        let mut value = encode(&full()[round % full().len()]);
         for _ in 0..=next() % 4 {
             let at = 5 + usize::from(next()) % (value.len() - 5);
             value[at] = next();
@@ -415,6 +456,8 @@ fn every_enum_has_the_default_unknown_and_the_names_of_its_type() {
             "SaleStatus" => names::<SaleStatus>(),
             "QuantityRelation" => names::<QuantityRelation>(),
             "Outcome" => names::<Outcome>(),
+            "Reason" => names::<Reason>(),
+            "Severity" => names::<Severity>(),
             other => panic!("{other} has no type here"),
         };
         let mut symbols: Vec<String> = serde_json::from_value(schema["symbols"].clone()).expect("texts");
@@ -441,6 +484,7 @@ fn every_default_fits_its_type() {
             "double" => default.is_f64(),
             "string" => default.is_string(),
             "enum" => of["symbols"].as_array().expect("a list").contains(default),
+            named if named.starts_with("skuflow.") => default == "unknown", // an enum that was defined before
             "record" => default.is_object(),
             other => panic!("{field}: a default of type {other} is new here"),
         };

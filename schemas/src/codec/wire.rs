@@ -4,18 +4,18 @@
 //! time this way (`cargo bench`, stage `clean`). The tests hold it to the schemas: every byte as `serde_avro_fast` has it.
 
 use crate::{
-    Availability, BusinessDate, BuyBox, Catalog, Condition, Currency, Envelope, EventId, Extraction, Fulfilment,
-    Inventory, Listing, ListingRef, Money, Offer, Outcome, Quality, QuantityRelation, Rank, Role, Sale, SaleStatus,
-    Text, Timestamp, Track, Vantage,
+    Alert, Availability, BusinessDate, BuyBox, Catalog, Change, Condition, Currency, Envelope, EventId, Evidence,
+    Extraction, Features, Fulfilment, Inventory, Listing, ListingRef, Money, Offer, Outcome, Pack, Quality,
+    QuantityRelation, Rank, Reason, Role, Sale, SaleStatus, Severity, Text, Timestamp, Track, Vantage,
 };
 
 /// Why bytes do not fit.
-pub(super) type Misfit = &'static str;
+pub(crate) type Misfit = &'static str;
 
 const CUT_OFF: Misfit = "the bytes end within the datum";
 
 /// Something with a place in Avro's binary encoding.
-pub(super) trait Wire: Sized {
+pub(crate) trait Wire: Sized {
     /// Appends the value.
     fn write(&self, into: &mut Vec<u8>);
     /// Takes the value off the front of `from`.
@@ -239,17 +239,18 @@ macro_rules! enumeration {
 /// A record by the order of its fields in the schema.
 macro_rules! record {
     ($name:ident { $($field:ident),+ }) => {
-        impl Wire for $name {
+        impl $crate::codec::wire::Wire for $name {
             fn write(&self, into: &mut Vec<u8>) {
-                $(self.$field.write(into);)+
+                $($crate::codec::wire::Wire::write(&self.$field, into);)+
             }
 
-            fn read(from: &mut &[u8]) -> Result<Self, Misfit> {
-                Ok(Self { $($field: Wire::read(from)?),+ })
+            fn read(from: &mut &[u8]) -> Result<Self, $crate::codec::wire::Misfit> {
+                Ok(Self { $($field: $crate::codec::wire::Wire::read(from)?),+ })
             }
         }
     };
 }
+pub(crate) use record;
 
 record!(Envelope {
     event_id,
@@ -284,8 +285,10 @@ record!(Offer {
     vantage,
     extraction,
     suspect,
-    track
+    track,
+    pack
 });
+record!(Pack { quantity, unit });
 record!(Rank { category, rank });
 record!(Vantage { country, postal, membership });
 record!(Extraction { method, confidence });
@@ -332,6 +335,37 @@ enumeration!(Role { Unknown, Own, Competitor });
 
 record!(Quality { customer, source, family, hour, outcome, rule, count, latest_observed_at });
 enumeration!(Outcome { Unknown, Accepted, Unchanged, Duplicate, Conflicting, Rejected, Suspect, Late });
+
+record!(Features { envelope, product, currency, values, reasons, change });
+record!(Change {
+    listing,
+    seller,
+    role,
+    price,
+    previous_price,
+    availability,
+    previous_availability,
+    buy_box,
+    previous_buy_box,
+    entered
+});
+enumeration!(Reason {
+    Unknown,
+    Present,
+    NoSource,
+    NoCatalog,
+    NoOwnOffer,
+    NoCompetitor,
+    OtherCurrency,
+    NotObserved,
+    TooShort,
+    NoSales,
+    NotStated
+});
+
+record!(Alert { envelope, product, rule, severity, message, seller, dedup_key, value, evidence });
+record!(Evidence { name, value, previous });
+enumeration!(Severity { Unknown, Info, Warning, Critical });
 
 #[cfg(test)]
 mod tests;

@@ -76,7 +76,7 @@ impl Rows {
                 Incoming::Event(Event::Sale(sale), _) => rows.sale(sale),
                 Incoming::Event(Event::Inventory(inventory), offset) => rows.inventory(inventory, *offset),
                 Incoming::Event(Event::Quality(quality), _) => rows.quality(quality),
-                Incoming::Event(Event::Catalog(_) | Event::Listing(_), _) => {}
+                Incoming::Event(_, _) => {}
                 Incoming::DeadLetter(letter, at) => rows.dead_letter(letter, at.micros()),
             }
         }

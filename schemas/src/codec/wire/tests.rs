@@ -19,6 +19,8 @@ macro_rules! of_family {
             Event::Catalog(event) => $check(event.as_ref() $(, $argument)*),
             Event::Listing(event) => $check(event.as_ref() $(, $argument)*),
             Event::Quality(event) => $check(event.as_ref() $(, $argument)*),
+            Event::Features(event) => $check(event.as_ref() $(, $argument)*),
+            Event::Alert(event) => $check(event.as_ref() $(, $argument)*),
         }
     };
 }
