@@ -39,6 +39,7 @@ fn main() {
     match arguments.next().as_deref() {
         Some("row") => row(&arguments.collect::<Vec<_>>()),
         Some("fill") => fill(&arguments.collect::<Vec<_>>()),
+        Some("work") => work(&arguments.collect::<Vec<_>>()),
         _ => table(),
     }
 }
@@ -52,7 +53,8 @@ const ROWS: &[(&str, &str, u64, u64, u64)] = &[
     ("embedded, fsync, 1000 ms commits", "embedded", 1_000_000, 1_000, 1000),
     ("embedded, fsync, 100 ms commits", "embedded", 1_000_000, 100_000, 100),
     ("embedded, 5 M distinct ids", "embedded", 5_000_000, 1_000, 100),
-    ("resume with 1 M ids", "resume", 1_000_000, 1_000, 100),
+    ("resume with 1 M ids, after a stop", "resume", 1_000_000, 1_000, 100),
+    ("resume with 1 M ids, after a kill", "resume-killed", 1_000_000, 1_000, 100),
 ];
 
 fn table() {
@@ -74,6 +76,23 @@ fn child(arguments: &[String]) -> String {
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
+/// Runs this program with `arguments` until it ends itself as a kill would.
+fn killed(arguments: &[String]) -> String {
+    let this = std::env::current_exe().expect("this program");
+    let output = Command::new(this).args(arguments).output().expect("starts");
+    assert!(output.status.code().is_none(), "ended by a signal");
+    String::new()
+}
+
+/// Runs the stage in the directory `arguments[0]`, and closes it or is killed.
+fn work(arguments: &[String]) {
+    let broker = open(Path::new(&arguments[0]));
+    measure(Arc::new(broker.clone()), Duration::from_millis(100));
+    if arguments.len() > 1 {
+        std::process::abort();
+    }
+}
+
 /// Makes the input in a process of its own, whose memory is not that of the stage.
 fn fill(arguments: &[String]) {
     let number = |at: usize| arguments[at].parse::<u64>().expect("a number");
@@ -91,17 +110,20 @@ fn row(arguments: &[String]) {
         }
         kind => {
             let dir = tempfile::tempdir().expect("a temporary directory");
-            child(&["fill".into(), dir.path().display().to_string(), arguments[1].clone(), arguments[2].clone()]);
-            let broker = open(dir.path());
-            let measured = measure(Arc::new(broker.clone()), interval);
-            if kind == "resume" {
-                drop(broker);
-                return resume(dir.path());
-            }
-            measured
+            let path = dir.path().display().to_string();
+            child(&["fill".into(), path.clone(), arguments[1].clone(), arguments[2].clone()]);
+            match kind {
+                "resume" => child(&["work".into(), path]),
+                "resume-killed" => killed(&["work".into(), path, "killed".into()]),
+                _ => return report(records, listings, measure(Arc::new(open(dir.path())), interval)),
+            };
+            return resume(dir.path());
         }
     };
-    let (wall, cpu) = measured;
+    report(records, listings, measured);
+}
+
+fn report(records: u64, listings: u64, (wall, cpu): (Duration, Duration)) {
     println!(
         "{records:>10}{listings:>10}{:>12.0}{:>14.0}{:>9} MB",
         records as f64 / wall.as_secs_f64(),

@@ -249,18 +249,18 @@ fn is_plain(byte: u8) -> bool {
 }
 
 fn percent_encode(part: &str, into: &mut String) {
-    if part.bytes().all(is_plain) {
-        into.push_str(part);
-        return;
+    let mut rest = part.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| !is_plain(*byte)) {
+        let digit = |value: u8| char::from(b"0123456789ABCDEF"[usize::from(value)]);
+        push_plain(&rest[..at], into);
+        into.extend(['%', digit(rest[at] >> 4), digit(rest[at] & 15)]);
+        rest = &rest[at + 1..];
     }
-    for byte in part.bytes() {
-        if is_plain(byte) {
-            into.push(char::from(byte));
-        } else {
-            let digit = |value: u8| char::from(b"0123456789ABCDEF"[usize::from(value)]);
-            into.extend(['%', digit(byte >> 4), digit(byte & 15)]);
-        }
-    }
+    push_plain(rest, into);
+}
+
+fn push_plain(bytes: &[u8], into: &mut String) {
+    into.push_str(std::str::from_utf8(bytes).expect("plain characters are ASCII"));
 }
 
 fn percent_decode(part: &str) -> Text {
