@@ -8,7 +8,7 @@ pub const FETCH_BYTES_MAX: usize = 1 << 20;
 /// Records that one transaction consumes at most, per worker.
 pub const TXN_RECORDS_MAX: usize = 50_000;
 /// Bytes that one transaction produces at most, per worker; one record may exceed it.
-pub const TXN_BYTES_MAX: usize = 32 << 20;
+pub const TXN_BYTES_MAX: usize = 12 << 20;
 /// Records a task takes from its inputs before its worker looks at the next task.
 pub const TASK_RECORDS_PER_TURN_MAX: usize = 4_096;
 /// Largest dead letter: the largest record and the headers that say what is wrong with it.
