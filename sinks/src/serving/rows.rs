@@ -5,28 +5,26 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use skuflow_schemas::{DeadLetter, Event, Inventory, Money, Offer, Quality, Sale, Text};
 
+use super::tables::{INVENTORY_LATEST, OFFERS_LATEST, PRICE_HISTORY, Table};
 use crate::Incoming;
 
 /// The best rating where the source does not say.
 const RATING_BEST: f64 = 5.0;
 
-/// Rows by table, as JSON arrays in the order of their columns; of rows with one key the last in time is left.
+/// Rows, as JSON arrays in the order of their columns.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    pub(super) offers_latest: BTreeMap<Vec<Text>, Ranked>,
-    pub(super) price_history: Vec<Value>,
+    /// Of tables that take all of them.
+    pub(super) by_table: BTreeMap<&'static Table, Vec<Value>>,
+    /// Of tables that hold the last by time: the last, by key.
+    pub(super) latest: BTreeMap<&'static Table, BTreeMap<String, (Rank, Value)>>,
     pub(super) sale_lines: BTreeMap<LineKey, SaleLine>,
-    pub(super) inventory_latest: BTreeMap<Vec<Text>, Ranked>,
     pub(super) dead_letters: BTreeMap<(Text, Text), LetterSum>,
     pub(super) data_quality: BTreeMap<QualityKey, (i64, i64)>,
 }
 
-/// A row, and its place in time.
-#[derive(Debug)]
-pub(super) struct Ranked {
-    time: (i64, u64),
-    pub(super) row: Value,
-}
+/// A row's place in time: event time, then what tells apart rows of one time.
+pub(super) type Rank = (i64, u64);
 
 /// Customer, source, order, line.
 pub(super) type LineKey = (Text, Text, Text, Text);
@@ -83,22 +81,25 @@ impl Rows {
         rows
     }
 
+    fn add(&mut self, table: &'static Table, row: Value) {
+        self.by_table.entry(table).or_default().push(row);
+    }
+
+    fn keep_latest(&mut self, table: &'static Table, rank: Rank, row: Value) {
+        let key = row.as_array().map(|columns| &columns[..table.key.len()]);
+        let key = serde_json::to_string(&key).unwrap_or_default();
+        let rows = self.latest.entry(table).or_default();
+        if rows.get(&key).is_none_or(|(known, _)| *known <= rank) {
+            rows.insert(key, (rank, row));
+        }
+    }
+
     fn offer(&mut self, offer: &Offer, offset: u64) {
         let e = &offer.envelope;
         let seller = offer.seller.clone().unwrap_or_default();
         let part = |part: &Option<Text>| part.clone().unwrap_or_default();
         let v = &offer.vantage;
         let vantage: Text = [part(&v.country), part(&v.postal), part(&v.membership)].join("/").into();
-        let key = [
-            &e.customer,
-            &e.source,
-            &e.marketplace,
-            &offer.native_id,
-            &seller,
-            &offer.condition.name().into(),
-            &vantage,
-        ];
-        let key: Vec<Text> = key.into_iter().cloned().collect();
         let currency = offer.price.as_ref().map(|price| price.currency.as_str().to_owned());
         let suspect = offer.suspect.join(",");
         let micros = e.observed_at.micros();
@@ -126,23 +127,26 @@ impl Rows {
             e.event_id,
             offset
         ]);
-        keep_latest(&mut self.offers_latest, key, Ranked { time: (micros, offset), row });
+        self.keep_latest(&OFFERS_LATEST, (micros, offset), row);
         if offer.price.is_some() {
-            self.price_history.push(json!([
-                e.event_id,
-                e.customer,
-                e.source,
-                e.marketplace,
-                offer.native_id,
-                seller,
-                offer.condition.name(),
-                micros,
-                currency,
-                amount(offer.price.as_ref()),
-                amount(offer.shipping.as_ref()),
-                name(&offer.availability),
-                suspect
-            ]));
+            self.add(
+                &PRICE_HISTORY,
+                json!([
+                    e.event_id,
+                    e.customer,
+                    e.source,
+                    e.marketplace,
+                    offer.native_id,
+                    seller,
+                    offer.condition.name(),
+                    micros,
+                    currency,
+                    amount(offer.price.as_ref()),
+                    amount(offer.shipping.as_ref()),
+                    name(&offer.availability),
+                    suspect
+                ]),
+            );
         }
     }
 
@@ -168,7 +172,6 @@ impl Rows {
 
     fn inventory(&mut self, inventory: &Inventory, offset: u64) {
         let e = &inventory.envelope;
-        let key = [&e.customer, &e.source, &e.marketplace, &inventory.native_id, &inventory.location];
         let micros = e.observed_at.micros();
         let row = json!([
             e.customer,
@@ -182,8 +185,7 @@ impl Rows {
             e.event_id,
             offset
         ]);
-        let key = key.into_iter().cloned().collect();
-        keep_latest(&mut self.inventory_latest, key, Ranked { time: (micros, offset), row });
+        self.keep_latest(&INVENTORY_LATEST, (micros, offset), row);
     }
 
     fn dead_letter(&mut self, letter: &DeadLetter, at: i64) {
@@ -206,15 +208,6 @@ impl Rows {
         let sum = self.data_quality.entry(key).or_insert((0, latest));
         sum.0 += quality.count;
         sum.1 = sum.1.max(latest);
-    }
-}
-
-fn keep_latest(rows: &mut BTreeMap<Vec<Text>, Ranked>, key: Vec<Text>, row: Ranked) {
-    match rows.get(&key) {
-        Some(known) if known.time > row.time => {}
-        _ => {
-            rows.insert(key, row);
-        }
     }
 }
 
