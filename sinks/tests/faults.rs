@@ -18,8 +18,8 @@ use skuflow_runtime::clock::Clock;
 use skuflow_runtime::stage::Control;
 use skuflow_runtime::storage::Options;
 use skuflow_schemas::{
-    Currency, DeadLetter, Encoder, Envelope, ErrorStage, Event, EventId, Inventory, Money, Offer, Outcome, Quality,
-    Sale, Timestamp,
+    Alert, Currency, DeadLetter, Encoder, Envelope, ErrorStage, Event, EventId, Features, Inventory, Money, Offer,
+    Outcome, Quality, Role, Sale, Text, Timestamp, Track,
 };
 use skuflow_sinks::batcher::Cut;
 use skuflow_sinks::consume::{Consume, Progress};
@@ -27,7 +27,9 @@ use skuflow_sinks::serving::Serving;
 use skuflow_sinks::{Batch, Identity, Landed, Sink, SinkError};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
-const TOPICS: [&str; 5] = ["offers.v1", "sales.v1", "inventory.v1", "quality.v1", "dlq.raw.offers.v1"];
+const LETTERS: &str = "dlq.raw.offers.v1";
+const TOPICS: [&str; 8] =
+    ["offers.v1", "sales.v1", "inventory.v1", "quality.v1", "product-offers.v1", "features.v1", "alerts.v1", LETTERS];
 const PARTITIONS: u32 = 3;
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -41,7 +43,7 @@ impl Random {
     }
 }
 
-/// Event `number`, and the partition of its listing: few listings and order lines, and so few instants that many of them
+/// Event `number`, and the partition of its listing or product: few of them, few order lines, and so few instants that many
 /// are the same.
 fn event(number: u64, random: &mut Random) -> (u32, Event) {
     let listing = random.below(7);
@@ -56,7 +58,8 @@ fn event(number: u64, random: &mut Random) -> (u32, Event) {
     let native_id = format!("L{listing}").into();
     let currency = Currency::parse("GBP").expect("known");
     let price = Some(Money { minor: random.below(900) as i64 + 1, currency, exponent: 2 });
-    let event = match number % 4 {
+    let product: Text = format!("P{listing}").into();
+    let event = match number % 7 {
         0 => Event::Offer(Box::new(Offer { envelope, native_id, price, ..Offer::default() })),
         1 => {
             let (order_id, units) = (format!("O{}", random.below(30)).into(), random.below(9) as i64 - 2);
@@ -66,11 +69,22 @@ fn event(number: u64, random: &mut Random) -> (u32, Event) {
             let quantity = random.below(50) as i64;
             Event::Inventory(Box::new(Inventory { envelope, native_id, quantity, ..Inventory::default() }))
         }
-        _ => {
+        3 => {
             let (outcome, hour) = (Outcome::Accepted, Timestamp::from_millis(random.below(3) as i64 * 3_600_000));
             let latest_observed_at = envelope.observed_at;
             Event::Quality(Box::new(Quality { outcome, hour, count: 1, latest_observed_at, ..Quality::default() }))
         }
+        4 => {
+            let track = Some(Track { product, role: Role::Competitor, retracted: random.below(4) == 0 });
+            let seller = Some(format!("S{}", random.below(3)).into());
+            Event::Offer(Box::new(Offer { envelope, native_id, seller, price, track, ..Offer::default() }))
+        }
+        5 => {
+            let mut features = Features { envelope, product, ..Features::default() };
+            features.values.price_index = Some(random.below(1000) as f64 / 7.0);
+            Event::Features(Box::new(features))
+        }
+        _ => Event::Alert(Box::new(Alert { envelope, product, rule: "price-war".into(), ..Alert::default() })),
     };
     (listing as u32 % PARTITIONS, event)
 }
@@ -98,13 +112,13 @@ fn publish(broker: &dyn Broker, numbers: std::ops::Range<u64>, clock: &AtomicI64
         let mut value = Vec::new();
         Encoder.encode(&event, &mut value);
         let record = Record { key: None, value: Some(&value), headers: &[] };
-        producer.send(&TOPICS[(number % 4) as usize].into(), Some(partition), &record).expect("exists");
+        producer.send(&event.topic().into(), Some(partition), &record).expect("exists");
         if number % 5 == 0 {
             let headers = letter(number).headers();
             let headers: Vec<Header<'_>> =
                 headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
             let record = Record { key: None, value: Some(&value), headers: &headers };
-            producer.send(&TOPICS[4].into(), Some(partition), &record).expect("exists");
+            producer.send(&LETTERS.into(), Some(partition), &record).expect("exists");
         }
         if number % 100 == 99 {
             producer.commit(Commit::default()).expect("the disk is fine");
@@ -164,22 +178,24 @@ fn land(broker: Arc<dyn Broker>, database: &Path, cut: Cut, progress: Arc<Progre
     wait(consume.run(&mut Hooked { serving: Serving::new("tables", database), landed })).expect("lands");
 }
 
-/// Every row of every table, as text, in order.
+/// Every row of every table and view, as text, in order.
 fn rows(database: &Path) -> Vec<String> {
     wait(async {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database);
         let mut connection = options.connect().await.expect("there");
         let tables = "SELECT t.name, group_concat('\"' || c.name || '\"') FROM sqlite_master AS t, \
-             pragma_table_info(t.name) AS c WHERE t.type = 'table' AND t.name NOT LIKE '\\_%' ESCAPE '\\' GROUP BY 1";
+             pragma_table_info(t.name) AS c WHERE t.type IN ('table', 'view') AND t.name NOT LIKE '\\_%' ESCAPE '\\' GROUP BY 1";
         let tables = sqlx::query(tables).fetch_all(&mut connection).await.expect("a query");
         let mut rows = Vec::new();
         for table in &tables {
             let (name, columns): (String, String) = (table.get(0), table.get(1));
             let query = format!("SELECT '{name} ' || json_array({columns}) FROM {name} ORDER BY 1");
             let found = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_all(&mut connection).await;
-            rows.extend(found.expect("a query"));
+            let found: Vec<String> = found.expect("a query");
+            assert!(!found.is_empty(), "{name} is compared");
+            rows.extend(found);
         }
-        assert!(tables.len() == 8 && rows.len() > 100, "{} tables, {} rows", tables.len(), rows.len());
+        assert!(tables.len() == 12 && rows.len() > 100, "{} tables, {} rows", tables.len(), rows.len());
         rows
     })
 }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
-use skuflow_schemas::{DeadLetter, Event, Inventory, Money, Offer, Quality, Sale, Text};
+use serde_json::{Map, Value, json};
+use skuflow_schemas::{
+    Alert, DeadLetter, Event, FEATURES, Features, Inventory, Money, Offer, Quality, Sale, Text, Track,
+};
 
-use super::tables::{INVENTORY_LATEST, OFFERS_LATEST, PRICE_HISTORY, Table};
+use super::tables::{ALERTS, COMPETITION, INVENTORY_LATEST, OFFERS_LATEST, PRICE_HISTORY, PRODUCT_FEATURES, Table};
 use crate::Incoming;
 
 /// The best rating where the source does not say.
@@ -16,15 +18,30 @@ const RATING_BEST: f64 = 5.0;
 pub(super) struct Rows {
     /// Of tables that take all of them.
     pub(super) by_table: BTreeMap<&'static Table, Vec<Value>>,
-    /// Of tables that hold the last by time: the last, by key.
-    pub(super) latest: BTreeMap<&'static Table, BTreeMap<String, (Rank, Value)>>,
+    /// Of tables that hold the last by time, by key.
+    pub(super) latest: BTreeMap<&'static Table, BTreeMap<String, Word>>,
     pub(super) sale_lines: BTreeMap<LineKey, SaleLine>,
     pub(super) dead_letters: BTreeMap<(Text, Text), LetterSum>,
     pub(super) data_quality: BTreeMap<QualityKey, (i64, i64)>,
 }
 
-/// A row's place in time: event time, then what tells apart rows of one time.
-pub(super) type Rank = (i64, u64);
+/// What the records of a batch come to under one key: first `retracted` removes what is stored and not later, then
+/// `standing` takes the place of what is stored and not later. The same as landing them one by one, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Word {
+    pub(super) retracted: Option<Row>,
+    pub(super) standing: Option<Row>,
+}
+
+/// A row, and its place in time.
+#[derive(Debug)]
+pub(super) struct Row {
+    rank: Rank,
+    pub(super) columns: Value,
+}
+
+/// Event time, then what tells apart rows of one time: the offset or the event id.
+type Rank = (i64, u128);
 
 /// Customer, source, order, line.
 pub(super) type LineKey = (Text, Text, Text, Text);
@@ -70,11 +87,16 @@ impl Rows {
         let mut rows = Self::default();
         for record in records {
             match record {
-                Incoming::Event(Event::Offer(offer), offset) => rows.offer(offer, *offset),
+                Incoming::Event(Event::Offer(offer), offset) => match &offer.track {
+                    Some(track) => rows.copy(offer, track, *offset),
+                    None => rows.offer(offer, *offset),
+                },
                 Incoming::Event(Event::Sale(sale), _) => rows.sale(sale),
                 Incoming::Event(Event::Inventory(inventory), offset) => rows.inventory(inventory, *offset),
                 Incoming::Event(Event::Quality(quality), _) => rows.quality(quality),
-                Incoming::Event(_, _) => {}
+                Incoming::Event(Event::Features(features), _) => rows.features(features),
+                Incoming::Event(Event::Alert(alert), _) => rows.alert(alert),
+                Incoming::Event(Event::Catalog(_) | Event::Listing(_), _) => {}
                 Incoming::DeadLetter(letter, at) => rows.dead_letter(letter, at.micros()),
             }
         }
@@ -85,21 +107,25 @@ impl Rows {
         self.by_table.entry(table).or_default().push(row);
     }
 
-    fn keep_latest(&mut self, table: &'static Table, rank: Rank, row: Value) {
-        let key = row.as_array().map(|columns| &columns[..table.key.len()]);
+    fn keep_latest(&mut self, table: &'static Table, rank: Rank, columns: Value) {
+        keep_later(&mut self.word(table, &columns).standing, Row { rank, columns });
+    }
+
+    fn take_back(&mut self, table: &'static Table, rank: Rank, columns: Value) {
+        let word = self.word(table, &columns);
+        word.standing.take_if(|known| known.rank <= rank);
+        keep_later(&mut word.retracted, Row { rank, columns });
+    }
+
+    fn word(&mut self, table: &'static Table, columns: &Value) -> &mut Word {
+        let key = columns.as_array().map(|columns| &columns[..table.key.len()]);
         let key = serde_json::to_string(&key).unwrap_or_default();
-        let rows = self.latest.entry(table).or_default();
-        if rows.get(&key).is_none_or(|(known, _)| *known <= rank) {
-            rows.insert(key, (rank, row));
-        }
+        self.latest.entry(table).or_default().entry(key).or_default()
     }
 
     fn offer(&mut self, offer: &Offer, offset: u64) {
         let e = &offer.envelope;
         let seller = offer.seller.clone().unwrap_or_default();
-        let part = |part: &Option<Text>| part.clone().unwrap_or_default();
-        let v = &offer.vantage;
-        let vantage: Text = [part(&v.country), part(&v.postal), part(&v.membership)].join("/").into();
         let currency = offer.price.as_ref().map(|price| price.currency.as_str().to_owned());
         let suspect = offer.suspect.join(",");
         let micros = e.observed_at.micros();
@@ -110,7 +136,7 @@ impl Rows {
             offer.native_id,
             seller,
             offer.condition.name(),
-            vantage,
+            vantage(offer),
             currency,
             amount(offer.price.as_ref()),
             amount(offer.shipping.as_ref()),
@@ -127,7 +153,7 @@ impl Rows {
             e.event_id,
             offset
         ]);
-        self.keep_latest(&OFFERS_LATEST, (micros, offset), row);
+        self.keep_latest(&OFFERS_LATEST, (micros, offset.into()), row);
         if offer.price.is_some() {
             self.add(
                 &PRICE_HISTORY,
@@ -148,6 +174,70 @@ impl Rows {
                 ]),
             );
         }
+    }
+
+    /// The copy of an offer for a product that tracks its listing.
+    fn copy(&mut self, offer: &Offer, track: &Track, offset: u64) {
+        let e = &offer.envelope;
+        let micros = e.observed_at.micros();
+        let row = json!([
+            e.customer,
+            track.product,
+            e.source,
+            e.marketplace,
+            offer.native_id,
+            offer.seller.clone().unwrap_or_default(),
+            offer.condition.name(),
+            vantage(offer),
+            name(&track.role),
+            offer.price.as_ref().map(|price| price.currency.as_str()),
+            amount(offer.price.as_ref()),
+            amount(offer.shipping.as_ref()),
+            amount(landed_price(offer).as_ref()),
+            amount(offer.list_price.as_ref()),
+            name(&offer.availability),
+            name(&offer.buy_box),
+            micros,
+            e.cause_id,
+            offset
+        ]);
+        let rank = (micros, offset.into());
+        if track.retracted {
+            self.take_back(&COMPETITION, rank, row);
+        } else {
+            self.keep_latest(&COMPETITION, rank, row);
+        }
+    }
+
+    fn features(&mut self, features: &Features) {
+        let e = &features.envelope;
+        let (values, reasons) = (features.values.in_order(), features.reasons.in_order());
+        let nulls = FEATURES.iter().zip(&values).zip(&reasons).filter(|((_, value), _)| value.is_none());
+        let nulls: Map<String, Value> = nulls.map(|((spec, _), why)| (spec.name.into(), name(why))).collect();
+        let micros = e.observed_at.micros();
+        let mut row = vec![json!(e.customer), json!(features.product)];
+        row.extend(values.map(|value| json!(value)));
+        row.extend([json!(features.currency), json!(nulls), json!(micros), json!(e.cause_id), json!(e.event_id)]);
+        self.keep_latest(&PRODUCT_FEATURES, (micros, u128::from_be_bytes(e.event_id.0)), row.into());
+    }
+
+    fn alert(&mut self, alert: &Alert) {
+        let e = &alert.envelope;
+        let row = json!([
+            e.event_id,
+            e.customer,
+            alert.product,
+            alert.rule,
+            alert.seller,
+            alert.severity.name(),
+            alert.message,
+            alert.value,
+            alert.dedup_key,
+            alert.evidence,
+            e.observed_at.micros(),
+            e.cause_id
+        ]);
+        self.add(&ALERTS, row);
     }
 
     fn sale(&mut self, sale: &Sale) {
@@ -185,7 +275,7 @@ impl Rows {
             e.event_id,
             offset
         ]);
-        self.keep_latest(&INVENTORY_LATEST, (micros, offset), row);
+        self.keep_latest(&INVENTORY_LATEST, (micros, offset.into()), row);
     }
 
     fn dead_letter(&mut self, letter: &DeadLetter, at: i64) {
@@ -209,6 +299,24 @@ impl Rows {
         sum.0 += quality.count;
         sum.1 = sum.1.max(latest);
     }
+}
+
+fn keep_later(slot: &mut Option<Row>, row: Row) {
+    if slot.as_ref().is_none_or(|known| known.rank <= row.rank) {
+        *slot = Some(row);
+    }
+}
+
+/// From where it was looked at, as one text.
+fn vantage(offer: &Offer) -> String {
+    let v = &offer.vantage;
+    [&v.country, &v.postal, &v.membership].map(|part| part.as_deref().unwrap_or_default()).join("/")
+}
+
+/// Price and shipping, unknown shipping as 0; none without a price, or with shipping in another currency.
+fn landed_price(offer: &Offer) -> Option<Money> {
+    let price = offer.price?;
+    offer.shipping.map_or(Some(price), |shipping| price.plus(&shipping))
 }
 
 /// What order lines change in the daily sums: those of the stored lines they replace go, theirs come.
@@ -247,3 +355,6 @@ fn saturate(micros: i128) -> i64 {
 fn name(value: &impl serde::Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! The tables, as data, and the statements that follow from it: pure.
 
+use skuflow_schemas::FEATURES;
+
 /// A table. Its columns stand in this order in the migrations and in every row: the key first, then what is said.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Table {
@@ -76,6 +78,48 @@ pub(super) static INVENTORY_LATEST: Table = Table {
     rule: BY_OFFSET,
 };
 
+pub(super) static PRODUCT_FEATURES: Table = Table {
+    name: "product_features",
+    key: &["customer", "product"],
+    says: &FIGURES_AND_MORE,
+    rule: Rule::Latest(["observed_at", "event_id"]),
+};
+
+/// One column per figure, in the order of [`FEATURES`], then what else a vector says.
+const FIGURES_AND_MORE: [&str; FEATURES.len() + 5] = {
+    let mut names = [""; FEATURES.len() + 5];
+    let mut at = 0;
+    while at < FEATURES.len() {
+        names[at] = FEATURES[at].name;
+        at += 1;
+    }
+    [names[at], names[at + 1], names[at + 2]] = ["currency", "nulls", "observed_at"];
+    [names[at + 3], names[at + 4]] = ["cause_id", "event_id"];
+    names
+};
+
+#[rustfmt::skip]
+pub(super) static COMPETITION: Table = Table {
+    name: "competition",
+    key: &["customer", "product", "source", "marketplace", "native_id", "seller", "condition", "vantage"],
+    says: &[
+        "role", "currency", "price_micros", "shipping_micros", "landed_price_micros", "list_price_micros",
+        "availability", "buy_box", "observed_at", "cause_id", "log_offset",
+    ],
+    rule: BY_OFFSET,
+};
+
+#[rustfmt::skip]
+pub(super) static ALERTS: Table = Table {
+    name: "alerts",
+    key: &["event_id"],
+    says: &[
+        "customer", "product", "rule", "seller", "severity", "message", "value", "dedup_key", "evidence",
+        "observed_at", "cause_id",
+    ],
+    rule: Rule::First,
+};
+
 pub(super) static DEAD_LETTERS: Table = Table {
     name: "dead_letters",
     key: &["topic", "code"],
@@ -138,6 +182,15 @@ impl Table {
         format!("DELETE FROM {name} WHERE ({key}) IN (SELECT {found} {} WHERE {condition})", self.stored())
     }
 
+    /// Removes the stored rows that the rows of parameter 1 take back: those that are not later.
+    pub(super) fn retract(&self) -> String {
+        let Rule::Latest(order) = &self.rule else { unreachable!("{} does not hold the last by time", self.name) };
+        let place = |column: &&str| self.columns().position(|known| known == *column).unwrap_or_default();
+        let taken_back = listed(order.iter().map(|column| format!("new.value->>{}", place(column))));
+        let stored = listed(order.iter().map(|column| format!("stored.{column}")));
+        self.delete(&format!("({stored}) <= ({taken_back})"))
+    }
+
     fn stored(&self) -> String {
         let same = self.key.iter().enumerate().map(|(at, column)| format!("stored.{column} = new.value->>{at}"));
         let same: Vec<String> = same.collect();
@@ -148,3 +201,6 @@ impl Table {
 fn listed(parts: impl IntoIterator<Item = impl ToString>) -> String {
     parts.into_iter().map(|part| part.to_string()).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests;

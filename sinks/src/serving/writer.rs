@@ -11,7 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
 use super::remedy::{advice, migration_advice};
-use super::rows::{LetterSum, LineKey, Rows, SaleLine, daily_changes};
+use super::rows::{LetterSum, LineKey, Row as Landing, Rows, SaleLine, daily_changes};
 use super::tables::{DATA_QUALITY, DEAD_LETTERS, SALE_LINES, SALES_DAILY, SINK_OFFSETS, Table};
 use crate::limits::BUSY_TIMEOUT;
 use crate::{Batch, Identity, Landed, Part, Sink, SinkError};
@@ -188,8 +188,12 @@ async fn write_rows(connection: &mut SqliteConnection, rows: Rows) -> Result<Lan
         written.insert(table.name, insert(connection, table, &rows).await?);
     }
     for (table, words) in rows.latest {
-        let rows: Vec<Value> = words.into_values().map(|(_, row)| row).collect();
-        written.insert(table.name, insert(connection, table, &rows).await?);
+        let (retracted, standing): (Vec<_>, Vec<_>) =
+            words.into_values().map(|word| (word.retracted, word.standing)).unzip();
+        let columns =
+            |rows: Vec<Option<Landing>>| rows.into_iter().flatten().map(|row| row.columns).collect::<Vec<_>>();
+        run(connection, table.retract(), &columns(retracted)).await?;
+        written.insert(table.name, insert(connection, table, &columns(standing)).await?);
     }
     written.extend(write_sales(connection, rows.sale_lines).await?);
     let letters = rows.dead_letters.iter().map(|((topic, code), LetterSum { count, first_at, last })| {
