@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use skuflow_schemas::{
     Alert, DeadLetter, Event, FEATURES, Features, Inventory, Money, Offer, Quality, Sale, Text, Track,
@@ -34,10 +35,12 @@ pub(super) struct Word {
 }
 
 /// A row, and its place in time.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
 pub(super) struct Row {
+    #[serde(skip)]
     rank: Rank,
-    pub(super) columns: Value,
+    columns: Value,
 }
 
 /// Event time, then what tells apart rows of one time: the offset or the event id.
@@ -352,7 +355,7 @@ fn saturate(micros: i128) -> i64 {
 }
 
 /// The wire name of a value of a closed set.
-fn name(value: &impl serde::Serialize) -> Value {
+fn name(value: &impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
