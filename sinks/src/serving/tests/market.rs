@@ -95,6 +95,21 @@ fn an_alert_is_one_row() {
     assert_eq!(query(&path, alerts), [format!("1000000 {said}"), format!("2000000 {said}")]);
 }
 
+/// Tables that were made before there were products in them keep their rows.
+#[test]
+fn older_tables_are_brought_up_to_date() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("serving.db");
+    land(&mut open(&path), &batch("offers.v1", None, vec![offer(100, 1)])).expect("lands");
+    execute(
+        &path,
+        "DROP VIEW product_prices; DROP TABLE product_features; DROP TABLE competition; DROP TABLE alerts; \
+         DELETE FROM _sqlx_migrations WHERE version = 2",
+    );
+    land(&mut open(&path), &batch("alerts.v1", None, vec![alert("P", 1)])).expect("lands");
+    assert_eq!(query(&path, "SELECT product FROM alerts UNION ALL SELECT native_id FROM offers_latest"), ["P", "L"]);
+}
+
 /// The history of a listing before a product tracked it is the product's, and no longer when it is dropped.
 #[test]
 fn the_prices_of_a_product_are_those_of_the_listings_it_tracks() {
