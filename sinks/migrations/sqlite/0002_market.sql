@@ -53,6 +53,7 @@ CREATE TABLE product_features (
     observed_at                     INTEGER NOT NULL, -- event time: when the figures were so
     cause_id                        TEXT,             -- event that changed a figure, 32 hex digits; null = time alone did
     event_id                        TEXT    NOT NULL, -- of the figures, 32 hex digits
+    log_offset                      INTEGER NOT NULL, -- in its partition of the topic; of one observed_at, the highest stands
     PRIMARY KEY (customer, product)
 ) WITHOUT ROWID;
 

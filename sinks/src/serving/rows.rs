@@ -97,7 +97,7 @@ impl Rows {
                 Incoming::Event(Event::Sale(sale), _) => rows.sale(sale),
                 Incoming::Event(Event::Inventory(inventory), offset) => rows.inventory(inventory, *offset),
                 Incoming::Event(Event::Quality(quality), _) => rows.quality(quality),
-                Incoming::Event(Event::Features(features), _) => rows.features(features),
+                Incoming::Event(Event::Features(features), offset) => rows.features(features, *offset),
                 Incoming::Event(Event::Alert(alert), _) => rows.alert(alert),
                 Incoming::Event(Event::Catalog(_) | Event::Listing(_), _) => {}
                 Incoming::DeadLetter(letter, at) => rows.dead_letter(letter, at.micros()),
@@ -212,7 +212,7 @@ impl Rows {
         }
     }
 
-    fn features(&mut self, features: &Features) {
+    fn features(&mut self, features: &Features, offset: u64) {
         let e = &features.envelope;
         let (values, reasons) = (features.values.in_order(), features.reasons.in_order());
         let nulls = FEATURES.iter().zip(&values).zip(&reasons).filter(|((_, value), _)| value.is_none());
@@ -220,8 +220,15 @@ impl Rows {
         let micros = e.observed_at.micros();
         let mut row = vec![json!(e.customer), json!(features.product)];
         row.extend(values.map(|value| json!(value)));
-        row.extend([json!(features.currency), json!(nulls), json!(micros), json!(e.cause_id), json!(e.event_id)]);
-        self.keep_latest(&PRODUCT_FEATURES, (micros, u128::from_be_bytes(e.event_id.0)), row.into());
+        row.extend([
+            json!(features.currency),
+            json!(nulls),
+            json!(micros),
+            json!(e.cause_id),
+            json!(e.event_id),
+            json!(offset),
+        ]);
+        self.keep_latest(&PRODUCT_FEATURES, (micros, u128::from(offset)), row.into());
     }
 
     fn alert(&mut self, alert: &Alert) {

@@ -78,23 +78,19 @@ pub(super) static INVENTORY_LATEST: Table = Table {
     rule: BY_OFFSET,
 };
 
-pub(super) static PRODUCT_FEATURES: Table = Table {
-    name: "product_features",
-    key: &["customer", "product"],
-    says: &FIGURES_AND_MORE,
-    rule: Rule::Latest(["observed_at", "event_id"]),
-};
+pub(super) static PRODUCT_FEATURES: Table =
+    Table { name: "product_features", key: &["customer", "product"], says: &FIGURES_AND_MORE, rule: BY_OFFSET };
 
 /// One column per figure, in the order of [`FEATURES`], then what else a vector says.
-const FIGURES_AND_MORE: [&str; FEATURES.len() + 5] = {
-    let mut names = [""; FEATURES.len() + 5];
+const FIGURES_AND_MORE: [&str; FEATURES.len() + 6] = {
+    let mut names = [""; FEATURES.len() + 6];
     let mut at = 0;
     while at < FEATURES.len() {
         names[at] = FEATURES[at].name;
         at += 1;
     }
     [names[at], names[at + 1], names[at + 2]] = ["currency", "nulls", "observed_at"];
-    [names[at + 3], names[at + 4]] = ["cause_id", "event_id"];
+    [names[at + 3], names[at + 4], names[at + 5]] = ["cause_id", "event_id", "log_offset"];
     names
 };
 

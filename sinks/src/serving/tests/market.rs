@@ -74,8 +74,8 @@ fn the_last_figures_of_a_product_stand() {
         (None, 1.0, 20, 5, 1.0),
         (Some(1), 0.1, 30, 5, 0.1),
         (Some(2), 0.7, 10, 9, 0.1),
-        (Some(3), 0.8, 30, 4, 0.1),
-        (Some(4), 0.9, 30, 6, 0.9),
+        (Some(3), 0.8, 29, 4, 0.1),
+        (Some(4), 0.9, 30, 4, 0.9),
     ] {
         land(&mut serving, &batch("features.v1", from, vec![features("P", index, second, id)])).expect("lands");
         assert_eq!(query(&path, figures), [format!("{expected:?} real null {nulls}")], "after {index}");
