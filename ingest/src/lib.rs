@@ -13,6 +13,7 @@ mod connector;
 pub mod file;
 pub mod limits;
 mod publisher;
+pub mod simulator;
 
 pub use connector::{Connector, ConnectorError, Cursor, Mapped, Page, Poll, RejectedRow, Spot};
 pub use publisher::{Intake, PublishError, Publisher};
