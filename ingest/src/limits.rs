@@ -19,7 +19,7 @@ pub const PAGE_FILES_MAX: usize = 5_000;
 pub const FILES_REMEMBERED_MAX: usize = 100_000;
 /// Bytes of a file that are hashed at a time; those of the last block are hashed again when it grows.
 pub const HASH_BLOCK_BYTES: u64 = 64 << 10;
-/// Products of a simulated market: each takes some 2 KiB of memory.
+/// Products of a simulated market: each takes some 6 KiB of memory.
 pub const SIMULATED_PRODUCTS_MAX: u32 = 100_000;
 /// Sellers of a simulated market at least: a product meets as many, so that price wars have their three.
 pub const SIMULATED_SELLERS_MIN: u32 = 7;

@@ -12,13 +12,13 @@ use crate::limits::{SIMULATED_DAYS_MAX, SIMULATED_PRODUCTS_MAX, SIMULATED_SELLER
 pub struct Settings {
     /// Which of all markets of this size. Default 7.
     pub seed: u64,
-    /// Products, 1 to 100 000. Default 1000. Each gives some 45 records a day and takes 2 KiB of memory. More: as many
+    /// Products, 1 to 100 000. Default 1000. Each gives some 60 records a day and takes some 6 KiB of memory. More: as many
     /// more records in the same days, and a restart takes longer.
     pub products: u32,
     /// Competing sellers, 7 to 10 000; each product meets 7 to 9 of them. Default 20. More: each is seen on fewer products.
     pub sellers: u32,
     /// Days of event time, 1 to 3650. Default 60. Rules look back up to 28 days: with less, demand is hardly judged. More:
-    /// a restart far behind takes longer (some 100 ns for each record before it).
+    /// a restart far behind takes longer (a seventh of a microsecond for each record before it).
     pub days: u32,
     /// When the first day begins: midnight UTC, as RFC 3339. Default 2025-01-01T00:00:00Z. Events that would be more than
     /// a day ahead of the clock are refused by `validate`, so keep `start` + `days` in the past.

@@ -2,7 +2,7 @@
 //!
 //! Time is cut into hours. Each product makes its observations hour by hour, noise gives them the hour in which they come
 //! in, and an hour that is complete is sorted. The position is a count of records: to find it again, the hours before it are
-//! made anew, but not sorted, and no event is built of them (some 100 ns a record).
+//! made anew, but not sorted, and no event is built of them (a seventh of a microsecond a record).
 
 use std::collections::VecDeque;
 

@@ -60,6 +60,11 @@ impl Rule {
         }
     }
 
+    /// Whether it is about something that happens, not about something that lasts.
+    pub(super) fn is_move(self) -> bool {
+        matches!(self, Self::CompetitorPriceDrop | Self::CompetitorOutOfStock | Self::NewCompetitor | Self::BuyBoxLost)
+    }
+
     /// The first day on which an incident can be told from the usual.
     fn first_day(self) -> i64 {
         match self {

@@ -54,7 +54,8 @@ pub(super) fn deliver(settings: &Settings, observation: Observation, mut give: i
     let says_nothing = is_offer && !observation.news;
     let mut item = Item { delivered: observation.at, observation, form: Form::Clean };
     if happens(reordered, &mut random) {
-        item.delivered += 1 + match observation.fact {
+        item.delivered += match observation.fact {
+            Fact::Catalog(_) => 0, // tables come before what is joined with them
             _ if says_nothing => random.below(6 * HOUR),
             Fact::Sale(_) => random.below(179 * MINUTE),
             _ => random.below(CHANGE_DELAY_MAX),

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::feed::Feed;
 use super::noise::{Form, Item};
-use super::observation::{DAY, Fact, Observation, Seat};
+use super::observation::{DAY, Fact, OWN, Observation, Seat};
 use super::records::Records;
 use super::truth::{Reading, history, readings};
 use super::{Noise, Rule, Settings, Simulator, truth};
@@ -63,7 +63,7 @@ fn check(settings: &Settings, expected: Expect) {
 
 #[test]
 fn the_same_seed_gives_the_same_events() {
-    check(&market(20, 10), expect!["35 catalog 5835 offers 4986 sales 813 stock a2aaa683201b52ac"]);
+    check(&market(20, 10), expect!["35 catalog 5835 offers 4986 sales 813 stock 4b9123a6cf10b055"]);
     check(
         &Settings { seed: 8, ..market(20, 10) },
         expect!["31 catalog 5967 offers 4396 sales 811 stock 9144152e3ca3ad40"],
@@ -92,16 +92,23 @@ fn pages_and_restarts_change_nothing() {
         let before = cursor.clone();
         let Ok(Poll::Page(page)) = steady.poll(&before) else { panic!("a page at {position}") };
         assert_eq!(committed(page, &mut cursor), std::slice::from_ref(event), "at {position}");
-        if position % 5 == 0 {
-            let mut restarted = simulator(&settings, 3);
-            assert_eq!(drain(&mut restarted, &mut before.clone()), whole[position..], "from {position} on");
-            let Ok(Poll::Page(page)) = wandering.poll(&before) else { panic!("a page at {position}") };
-            assert_eq!(committed(page, &mut before.clone()), std::slice::from_ref(event), "forth to {position}");
-            wandering.poll(&Cursor::new()).expect("and back");
-        }
+        let mut restarted = simulator(&settings, 64);
+        assert_eq!(drain(&mut restarted, &mut before.clone()), whole[position..], "from {position} on");
+        let Ok(Poll::Page(page)) = wandering.poll(&before) else { panic!("a page at {position}") };
+        assert_eq!(committed(page, &mut before.clone()), std::slice::from_ref(event), "forth to {position}");
+        wandering.poll(&Cursor::new()).expect("and back");
     }
     assert!(matches!(steady.poll(&cursor), Ok(Poll::Done)));
     assert!(matches!(simulator(&settings, 1).poll(&cursor), Ok(Poll::Done)), "done stays done");
+}
+
+#[test]
+fn the_catalog_comes_first_whatever_the_pace() {
+    let settings = Settings { rate_per_s: 1, ..market(50, 2) };
+    let Ok(Poll::Page(page)) = simulator(&settings, 5_000).poll(&Cursor::new()) else { panic!("a page") };
+    let events = committed(page, &mut Cursor::new());
+    assert_eq!(events.len(), 50);
+    assert!(events.iter().all(|event| matches!(event, Event::Catalog(_))), "{events:?}");
 }
 
 #[test]
@@ -191,6 +198,23 @@ fn many_moves_are_hard_to_judge() {
     for (rule, [moves, below, above]) in counts {
         assert!(5 * (below + above) >= moves, "{}: {below} and {above} of {moves} moves are near", rule.id());
         assert!(below > 0 && above > 0, "{}: {below} below, {above} above", rule.id());
+    }
+}
+
+/// Of two falls in a row the second would be a crossing of its own only if something stood between them.
+#[test]
+fn no_price_falls_twice_in_a_row() {
+    let settings = market(60, 60);
+    for number in 0..settings.products {
+        let mut last: HashMap<Seat, (i64, bool)> = HashMap::new();
+        for observation in history(&settings, number).1.observations {
+            let Fact::Offer(offered) = observation.fact else { continue };
+            let (before, fell) = last.get(&offered.seat).copied().unwrap_or((offered.landed, false));
+            let falls = offered.landed * 100 < before * 95;
+            assert!(!(falls && fell) || offered.seat == OWN, "{observation:?}");
+            let fell = if offered.landed == before { fell } else { falls };
+            last.insert(offered.seat, (offered.landed, fell));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! What a rule says, as judged here:
 //! - A **reading** is what a rule sees at a moment; it **holds** or not. A crossing is a reading that holds behind one (of the
 //!   same product, rule and seller) that does not, or behind none. Rules about a move (a price falls, a box is lost, goods run
-//!   out, somebody is new) are read at each offer, so each move is a crossing of its own.
+//!   out, somebody is new) are read at each offer, and each move is a crossing of its own.
 //! - A crossing within 24 hours behind the last one of the same product, rule and seller that was not silenced is `silenced`:
 //!   an alert of it is due only if it is worse.
 //! - Landed price = price + shipping, shipping that is not said being free. Competitors count while their listing is in the
@@ -96,7 +96,7 @@ fn edges(readings: &[Reading], incidents: &[Incident]) -> Vec<(Reading, bool, bo
     let mut edges = Vec::new();
     for reading in readings {
         let key = (reading.rule, reading.seat);
-        let before = held.insert(key, reading.holds).unwrap_or(false);
+        let before = held.insert(key, reading.holds && !reading.rule.is_move()).unwrap_or(false);
         if before || !reading.holds {
             continue;
         }
@@ -289,3 +289,6 @@ fn demand(units: &[i64]) -> Vec<Reading> {
     }
     readings
 }
+
+#[cfg(test)]
+mod tests;
