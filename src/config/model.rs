@@ -1,7 +1,7 @@
 //! The settings. Those of connectors, steps and sinks live beside their code.
 
 use serde::Deserialize;
-use skuflow_ingest::file;
+use skuflow_ingest::{file, simulator};
 use skuflow_processors::{catalog, dedup, route, validate};
 use skuflow_schemas::{ByteSize, Span};
 use skuflow_sinks::serving;
@@ -121,6 +121,9 @@ pub struct ConnectorConfig {
     /// Files.
     #[serde(default)]
     pub file: Option<file::Config>,
+    /// A market that there is not.
+    #[serde(default)]
+    pub simulator: Option<simulator::Settings>,
 }
 
 fn customer() -> String {

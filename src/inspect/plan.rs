@@ -30,7 +30,9 @@ fn stations(loaded: &Loaded, threads: u32, groups: &BTreeSet<&str>) -> Vec<Value
     let names = Names(config);
     let start = |group: &str| if groups.contains(group) { "goes on" } else { "from the first record" };
     let connectors = config.connector.iter().map(|connector| {
-        let reads = connector.file.as_ref().map(|file| loaded.variables.conceal(&file.path));
+        let files = connector.file.as_ref().map(|file| loaded.variables.conceal(&file.path));
+        let reads =
+            files.or_else(|| connector.simulator.as_ref().map(|market| format!("market of seed {}", market.seed)));
         json!({
             "station": format!("connector:{}", connector.name), "threads": 1, "reads": Vec::from_iter(reads),
             "writes": names.topics(&connector.to), "start": "from its cursor",

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use skuflow_ingest::file::FileConnector;
+use skuflow_ingest::simulator::Simulator;
 use skuflow_ingest::{Connector, Intake, Publisher};
 use skuflow_processors::{catalog, dedup, route, validate};
 use skuflow_runtime::broker::embedded::Embedded;
@@ -110,12 +111,16 @@ fn add_connector(
 
 /// The connector of a block, by its kind.
 pub(crate) fn connector(settings: &ConnectorConfig, loaded: &Loaded) -> Result<Box<dyn Connector>, OpenError> {
-    match &settings.file {
-        Some(file) => {
+    match (&settings.file, &settings.simulator) {
+        (Some(file), _) => {
             let made = FileConnector::new(&settings.name, &settings.customer, &loaded.base, file.clone());
             Ok(Box::new(made.map_err(|error| OpenError::Data(error.to_string()))?))
         }
-        None => Err(OpenError::Data(format!("connector `{}` has no kind", settings.name))),
+        (None, Some(simulator)) => {
+            let made = Simulator::new(&settings.name, &settings.customer, simulator);
+            Ok(Box::new(made.map_err(|error| OpenError::Data(error.to_string()))?))
+        }
+        (None, None) => Err(OpenError::Data(format!("connector `{}` has no kind", settings.name))),
     }
 }
 

@@ -22,10 +22,15 @@ mod random;
 mod records;
 mod truth;
 
+use skuflow_schemas::Family;
+
 pub use config::{Noise, Settings};
 pub use connector::Simulator;
 pub use incidents::Rule;
 pub use truth::{Crossing, truth};
+
+/// What it makes, all of it always.
+pub const FAMILIES: &[Family] = &[Family::Catalog, Family::Offer, Family::Sale, Family::Inventory];
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,11 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use skuflow_schemas::{ByteSize, DEAD_LETTER_PREFIX, LATE_PREFIX, Span, TOPICS, TopicSpec, check_customer, topic};
+use skuflow_ingest::file::ConfigProblem;
+use skuflow_ingest::simulator;
+use skuflow_schemas::{
+    ByteSize, DEAD_LETTER_PREFIX, Family, LATE_PREFIX, Span, TOPICS, TopicSpec, check_customer, topic,
+};
 
 use super::model::{Config, ConnectorConfig, SinkConfig};
 use super::problem::Problem;
@@ -194,34 +198,64 @@ impl Check<'_> {
     }
 
     fn connector(&mut self, index: usize, connector: &ConnectorConfig) {
-        let block = [Field("connector"), Item(index)];
-        let Some(file) = &connector.file else {
-            if !self.whole {
-                return;
+        match (&connector.file, &connector.simulator) {
+            (Some(file), None) => {
+                self.kind(index, "file", file.validate());
+                self.written(index, connector, &Vec::from_iter(file.family()), false);
             }
-            return self.report(
+            (None, Some(simulator)) => {
+                self.kind(index, "simulator", simulator.validate());
+                self.written(index, connector, simulator::FAMILIES, true);
+            }
+            (None, None) if !self.whole => {}
+            (None, None) => self.report(
                 "SKU-013",
-                &block,
+                &[Field("connector"), Item(index)],
                 format!("connector `{}` has no kind", connector.name),
-                "add `file = { … }`",
-            );
-        };
-        for problem in file.validate() {
-            let mut path = vec![Field("connector"), Item(index), Field("file")];
+                "add `file = { … }` or `simulator = { … }`",
+            ),
+            (Some(_), Some(_)) => self.report(
+                "SKU-013",
+                &[Field("connector"), Item(index)],
+                format!("connector `{}` has two kinds", connector.name),
+                "keep one of `file` and `simulator`; make two connectors of them",
+            ),
+        }
+    }
+
+    /// What a kind of connector finds wrong with its settings.
+    fn kind(&mut self, index: usize, kind: &'static str, problems: Vec<ConfigProblem>) {
+        for problem in problems {
+            let mut path = vec![Field("connector"), Item(index), Field(kind)];
             path.extend(problem.path.iter().map(|part| Field(part)));
             let shown = Problem::new("SKU-050", self.tree.span_at(&path), problem.message);
             let shown = shown.closest(&problem.written, problem.known);
             self.problems.push(Problem { help: problem.help, ..shown });
         }
+    }
+
+    /// Each topic takes one of the connector's families and, where `all` are always made, each family has a topic.
+    fn written(&mut self, index: usize, connector: &ConnectorConfig, families: &[Family], all: bool) {
+        let fits: Vec<&str> = families.iter().filter_map(|family| family.raw_topic()).collect();
+        let listed = fits.iter().map(|fit| format!("\"{fit}\"")).collect::<Vec<_>>().join(", ");
         for (at, name) in connector.to.iter().enumerate() {
             let path = [Field("connector"), Item(index), Field("to"), Item(at)];
             let Some(topic) = self.topic(&path, name) else { continue };
-            let Some(family) = file.family() else { continue };
-            if family.raw_topic() != Some(topic.name) {
-                let fits = family.raw_topic().unwrap_or_default();
-                let message = format!("`{name}` does not take the `{}` events of this connector", file.event);
-                self.report("SKU-033", &path, message, &format!("write to [\"{fits}\"]"));
+            if !fits.is_empty() && !fits.contains(&topic.name) {
+                let events =
+                    families.iter().map(|family| format!("`{}`", family.name())).collect::<Vec<_>>().join(", ");
+                let message = format!("`{name}` does not take the {events} events of this connector");
+                self.report("SKU-033", &path, message, &format!("write to [{listed}]"));
             }
+        }
+        if let Some(missing) = fits.iter().find(|fit| all && !connector.to.iter().any(|name| name == *fit)) {
+            let message = format!("nothing takes what this connector makes for `{missing}`");
+            self.report(
+                "SKU-033",
+                &[Field("connector"), Item(index), Field("to")],
+                message,
+                &format!("write to [{listed}]"),
+            );
         }
     }
 
