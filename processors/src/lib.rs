@@ -4,10 +4,12 @@
 //!  raw event ─▶ validate ─▶ dedup ─▶ route ─▶ clean event + one copy per product
 //!                  │ check refuses: dead letter, before any state is written
 //!  raw catalog ─▶ validate ─▶ catalog ─▶ catalog entry + listing rows
+//!  features, catalog entry ─▶ alerts ─▶ alert
 //! ```
 //!
 //! No clock, no randomness, no IO, no async: the same records in the same order give the same bytes out.
 
+pub mod alerts;
 pub mod catalog;
 pub mod dedup;
 #[cfg(any(test, feature = "testing"))]

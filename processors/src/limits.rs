@@ -21,3 +21,7 @@ pub const OBSERVED_AT_MIN: Timestamp = Timestamp::from_millis(631_152_000_000);
 pub const REASON_BYTES_MAX: usize = 1_024;
 /// Most units of an order line.
 pub const UNITS_MAX: u64 = 1_000_000_000;
+/// Longest expression of a rule, in bytes: so deep, and no deeper, can it be nested.
+pub const EXPRESSION_BYTES_MAX: usize = 2_048;
+/// Longest message of an alert, in bytes; what is beyond is cut off.
+pub const MESSAGE_BYTES_MAX: usize = 1_024;
