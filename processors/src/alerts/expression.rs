@@ -113,8 +113,7 @@ impl Expression {
             return Err(vec![Fault::new(whole, message, "make two rules of it")]);
         }
         let program = Program::compile(source).map_err(|errors| parse_faults(source, &errors))?;
-        let mut check =
-            Check { source, program: &program, names: Vec::new(), faults: Vec::new(), bound: Vec::new() };
+        let mut check = Check { source, program: &program, names: Vec::new(), faults: Vec::new(), bound: Vec::new() };
         let (kind, node) = check.node(program.expression());
         let Check { names, mut faults, .. } = check;
         let wanted = match asked {
@@ -131,6 +130,18 @@ impl Expression {
         let expression = Self { code, names };
         expression.try_out(asked).map_err(|message| vec![Fault::new(whole, message, "")])?;
         Ok(expression)
+    }
+
+    /// The same, by the interpreter only.
+    #[cfg(test)]
+    pub(super) fn interpreted(source: &str, asked: Asked) -> Self {
+        let program = Program::compile(source).expect("an expression");
+        Self { code: Code::Interpreted(program), ..Self::compile(source, asked).expect("an expression") }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_compiled(&self) -> bool {
+        matches!(self.code, Code::Compiled(_))
     }
 
     /// What it names.
@@ -179,8 +190,15 @@ impl Expression {
             (Ok(_), Asked::Truth) => Err("this is not true or false".into()),
             (Ok(_), Asked::Number) => Err("this is not a number".into()),
             // These depend on the values.
-            (Err(ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_)), _)
-            | (Err(ExecutionError::IndexOutOfBounds(_) | ExecutionError::Overflow(..)), _) => Ok(()),
+            (
+                Err(
+                    ExecutionError::DivisionByZero(_)
+                    | ExecutionError::RemainderByZero(_)
+                    | ExecutionError::IndexOutOfBounds(_)
+                    | ExecutionError::Overflow(..),
+                ),
+                _,
+            ) => Ok(()),
             (Err(error), _) => Err(format!("this cannot be computed: {error}")),
         }
     }
@@ -210,9 +228,7 @@ impl Node {
                 };
                 Value::Truth(holds(ordering))
             }
-            Self::Equal(equal, sides) => {
-                Value::Truth((sides[0].value(inputs)? == sides[1].value(inputs)?) == *equal)
-            }
+            Self::Equal(equal, sides) => Value::Truth((sides[0].value(inputs)? == sides[1].value(inputs)?) == *equal),
             Self::Choice(parts) => {
                 let [condition, yes, no] = &**parts;
                 return if condition.truth(inputs)? { yes.value(inputs) } else { no.value(inputs) };
@@ -333,7 +349,7 @@ struct Check<'s> {
 impl<'s> Check<'s> {
     fn node(&mut self, part: &'s IdedExpr) -> Checked {
         match &part.expr {
-            Expr::Literal(literal) => self.literal(literal),
+            Expr::Literal(written) => literal(written),
             Expr::Ident(name) => {
                 if !name.starts_with('@') && !self.bound.contains(&name.as_str()) && !is_type(name) {
                     self.unknown_variable(part, name);
@@ -363,20 +379,6 @@ impl<'s> Check<'s> {
             Expr::Map(map) => self.entries(map.entries.iter().map(|entry| &entry.expr)),
             Expr::Struct(made) => self.entries(made.entries.iter().map(|entry| &entry.expr)),
             Expr::Unspecified => (Type::Any, None),
-        }
-    }
-
-    fn literal(&self, literal: &LiteralValue) -> Checked {
-        match literal {
-            LiteralValue::Null => (Type::Null, Some(Node::Null)),
-            LiteralValue::Boolean(truth) => (Type::Truth, Some(Node::Truth(*truth.inner()))),
-            LiteralValue::Double(number) => (Type::Number, Some(Node::Number(*number.inner()))),
-            LiteralValue::String(text) => (Type::Text, Some(Node::Text(text.inner().into()))),
-            LiteralValue::Int(whole) => {
-                let whole = *whole.inner();
-                (Type::Whole, (whole.unsigned_abs() <= EXACT_MAX).then_some(Node::Number(whole as f64)))
-            }
-            LiteralValue::Bytes(_) | LiteralValue::UInt(_) => (Type::Any, None),
         }
     }
 
@@ -547,15 +549,29 @@ impl<'s> Check<'s> {
     }
 }
 
+fn literal(literal: &LiteralValue) -> Checked {
+    match literal {
+        LiteralValue::Null => (Type::Null, Some(Node::Null)),
+        LiteralValue::Boolean(truth) => (Type::Truth, Some(Node::Truth(*truth.inner()))),
+        LiteralValue::Double(number) => (Type::Number, Some(Node::Number(*number.inner()))),
+        LiteralValue::String(text) => (Type::Text, Some(Node::Text(text.inner().into()))),
+        LiteralValue::Int(whole) => {
+            let whole = *whole.inner();
+            (Type::Whole, (whole.unsigned_abs() <= EXACT_MAX).then_some(Node::Number(whole as f64)))
+        }
+        LiteralValue::Bytes(_) | LiteralValue::UInt(_) => (Type::Any, None),
+    }
+}
+
 fn parse_faults(source: &str, errors: &cel::ParseErrors) -> Vec<Fault> {
     let faults = errors.errors.iter().map(|error| {
         let (line, column) = error.pos;
         let lines: usize = source.split_inclusive('\n').take(line.max(1) as usize - 1).map(str::len).sum();
-        let start = source[lines..].char_indices().nth(column.max(1) as usize - 1);
-        let start = start.map_or(source.len(), |(byte, _)| lines + byte);
+        let found = source[lines..].char_indices().nth(column.max(1) as usize - 1);
+        let at = found.map_or(source.len()..source.len(), |(byte, char)| lines + byte..lines + byte + char.len_utf8());
         let message = error.msg.lines().next().unwrap_or_default();
         let message = message.split(" expecting ").next().unwrap_or_default();
-        Fault::new(start..source.len().min(start + 1), format!("the expression does not parse: {message}"), "")
+        Fault::new(at, format!("the expression does not parse: {message}"), "")
     });
     faults.take(1).collect() // what follows the first is mostly its consequence
 }

@@ -118,7 +118,9 @@ impl Processor for Alerts {
             _ => Vec::new(),
         };
         context.forward(input);
-        alerts.into_iter().for_each(|alert| context.forward(Output::made(alert)));
+        for alert in alerts {
+            context.forward(Output::made(alert));
+        }
     }
 }
 

@@ -228,7 +228,11 @@ impl Name {
     pub(super) fn kind(self) -> Kind {
         match self {
             Self::Figure(at) | Self::Previous(at) => {
-                if FEATURES[usize::from(at)].unit.starts_with("price") { Kind::Price } else { Kind::Number }
+                if FEATURES[usize::from(at)].unit.starts_with("price") {
+                    Kind::Price
+                } else {
+                    Kind::Number
+                }
             }
             Self::Entry(field) | Self::Change(field) => field.kind,
         }
@@ -247,7 +251,9 @@ impl Name {
     pub(super) fn before(self, inputs: &Inputs<'_>) -> Option<f64> {
         match self {
             Self::Figure(at) | Self::Previous(at) => inputs.previous[usize::from(at)],
-            Self::Change(field) if field.name == "price" => Self::find("change", "previous_price")?.value(inputs).as_number(),
+            Self::Change(field) if field.name == "price" => {
+                Self::find("change", "previous_price")?.value(inputs).as_number()
+            }
             Self::Entry(_) | Self::Change(_) => None,
         }
     }
@@ -378,8 +384,12 @@ mod tests {
             Kind::Truth => Given::Truth(true),
         };
         let (mut entry, mut change) = (Entry::default(), Change::default());
-        ENTRY.iter().for_each(|field| entry.set(field.name, &truth(field.kind)));
-        CHANGE.iter().for_each(|field| set_change(&mut change, field.name, &truth(field.kind)));
+        for field in ENTRY {
+            entry.set(field.name, &truth(field.kind));
+        }
+        for field in CHANGE {
+            set_change(&mut change, field.name, &truth(field.kind));
+        }
         let none = [None; FEATURES.len()];
         let inputs = Inputs { now: &none, previous: &none, entry: &entry, change: Some(&change), currency: None };
         for field in ENTRY.iter().chain(CHANGE) {

@@ -163,9 +163,7 @@ impl Rule {
         let mut evidence: Vec<Evidence> = Vec::new();
         for name in &self.names {
             let (called, value) = match name {
-                Name::Figure(at) | Name::Previous(at) => {
-                    (Text::from(name.path().1), Name::Figure(*at).value(inputs))
-                }
+                Name::Figure(at) | Name::Previous(at) => (Text::from(name.path().1), Name::Figure(*at).value(inputs)),
                 _ => (Text::from(format!("{}.{}", name.path().0, name.path().1)), name.value(inputs)),
             };
             let is_number = matches!(name, Name::Figure(_) | Name::Previous(_)) || value.as_number().is_some();

@@ -80,20 +80,17 @@ pub(super) fn ask(
         return None;
     }
     let value = rule.value(inputs);
-    match known {
-        Some(known) => {
-            let is_edge = std::mem::replace(&mut known.is_armed, rule.is_about_changes());
-            let is_rested = at.micros_since(known.fired_at) >= rule.cooldown_micros;
-            if !(is_edge && is_rested || rule.is_worse(value, known.value)) {
-                return None;
-            }
-            (known.fired_at, known.value) = (at, value);
+    if let Some(known) = known {
+        let is_edge = std::mem::replace(&mut known.is_armed, rule.is_about_changes());
+        let is_rested = at.micros_since(known.fired_at) >= rule.cooldown_micros;
+        if !(is_edge && is_rested || rule.is_worse(value, known.value)) {
+            return None;
         }
-        None => {
-            make_room(matters, rule, at, rules);
-            let is_armed = rule.is_about_changes();
-            matters.push(Matter { rule: rule.hash, seller: seller.clone(), is_armed, fired_at: at, value });
-        }
+        (known.fired_at, known.value) = (at, value);
+    } else {
+        make_room(matters, rule, at, rules);
+        let is_armed = rule.is_about_changes();
+        matters.push(Matter { rule: rule.hash, seller: seller.clone(), is_armed, fired_at: at, value });
     }
     Some(Fired { seller, value })
 }
