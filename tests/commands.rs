@@ -169,3 +169,42 @@ fn names_with_hidden_characters_are_printed_as_escapes() {
     let record: Value = serde_json::from_str(&output).expect("one line of JSON");
     assert_eq!(record["value"]["seller"], "a\u{1b}[31m\u{9b}2J\u{202e}b", "it means the same");
 }
+
+/// The sample with the rules that come along, over its catalog.
+fn with_rules() -> Project {
+    let project = Project::sample();
+    project.write("market.toml", skuflow_processors::alerts::MARKET);
+    let stage = "[[stage]]\nname = \"compete\"\nfrom = [\"catalog.v1\"]
+        steps = [{ alerts = { rules = \"mark*.toml\" } }]\nto = [\"alerts.v1\"]\n\n[[sink]]";
+    project.edit("[[sink]]", stage);
+    project
+}
+
+#[test]
+fn the_cases_beside_the_rules_are_tried() {
+    let project = with_rules();
+    let all = project.json(&["test", "--format", "json"]);
+    assert!(rows(&all).len() >= 26 && rows(&all).iter().all(|row| row["ok"] == true), "{all}");
+    let shown = project.command(&["test"]);
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.status.success() && text.starts_with("rule "), "{text}");
+    assert!(text.contains("own price 9.50 is below the floor 10.00"), "{text}");
+    let rules = project.read("market.toml");
+    project.write("market.toml", &rules.replace("0.95 *", "0.85 *"));
+    let failed = project.command(&["test", "--format", "json"]);
+    assert_eq!(failed.status.code(), Some(65), "a threshold was changed");
+    let failed: Value = serde_json::from_slice(&failed.stdout).expect("JSON");
+    let wrong: Vec<&Value> = rows(&failed).iter().filter(|row| row["ok"] == false).collect();
+    let expected = json!({ "rule": "competitor-price-drop", "case": 1, "ok": false, "result": "no alert" });
+    assert_eq!(wrong, [&expected]);
+    project.write("market.toml", &rules.replace("features.product_margin <", "features.product_marign <"));
+    let (exit, said) = refused(&project, &["test"]);
+    assert!(exit == 78 && said.contains("market.toml:") && said.contains("did you mean `product_margin`?"), "{said}");
+}
+
+#[test]
+fn a_stage_of_rules_runs() {
+    let project = with_rules();
+    assert!(project.run_once()["accepted"].as_u64() > Some(100));
+    assert_eq!(project.tap("alerts.v1").len(), 0, "there are no figures");
+}

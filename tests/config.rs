@@ -78,6 +78,27 @@ fn a_value_from_the_environment_is_text_and_nothing_else() {
     );
 }
 
+#[test]
+fn what_is_wrong_with_a_rule_is_said_without_the_values_of_variables() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let rule = |when: &str| {
+        format!("[[rule]]\nid = \"a\"\nwhen = \"{when}\"\nseverity = \"info\"\nmessage = \"${{SECRET:-x}}\"\n")
+    };
+    let config = include_str!("config/rule_names.toml").replace("tests/config/rules/rule_names.toml", "*.toml");
+    let secret = |name: &str| (name == "SECRET").then(|| "hidden_treasure".to_owned());
+    let said = |when: &str| {
+        std::fs::write(folder.path().join("rules.toml"), rule(when)).expect("writable");
+        let problems = parse(&config, folder.path(), &secret).err().unwrap_or_default();
+        render(&problems, "file", &config, false)
+    };
+    assert_eq!(said("features.price_gap > 1.0"), "0 errors and 0 warnings\n");
+    assert!(said("features.${SECRET} > 1.0").contains("there is no `${SECRET}` in `features`"));
+    for when in ["features.${SECRET} > 1.0", "features.x${SECRET} > 1.0", "${SECRET} ${SECRET}", "'${SECRET}'"] {
+        let said = said(when);
+        assert!(said.contains("1 error") && !said.contains("hidden"), "{said}");
+    }
+}
+
 /// Each place takes a value that cannot stand there, in one way or another.
 #[test]
 fn what_is_wrong_with_the_value_of_a_variable_is_said_without_it() {

@@ -1,11 +1,12 @@
-//! Commands that only look: `check`, `check --connect`, `plan`.
+//! Commands that only look: `check`, `check --connect`, `test`, `plan`.
 
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
+use skuflow_processors::alerts::{Rule, Tried};
 
-use super::{Arguments, EXIT_UNAVAILABLE, Failure, Format, ask_or_open, load, output, usage};
-use crate::config;
+use super::{Arguments, EXIT_DATA, EXIT_UNAVAILABLE, Failure, Format, ask_or_open, load, output, usage};
+use crate::config::{self, StepConfig};
 use crate::inspect::{Plan, Request, connect, plan};
 use crate::run::threads;
 
@@ -42,6 +43,34 @@ pub(super) fn check_connections(arguments: &Arguments) -> Result<ExitCode, Failu
     output::rows(&rows, arguments.format);
     let all = rows.iter().all(|row| row["ok"] == true);
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(EXIT_UNAVAILABLE) })
+}
+
+/// Tries the cases beside the rules.
+pub(super) fn test_rules(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let loaded = load(arguments)?;
+    let steps = loaded.config.stage.iter().flat_map(|stage| &stage.steps);
+    let rules = steps.filter_map(|step| if let StepConfig::Alerts(alerts) = step { Some(&alerts.read) } else { None });
+    let rows: Vec<Value> = rules.flat_map(|rules| rules.iter()).flat_map(cases).collect();
+    output::rows(&rows, arguments.format);
+    let failed = rows.iter().any(|row| row["ok"] == false);
+    Ok(if failed { ExitCode::from(EXIT_DATA) } else { ExitCode::SUCCESS })
+}
+
+/// A row for each case of a rule, or one that says that there is none.
+fn cases(rule: &Rule) -> Vec<Value> {
+    let row =
+        |case: Value, ok: Value, result: String| json!({ "rule": rule.id(), "case": case, "ok": ok, "result": result });
+    let tried = rule.test().enumerate().map(|(at, tried)| row((at + 1).into(), tried.is_ok().into(), came(&tried)));
+    let rows: Vec<Value> = tried.collect();
+    if rows.is_empty() { vec![row(Value::Null, Value::Null, "no case is written beside it".into())] } else { rows }
+}
+
+fn came(tried: &Tried) -> String {
+    match tried.truth {
+        Some(true) => format!("alert: {}", tried.message),
+        Some(false) => "no alert".into(),
+        None => format!("no alert: unknown, without {}", tried.nulls.join(", ")),
+    }
 }
 
 /// Shows what a run would do.

@@ -30,7 +30,7 @@ Exit codes:
   0    done
   1    freshness: something is further behind than --max-lag-seconds
   64   usage: the command, or a name in it, is wrong
-  65   data: what is stored is damaged or of another config, or a station cannot go on
+  65   data: what is stored is damaged or of another config, a station cannot go on, or a case of test fails
   69   unavailable: in use by another run, nothing there yet, or check --connect misses something
   74   IO: a file or the data directory cannot be read or written now
   78   config: it has mistakes, and nothing was started
@@ -79,6 +79,8 @@ enum Command {
         #[arg(long, conflicts_with = "explain")]
         connect: bool,
     },
+    /// Try the cases beside the rules of `alerts`; start nothing.
+    Test,
     /// Show what a run would do: stations, topics, and what is there already. Changes nothing.
     Plan,
     /// Write a starter config.
@@ -188,6 +190,7 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Check { explain: Some(code), .. } => check::explain(code)?,
         Command::Check { connect: true, .. } => return check::check_connections(arguments),
         Command::Check { .. } => return check::check(arguments),
+        Command::Test => return check::test_rules(arguments),
         Command::Plan => check::show_plan(arguments)?,
         Command::Init { path } => init(path)?,
         Command::Schema { family } => schema(family.as_deref(), arguments.format)?,

@@ -2,22 +2,24 @@
 //!
 //! ```text
 //!   text ─▶ tree with spans (interpolated) ─▶ read: serde, all problems ─▶ check: topics, chains, components ─▶ Loaded
+//!                                                                          rules: the files of `alerts`, likewise
 //! ```
 
 mod check;
 mod model;
 mod problem;
 mod read;
+mod rules;
 mod tree;
 mod variables;
 
 use std::path::{Path, PathBuf};
 
 pub use model::{
-    BrokerConfig, Config, ConnectorConfig, EmbeddedConfig, RuntimeConfig, SinkConfig, StageConfig, StepConfig,
-    TopicsConfig,
+    AlertsConfig, BrokerConfig, Config, ConnectorConfig, EmbeddedConfig, RuntimeConfig, SinkConfig, StageConfig,
+    StepConfig, TopicsConfig,
 };
-pub use problem::{CODES, Problem, Severity, closest, render, to_json};
+pub use problem::{CODES, Problem, Severity, Source, closest, render, to_json};
 pub use variables::Variables;
 
 use tree::Parsed;
@@ -80,12 +82,14 @@ fn examine(text: &str, base: &Path, variable: &dyn Fn(&str) -> Option<String>) -
     let Parsed { tree, mut problems, unset, variables, filled } = tree::parse(text, variable);
     let Some(mut tree) = tree else { return (Err(problems), variables) };
     check::check_tree(&mut tree, &mut problems);
-    let (config, whole) = read::read::<Config>(&mut tree, unset, &mut problems);
-    if let Some(config) = &config {
+    let (mut config, whole) = read::read::<Config>(&mut tree, unset, &mut problems);
+    if let Some(config) = &mut config {
         check::check(config, &tree, base, whole, &mut problems);
+        rules::read_all(config, &tree, base, variable, &mut problems);
     }
     problems.sort_by_key(|problem| problem.span.start);
-    for problem in &mut problems {
+    problems.sort_by_key(|problem| problem.source.is_some()); // the config first, then its files
+    for problem in problems.iter_mut().filter(|problem| problem.source.is_none()) {
         problem.conceal(&variables, filled.contains(&problem.span));
     }
     let examined = match config {

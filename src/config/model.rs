@@ -1,8 +1,10 @@
 //! The settings. Those of connectors, steps and sinks live beside their code.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use skuflow_ingest::{file, simulator};
-use skuflow_processors::{catalog, dedup, route, validate};
+use skuflow_processors::{alerts, catalog, dedup, route, validate};
 use skuflow_schemas::{ByteSize, Span};
 use skuflow_sinks::serving;
 
@@ -153,6 +155,18 @@ pub enum StepConfig {
     Dedup(dedup::Config),
     Catalog(catalog::Config),
     Route(route::Config),
+    Alerts(AlertsConfig),
+}
+
+/// Rules over figures.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertsConfig {
+    /// Their files: a path or a pattern, relative to the config.
+    pub rules: String,
+    /// What is in them.
+    #[serde(skip)]
+    pub read: Arc<alerts::Rules>,
 }
 
 /// A sink; exactly one kind.

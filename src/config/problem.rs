@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -24,6 +25,8 @@ pub struct Problem {
     pub code: &'static str,
     /// Whether it stops the run.
     pub severity: Severity,
+    /// The file it is about, where that is not the config itself.
+    pub source: Option<Arc<Source>>,
     /// Bytes of the text it is about.
     pub span: Range<usize>,
     /// What is wrong.
@@ -32,6 +35,15 @@ pub struct Problem {
     pub did_you_mean: Option<String>,
     /// What to do.
     pub help: Option<String>,
+}
+
+/// A file that belongs to a config.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its name.
+    pub file: String,
+    /// What is in it.
+    pub text: String,
 }
 
 /// All codes, and what they are about.
@@ -55,13 +67,23 @@ pub const CODES: &[(&str, &str)] = &[
     ("SKU-041", "inputs of a stage that cannot be joined"),
     ("SKU-042", "stages that lead back to themselves"),
     ("SKU-050", "a setting of a connector, step or sink that cannot be"),
+    ("SKU-060", "rules that cannot be read"),
+    ("SKU-061", "a rule that cannot be"),
 ];
 
 impl Problem {
     /// An error about `span`.
     pub fn new(code: &'static str, span: Range<usize>, message: impl Into<String>) -> Self {
         debug_assert!(CODES.iter().any(|(known, _)| *known == code), "{code} is in the table");
-        Self { code, severity: Severity::Error, span, message: message.into(), did_you_mean: None, help: None }
+        Self {
+            code,
+            severity: Severity::Error,
+            source: None,
+            span,
+            message: message.into(),
+            did_you_mean: None,
+            help: None,
+        }
     }
 
     /// With what to do.
@@ -76,6 +98,17 @@ impl Problem {
     pub fn closest<'a>(mut self, written: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
         self.did_you_mean = closest(written, known).map(str::to_owned);
         self
+    }
+
+    /// The file it is about and its text, those of the config being these.
+    fn place<'a>(&'a self, file: &'a str, text: &'a str) -> (&'a str, Place<'a>) {
+        let (file, text) = self.source.as_ref().map_or((file, text), |source| (&source.file, &source.text));
+        (file, place(text, self.span.start))
+    }
+
+    /// The lines of its text that it is about.
+    fn spanned<'a>(&'a self, text: &'a str) -> Option<&'a str> {
+        self.source.as_ref().map_or(text, |source| &source.text).get(self.span.clone())
     }
 
     /// With the names of variables instead of their values; `is_filled` says that it is about a value with a variable
@@ -112,13 +145,12 @@ pub fn render(problems: &[Problem], file: &str, text: &str, colour: bool) -> Str
             Severity::Warning => ("warning", "1;33"),
         };
         let head = paint(hue, format!("{word}[{}]", problem.code));
-        let place = place(text, problem.span.start);
+        let (file, place) = problem.place(file, text);
         line(&mut out, &format!("{head}: {}", printable(&problem.message)));
         line(&mut out, &format!("  --> {}:{}:{}", printable(file), place.line, place.column));
         if !place.text.is_empty() {
             let rest = place.text.chars().count() - (place.column - 1).min(place.text.chars().count());
-            let spanned =
-                text.get(problem.span.clone()).map_or(1, |span| span.lines().next().unwrap_or("").chars().count());
+            let spanned = problem.spanned(text).map_or(1, |span| span.lines().next().unwrap_or("").chars().count());
             let carets = paint(hue, "^".repeat(spanned.clamp(1, rest.max(1))));
             let meant = problem
                 .did_you_mean
@@ -151,7 +183,7 @@ fn plural(count: usize, word: &str) -> String {
 /// Problems as JSON.
 pub fn to_json(problems: &[Problem], file: &str, text: &str) -> Value {
     let shown = problems.iter().map(|problem| {
-        let place = place(text, problem.span.start);
+        let (file, place) = problem.place(file, text);
         json!({
             "code": problem.code,
             "severity": if problem.severity == Severity::Error { "error" } else { "warning" },

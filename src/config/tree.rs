@@ -70,6 +70,15 @@ impl Node {
         entries.iter().find(|entry| entry.key == name).map(|entry| &entry.node)
     }
 
+    /// What a path leads to.
+    pub(super) fn at(&self, path: &[At<'_>]) -> Option<&Node> {
+        path.iter().try_fold(self, |node, at| match (at, &node.value) {
+            (At::Field(name), _) => node.field(name),
+            (At::Item(index), Value::List(items)) => items.get(*index),
+            (At::Item(_), _) => None,
+        })
+    }
+
     /// Takes out the nodes with these ids.
     pub(super) fn prune(&mut self, ids: &HashSet<u32>) {
         match &mut self.value {

@@ -38,9 +38,8 @@ impl Message {
                 }
                 '{' => {
                     let length = rest.find(['{', '}']).unwrap_or(rest.len());
-                    let name = &rest[..length];
                     if rest[length..].starts_with('}') {
-                        let piece = piece(name.trim(), at + 1..at + 1 + length);
+                        let piece = piece(&rest[..length], at + 1..at + 1 + length);
                         pieces.push(Piece::Text(std::mem::take(&mut text)));
                         piece.map_or_else(|fault| faults.push(fault), |piece| pieces.push(piece));
                     } else {
@@ -103,7 +102,7 @@ fn piece(written: &str, at: std::ops::Range<usize>) -> Result<Piece, Fault> {
     if !SPACES.contains(&space) {
         return Err(Fault::unknown(at, space, SPACES.iter().copied().chain(["value"]).collect(), ""));
     }
-    let unknown = || Fault::unknown(at, name, Name::known(space), &format!(" in `{space}`"));
+    let unknown = || Fault::unknown(at.end - name.len()..at.end, name, Name::known(space), &format!(" in `{space}`"));
     Name::find(space, name).map(Piece::Name).ok_or_else(unknown)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use skuflow_processors::{catalog, dedup, route, validate};
+use skuflow_processors::{alerts, catalog, dedup, route, validate};
 use skuflow_schemas::{Family, Span, TopicSpec};
 
 use super::Check;
@@ -68,7 +68,8 @@ impl Check<'_> {
             if !seen.insert(name) {
                 self.report("SKU-040", &path, format!("step `{name}` is there twice"), "keep one");
             }
-            if (name == "validate") != (at == 0) {
+            // What is derived was validated before.
+            if name != "alerts" && (name == "validate") != (at == 0) {
                 let message = format!("step `{name}` cannot stand here");
                 self.report(
                     "SKU-040",
@@ -101,6 +102,10 @@ impl Check<'_> {
                     ended_by = Some(name);
                 }
                 StepConfig::Dedup(config) => self.window(&path, config),
+                StepConfig::Alerts(_) => {
+                    given.push(Family::Alert);
+                    ended_by = Some(name);
+                }
             }
         }
         let both = given.into_iter().flat_map(|family| [(family, false), (family, copies)]);
@@ -132,7 +137,7 @@ impl Check<'_> {
 /// What decides the partition of a topic's records.
 fn key_of(topic: &TopicSpec) -> &'static str {
     match topic.family {
-        Family::Catalog => "product",
+        Family::Catalog | Family::Features | Family::Alert => "product",
         _ if topic.name.starts_with("product-") => "product",
         _ => "listing",
     }
@@ -149,5 +154,6 @@ fn traits(step: &StepConfig) -> (&'static str, &'static [Family], &'static [Fami
         StepConfig::Dedup(_) => ("dedup", dedup::FAMILIES, dedup::FAMILIES),
         StepConfig::Catalog(_) => ("catalog", catalog::TAKES, catalog::GIVES),
         StepConfig::Route(_) => ("route", route::TAKES, route::GIVES),
+        StepConfig::Alerts(_) => ("alerts", alerts::TAKES, alerts::GIVES),
     }
 }
