@@ -24,7 +24,7 @@ pub use script::report;
 
 use crate::{
     Context, Counted, Input, Outbox, Output, Processor, Reject, Rows, Seen, SeenIds, State, Stated, Timer, catalog,
-    dedup, route, validate,
+    dedup, features, route, validate,
 };
 
 /// Ends the inputs of a scenario; what follows is its outcome.
@@ -50,7 +50,7 @@ pub struct Message {
 pub struct Scenario {
     /// Its file's name, without the ending.
     pub name: String,
-    /// `clean` (validate, dedup, route) or `catalog` (validate, catalog).
+    /// `clean` (validate, dedup, route), `catalog` (validate, catalog) or `compete` (features).
     pub stage: &'static str,
     /// What goes in, in this order.
     pub inputs: Vec<Message>,
@@ -86,21 +86,26 @@ impl Scenario {
         let stage = match lines.next() {
             Some("stage clean") => "clean",
             Some("stage catalog") => "catalog",
-            other => return Err(format!("first comes `stage clean` or `stage catalog`, not {other:?}")),
+            Some("stage compete") => "compete",
+            other => return Err(format!("first comes `stage` clean, catalog or compete, not {other:?}")),
         };
         let inputs = lines.map(|line| script::parse(line).map_err(|why| format!("{line}: {why}")));
         Ok(Self { name: name.into(), stage, inputs: inputs.collect::<Result<_, _>>()?, expected: expected.into() })
     }
 
-    /// What comes out, record by record: of each topic in the order of its log.
+    /// What comes out, record by record: of each topic in the order of its log. What a step passes on from a topic that
+    /// the stage reads is not published.
     pub fn run(&self) -> Vec<Message> {
-        run(&steps(self.stage), &self.inputs)
+        let mut published = run(&steps(self.stage), &self.inputs);
+        published.retain(|message| self.inputs.iter().all(|input| input.topic != message.topic));
+        published
     }
 }
 
 fn steps(stage: &str) -> Vec<Box<dyn Step>> {
     let validate = Box::new(validate::Validate::new(validate::Config::default()));
     match stage {
+        "compete" => vec![Box::new(features::Features::new(features::Config::default()))],
         "catalog" => vec![validate, Box::new(catalog::Catalog::new(catalog::Config::default()))],
         _ => vec![
             validate,

@@ -4,7 +4,7 @@
 //!  raw event ─▶ validate ─▶ dedup ─▶ route ─▶ clean event + one copy per product
 //!                  │ check refuses: dead letter, before any state is written
 //!  raw catalog ─▶ validate ─▶ catalog ─▶ catalog entry + listing rows
-//!  features, catalog entry ─▶ alerts ─▶ alert
+//!  copies, catalog entry ─▶ features ─▶ figures of the product ─▶ alerts ─▶ alert
 //! ```
 //!
 //! No clock, no randomness, no IO, no async: the same records in the same order give the same bytes out.
@@ -14,6 +14,7 @@ pub mod catalog;
 pub mod dedup;
 #[cfg(any(test, feature = "testing"))]
 pub mod driver;
+pub mod features;
 mod limits;
 mod processor;
 pub mod route;

@@ -25,3 +25,15 @@ pub const UNITS_MAX: u64 = 1_000_000_000;
 pub const EXPRESSION_BYTES_MAX: usize = 2_048;
 /// Longest message of an alert, in bytes; what is beyond is cut off.
 pub const MESSAGE_BYTES_MAX: usize = 1_024;
+/// Offers that stand for one product; the one observed longest ago gives way. The sellers that it remembers, too.
+pub const OFFERS_PER_PRODUCT_MAX: usize = 2_048;
+/// Own offers of one product whose past is kept; the one last heard of longest ago gives way.
+pub const OWN_OFFERS_PER_PRODUCT_MAX: usize = 64;
+/// Observations of one own offer that are kept for late corrections of its days; the oldest give way.
+pub const OBSERVATIONS_PER_OFFER_MAX: usize = 1_024;
+/// Listings and locations of one product whose stock is kept; the one counted longest ago gives way.
+pub const STOCKS_PER_PRODUCT_MAX: usize = 1_024;
+/// Order lines of one product in one of its [`LINE_ROWS_PER_PRODUCT`] rows, kept for their corrections; the oldest give way.
+pub const LINES_PER_ROW_MAX: usize = 4_096;
+/// Rows over which the order lines of a product are spread.
+pub const LINE_ROWS_PER_PRODUCT: u64 = 64;

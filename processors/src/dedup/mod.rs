@@ -12,7 +12,7 @@ use skuflow_schemas::{Event, Family, Outcome, Timestamp};
 pub use config::Config;
 
 use crate::{Context, Input, Processor, Rows, SELLERS_PER_LISTING_MAX, Seen, State, Stated};
-pub(crate) use signature::who;
+pub(crate) use signature::{Fnv, who};
 use signature::{Signature, signature};
 
 /// What the step takes and gives.

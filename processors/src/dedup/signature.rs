@@ -64,22 +64,22 @@ const ABSENT: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Word-wise FNV-1a with a final mix. Every bit that goes in is spelled out here, because the hashes are stored: a hash of
 /// the standard library may change from version to version.
-struct Fnv(u64);
+pub(crate) struct Fnv(u64);
 
 impl Fnv {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(0xcbf2_9ce4_8422_2325 ^ seed)
     }
 
-    fn word(&mut self, word: u64) {
+    pub(crate) fn word(&mut self, word: u64) {
         self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29);
     }
 
-    fn number(&mut self, number: Option<i64>) {
+    pub(crate) fn number(&mut self, number: Option<i64>) {
         self.word(number.map_or(ABSENT, i64::cast_unsigned));
     }
 
-    fn text(&mut self, text: Option<&Text>) {
+    pub(crate) fn text(&mut self, text: Option<&Text>) {
         let Some(text) = text else { return self.word(ABSENT) };
         self.word(text.len() as u64);
         for chunk in text.as_bytes().chunks(8) {
@@ -97,7 +97,7 @@ impl Fnv {
         self.word((micros >> 64) as u64 ^ code << 32);
     }
 
-    fn finish(&self) -> u64 {
+    pub(crate) fn finish(&self) -> u64 {
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -13,15 +13,17 @@
 //! Times are `<days>d<hours>:<minutes>[:<seconds>]` since 2024-01-01 in UTC. Fields are called as in the schema, those of
 //! the envelope without `envelope.`; unsaid are customer `demo`, source `shop`, marketplace `de`, and taken in when
 //! observed. `key=` and `topic=` replace the record's own. Values: amounts `9.99EUR`, times, listings `A,B`, long texts
-//! `x*1025`, JSON, or a word.
+//! `x*1025`, JSON, or a word. `track=P-1:own`, and `track=P-1:own:retracted`, make an event the copy for a product.
+//!
+//! Of figures only those are shown that changed since the product's last: `name=value`, or `name:reason` of null.
 
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use skuflow_schemas::{
-    Catalog, Currency, Decoder, Envelope, Event, Family, Inventory, Listing, ListingRef, Money, Offer, Quality, Sale,
-    Timestamp,
+    Catalog, Currency, Decoder, Envelope, Event, FEATURES, Family, Features, Inventory, Listing, ListingRef, Money,
+    Offer, Quality, Sale, Timestamp,
 };
 
 use super::{Message, message_of};
@@ -74,7 +76,8 @@ fn event(family: Family, names: &[&str], time: &str, words: &[&str]) -> Result<M
     let mut event = build(family, fields).map_err(|error| error.to_string())?;
     let id = event.compute_id();
     event.envelope_mut().ok_or("counts are not written")?.event_id = id;
-    let mut message = message_of(topic.or(family.raw_topic()).unwrap_or(event.topic()), &event);
+    let raw = family.raw_topic().filter(|_| !event.topic().starts_with("product-"));
+    let mut message = message_of(topic.or(raw).unwrap_or(event.topic()), &event);
     message.key = key.map_or(message.key, str::to_owned);
     Ok(message)
 }
@@ -131,6 +134,11 @@ fn value(name: &str, word: &str) -> Value {
     if matches!(name, "own" | "competitors") && !word.starts_with('[') {
         return word.split(',').map(|id| serde_json::to_value(listing(id)).expect("plain data")).collect();
     }
+    if name == "track" && !word.starts_with('{') {
+        let retracted = word.strip_suffix(":retracted");
+        let (product, role) = retracted.unwrap_or(word).rsplit_once(':').unwrap_or((word, ""));
+        return serde_json::json!({ "product": product, "role": role, "retracted": retracted.is_some() });
+    }
     let time = || parse_time(word).map(|time| time.micros().into());
     let amount = || {
         let (number, code) = word.split_at_checked(word.len().checked_sub(3)?)?;
@@ -167,16 +175,39 @@ fn show_time(time: Timestamp) -> String {
 pub fn report(published: &[Message]) -> String {
     let mut by_topic: BTreeMap<&str, String> = BTreeMap::new();
     let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+    let mut figures: BTreeMap<String, BTreeMap<&str, String>> = BTreeMap::new();
     for message in published {
-        if let Some(Ok(Event::Quality(quality))) = message.value.as_deref().map(|value| Decoder.decode(value)) {
-            *counts.entry(show_cell(&quality)).or_default() += quality.count;
-            continue;
+        let mut shown = show(message);
+        match message.value.as_deref().map(|value| Decoder.decode(value)) {
+            Some(Ok(Event::Quality(quality))) => {
+                *counts.entry(show_cell(&quality)).or_default() += quality.count;
+                continue;
+            }
+            Some(Ok(Event::Features(features))) => {
+                shown += &show_figures(&features, figures.entry(message.key.clone()).or_default());
+            }
+            _ => {}
         }
         let why = message.refused.as_ref().map_or_else(String::new, |why| format!("    {why}\n"));
-        *by_topic.entry(&message.topic).or_default() += &format!("{}\n{why}", show(message));
+        *by_topic.entry(&message.topic).or_default() += &format!("{shown}\n{why}");
     }
     let counts = counts.iter().map(|(cell, count)| format!("{cell} {count}\n"));
     by_topic.into_values().chain(counts).collect()
+}
+
+/// The figures that are others than in `last`, each on a line, and puts them there.
+fn show_figures(features: &Features, last: &mut BTreeMap<&str, String>) -> String {
+    let figures = FEATURES.iter().zip(features.values.in_order()).zip(features.reasons.in_order());
+    let mut lines = String::new();
+    for ((spec, value), reason) in figures {
+        let null = || format!(":{}", serde_json::json!(reason).as_str().unwrap_or("?"));
+        let shown = value.map_or_else(null, |value| format!("={value}"));
+        if last.get(spec.name) != Some(&shown) {
+            lines += &format!("\n    {}{shown}", spec.name);
+            last.insert(spec.name, shown);
+        }
+    }
+    lines
 }
 
 fn show_cell(quality: &Quality) -> String {
@@ -203,10 +234,14 @@ fn show(message: &Message) -> String {
 fn show_event(event: &Event) -> String {
     let (mut fields, mut unsaid_fields) = (Vec::new(), Vec::new());
     flatten("", &said(event), &mut fields);
+    fields.retain(|(path, _)| !path.starts_with("values.") && !path.starts_with("reasons."));
     flatten("", &said(&unsaid(event.family())), &mut unsaid_fields);
     let time = show_time(event.observed_at());
     let unsaid_fields: BTreeMap<_, _> = unsaid_fields.into_iter().collect();
     let is_said = |(path, shown): &&(String, String)| {
+        if path.starts_with("change.") && matches!(shown.as_str(), "null" | "unknown") {
+            return false;
+        }
         let unsaid = unsaid_fields.get(path).map_or("false", String::as_str);
         shown != unsaid && path != "observed_at" && (path != "ingested_at" || *shown != time)
     };

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use skuflow_schemas::{Event, Family, Money, Offer, Text, Timestamp};
 
 pub use config::{Action, Config};
+pub(crate) use rules::JUMP;
 pub use rules::{RULES, Rule};
 
 use crate::dedup::who;
@@ -120,7 +121,7 @@ impl Processor for Validate {
         if let Event::Offer(offer) = &event
             && let Some(price) = offer.price
         {
-            Prices::remember(state, offer, price, suspect.contains(&rules::JUMP));
+            Prices::remember(state, offer, price, suspect.contains(&JUMP));
         }
         mark(&mut event, &suspect);
         context.forward(Input::Event { event, body, as_read: as_read && suspect.is_empty(), again });

@@ -20,7 +20,7 @@ pub struct Rule {
 }
 
 /// The rule whose objection keeps a price from being the last good one.
-pub(super) const JUMP: &str = "magnitude-jump";
+pub(crate) const JUMP: &str = "magnitude-jump";
 /// Steps by which a misplaced decimal separator moves a price.
 const MAGNITUDES: [i128; 3] = [10, 100, 1000];
 
