@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use skuflow_ingest::{file, simulator};
-use skuflow_processors::{alerts, catalog, dedup, route, validate};
+use skuflow_processors::{alerts, catalog, dedup, features, route, validate};
 use skuflow_schemas::{ByteSize, Span};
 use skuflow_sinks::serving;
 
@@ -155,6 +155,7 @@ pub enum StepConfig {
     Dedup(dedup::Config),
     Catalog(catalog::Config),
     Route(route::Config),
+    Features(features::Config),
     Alerts(AlertsConfig),
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use skuflow_ingest::file::FileConnector;
 use skuflow_ingest::simulator::Simulator;
 use skuflow_ingest::{Connector, Intake, Publisher};
-use skuflow_processors::{alerts, catalog, dedup, route, validate};
+use skuflow_processors::{alerts, catalog, dedup, features, route, validate};
 use skuflow_runtime::broker::embedded::Embedded;
 use skuflow_runtime::broker::{Broker, Member};
 use skuflow_runtime::clock::Clock;
@@ -180,6 +180,7 @@ fn step_factory(settings: &StepConfig) -> Arc<dyn Step> {
         StepConfig::Dedup(config) => step(dedup::Dedup::new(config)),
         StepConfig::Catalog(config) => step(catalog::Catalog::new(config)),
         StepConfig::Route(config) => step(route::Route::new(config)),
+        StepConfig::Features(config) => step(features::Features::new(config)),
         StepConfig::Alerts(config) => step(alerts::Alerts::new(config.read)),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use skuflow_processors::{alerts, catalog, dedup, route, validate};
+use skuflow_processors::{alerts, catalog, dedup, features, route, validate};
 use skuflow_schemas::{Family, Span, TopicSpec};
 
 use super::Check;
@@ -102,6 +102,7 @@ impl Check<'_> {
                     ended_by = Some(name);
                 }
                 StepConfig::Dedup(config) => self.window(&path, config),
+                StepConfig::Features(_) => given = gives.to_vec(),
                 StepConfig::Alerts(_) => {
                     given.push(Family::Alert);
                     ended_by = Some(name);
@@ -154,6 +155,7 @@ fn traits(step: &StepConfig) -> (&'static str, &'static [Family], &'static [Fami
         StepConfig::Dedup(_) => ("dedup", dedup::FAMILIES, dedup::FAMILIES),
         StepConfig::Catalog(_) => ("catalog", catalog::TAKES, catalog::GIVES),
         StepConfig::Route(_) => ("route", route::TAKES, route::GIVES),
+        StepConfig::Features(_) => ("features", features::TAKES, features::GIVES),
         StepConfig::Alerts(_) => ("alerts", alerts::TAKES, alerts::GIVES),
     }
 }
