@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   files ─▶ records of bytes ─▶ mapping (config) ─▶ Page { events, rejected rows, cursor changes }
+//!   simulator: a seeded market, with the truth about it ─▶ │
 //!                                                        │ publisher: one transaction per page
 //!                                                        ▼
 //!                                  raw.<family>s.v1 · dlq.<connector> · quality.v1 · cursor

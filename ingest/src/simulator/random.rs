@@ -65,7 +65,7 @@ impl Random {
         }
     }
 
-    /// How often something happens that happens `mean` times on average, at most some 20 times (Knuth).
+    /// How often something happens that happens `mean` times on average (Knuth); `mean` is some 20 at most.
     pub(super) fn poisson(&mut self, mean: f64) -> i64 {
         let limit = exp_of_minus(mean);
         let (mut product, mut count) = (self.fraction(), 0);

@@ -141,6 +141,7 @@ fn rivals(series: &[Observation]) -> Vec<Reading> {
         let offered = match observation.fact {
             Fact::Catalog(new) => {
                 terms = Some(new);
+                lowered.retain(|seat, _| new.has(listing_of(*seat)));
                 continue;
             }
             Fact::Offer(offered) if offered.seat != OWN => offered,
