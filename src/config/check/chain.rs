@@ -52,6 +52,7 @@ impl Check<'_> {
         let mut copies = false;
         let mut seen = HashSet::new();
         let mut ended_by = None;
+        let is_raw = stage.from.iter().any(|topic| topic.starts_with("raw."));
         if stage.steps.is_empty() {
             let path = [Field("stage"), Item(index), Field("steps")];
             self.report(
@@ -68,8 +69,8 @@ impl Check<'_> {
             if !seen.insert(name) {
                 self.report("SKU-040", &path, format!("step `{name}` is there twice"), "keep one");
             }
-            // What is derived was validated before.
-            if name != "alerts" && (name == "validate") != (at == 0) {
+            // What is not raw was validated before.
+            if (name == "validate" && at > 0) || (name != "validate" && at == 0 && is_raw) {
                 let message = format!("step `{name}` cannot stand here");
                 self.report(
                     "SKU-040",
