@@ -1,7 +1,7 @@
 //! Named maxima of the runtime.
 
-use skuflow_schemas::DEAD_LETTER_OVERHEAD_BYTES_MAX;
 pub use skuflow_schemas::RECORD_BYTES_MAX;
+use skuflow_schemas::{DEAD_LETTER_OVERHEAD_BYTES_MAX, Span};
 
 /// Bytes one fetch of a partition returns at most; one record larger than that is returned alone.
 pub const FETCH_BYTES_MAX: usize = 1 << 20;
@@ -9,8 +9,12 @@ pub const FETCH_BYTES_MAX: usize = 1 << 20;
 pub const TXN_RECORDS_MAX: usize = 50_000;
 /// Bytes that one transaction produces at most, per worker; one record may exceed it.
 pub const TXN_BYTES_MAX: usize = 12 << 20;
-/// Records a task takes from its inputs before its worker looks at the next task.
-pub const TASK_RECORDS_PER_TURN_MAX: usize = 4_096;
+/// Records a worker processes before it polls again.
+pub const RECORDS_PER_TURN_MAX: usize = 4_096;
+/// Event time that is believed to be ahead of the moment a record was taken in; beyond it a record has no place in time.
+pub const AHEAD_MAX: Span = Span::from_days(1);
+/// Event time that a task goes ahead of the other tasks of its worker at most.
+pub const TASKS_APART_MAX: Span = Span::from_millis(10_000);
 /// Largest dead letter: the largest record and the headers that say what is wrong with it.
 pub const DEAD_LETTER_BYTES_MAX: usize = RECORD_BYTES_MAX + DEAD_LETTER_OVERHEAD_BYTES_MAX;
 /// Timers that may fire between two records of a task; the rest fire before the next one.

@@ -53,9 +53,17 @@ pub struct ListingRef {
     pub marketplace: Text,
     /// Its id there.
     pub native_id: Text,
+    /// Whose offers on it are meant, where others sell on it too; null = everybody's. Others on an own listing compete.
+    #[serde(default)]
+    pub seller: Option<Text>,
 }
 
 impl ListingRef {
+    /// Whether it is the same listing, whoever sells.
+    pub fn is_listing(&self, other: &Self) -> bool {
+        (&self.source, &self.marketplace, &self.native_id) == (&other.source, &other.marketplace, &other.native_id)
+    }
+
     /// The key of the listing for `customer`.
     pub fn key(&self, customer: &str) -> Key {
         Key::new(customer, &listing_id(&self.source, &self.marketplace, &self.native_id))

@@ -30,12 +30,14 @@ const RELEASED: &[Released] = &[
     Released { id: 1, family: Family::Offer, json: include_str!("../avro/offer.v1.avsc") },
     Released { id: 2, family: Family::Sale, json: include_str!("../avro/sale.avsc") },
     Released { id: 3, family: Family::Inventory, json: include_str!("../avro/inventory.avsc") },
-    Released { id: 4, family: Family::Catalog, json: include_str!("../avro/catalog.avsc") },
-    Released { id: 5, family: Family::Listing, json: include_str!("../avro/listing.avsc") },
+    Released { id: 4, family: Family::Catalog, json: include_str!("../avro/catalog.v1.avsc") },
+    Released { id: 5, family: Family::Listing, json: include_str!("../avro/listing.v1.avsc") },
     Released { id: 6, family: Family::Quality, json: include_str!("../avro/quality.avsc") },
     Released { id: 7, family: Family::Offer, json: include_str!("../avro/offer.avsc") },
     Released { id: 8, family: Family::Features, json: include_str!("../avro/features.avsc") },
     Released { id: 9, family: Family::Alert, json: include_str!("../avro/alert.avsc") },
+    Released { id: 10, family: Family::Catalog, json: include_str!("../avro/catalog.avsc") },
+    Released { id: 11, family: Family::Listing, json: include_str!("../avro/listing.avsc") },
 ];
 
 /// The parsed schemas, in the order of [`RELEASED`].

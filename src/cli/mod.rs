@@ -1,10 +1,11 @@
 //! The command line. Results go to stdout, everything else to stderr.
 
 mod check;
+mod demo;
 mod output;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +15,7 @@ use skuflow_runtime::stage::Control;
 use skuflow_schemas::{Family, TOPICS, schema_json};
 
 use crate::config::{self, Loaded, STARTER, Variables};
+use crate::demo::Market;
 use crate::inspect::{Answer, Remedy, Request, answer};
 use crate::printable::printable;
 use crate::run::{Only, OpenError, Pipeline, RunError, Summary, ask, is_data_dir, open_broker};
@@ -83,6 +85,21 @@ enum Command {
     Test,
     /// Show what a run would do: stations, topics, and what is there already. Changes nothing.
     Plan,
+    /// Make a project in a new folder, run a simulated market through it, and hold its alerts against what happened there.
+    Demo {
+        /// The folder.
+        #[arg(default_value = "skuflow-demo")]
+        folder: PathBuf,
+        /// Which market: the same seed gives the same events.
+        #[arg(long, default_value_t = 7)]
+        seed: u64,
+        /// Products in it.
+        #[arg(long, default_value_t = 200)]
+        products: u32,
+        /// Days of event time.
+        #[arg(long, default_value_t = 60)]
+        days: u32,
+    },
     /// Write a starter config.
     Init {
         /// Where to.
@@ -192,6 +209,10 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Check { .. } => return check::check(arguments),
         Command::Test => return check::test_rules(arguments),
         Command::Plan => check::show_plan(arguments)?,
+        Command::Demo { folder, seed, products, days } => {
+            let market = Market { seed: *seed, products: *products, days: *days };
+            return demo::demo(arguments, folder, market);
+        }
         Command::Init { path } => init(path)?,
         Command::Schema { family } => schema(family.as_deref(), arguments.format)?,
         Command::Tap { topic, limit } => {
@@ -210,8 +231,12 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
 }
 
 fn load(arguments: &Arguments) -> Result<Loaded, Failure> {
-    let file = arguments.config.display().to_string();
-    match config::load(&arguments.config) {
+    load_from(&arguments.config, arguments.format)
+}
+
+fn load_from(path: &Path, format: Format) -> Result<Loaded, Failure> {
+    let file = path.display().to_string();
+    match config::load(path) {
         Ok(loaded) => {
             if !loaded.warnings.is_empty() {
                 let text = std::fs::read_to_string(&loaded.path).unwrap_or_default();
@@ -220,7 +245,7 @@ fn load(arguments: &Arguments) -> Result<Loaded, Failure> {
             Ok(loaded)
         }
         Err((problems, text)) => {
-            if arguments.format == Format::Json {
+            if format == Format::Json {
                 output::json(&config::to_json(&problems, &file, &text));
             }
             Err(Failure { exit: EXIT_CONFIG, message: config::render(&problems, &file, &text, is_coloured()) })
@@ -239,18 +264,24 @@ fn run(arguments: &Arguments, once: bool, watch: bool, only: &[String]) -> Resul
     for file in loaded.config.connector.iter_mut().filter_map(|connector| connector.file.as_mut()) {
         file.watch = !once && (watch || file.watch);
     }
-    let variables = loaded.variables.clone();
-    let failed = |error: RunError| failure(&error, &variables);
-    let pipeline = Pipeline::open(loaded, once, &only).map_err(failed)?;
-    stop_on_signals(pipeline.control());
-    let progress = output::Progress::new();
-    let summary = pipeline.run(&|summary: &Summary| progress.show(summary)).map_err(failed)?;
-    progress.clear();
+    let summary = run_through(loaded, once, &only)?;
     match arguments.format {
         Format::Json => output::json(&summary.to_json()),
         Format::Text => output::text(&summary.to_text()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the stations, with progress on the screen.
+fn run_through(loaded: Loaded, once: bool, only: &Only) -> Result<Summary, Failure> {
+    let variables = loaded.variables.clone();
+    let failed = |error: RunError| failure(&error, &variables);
+    let pipeline = Pipeline::open(loaded, once, only).map_err(failed)?;
+    stop_on_signals(pipeline.control());
+    let progress = output::Progress::new();
+    let summary = pipeline.run(&|summary: &Summary| progress.show(summary)).map_err(failed)?;
+    progress.clear();
+    Ok(summary)
 }
 
 /// The first SIGTERM or SIGINT stops cleanly, the second one at once: what is committed stands in either case.
@@ -278,7 +309,7 @@ fn failure(error: &RunError, variables: &Variables) -> Failure {
     Failure::new(exit, &variables.conceal(&error.to_string()))
 }
 
-fn init(path: &std::path::Path) -> Result<(), Failure> {
+fn init(path: &Path) -> Result<(), Failure> {
     let written = std::fs::File::create_new(path).and_then(|mut file| {
         use std::io::Write as _;
         file.write_all(STARTER.as_bytes())

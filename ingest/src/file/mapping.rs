@@ -392,7 +392,7 @@ impl Reading<'_> {
                 };
                 let source = part(&mapping.source)?;
                 let marketplace = part(&mapping.marketplace)?;
-                listings.push(ListingRef { source, marketplace, native_id: part(&mapping.native_id)? });
+                listings.push(ListingRef { source, marketplace, native_id: part(&mapping.native_id)?, seller: None });
             }
         }
         Ok(listings)

@@ -147,6 +147,7 @@ impl Names {
             source: SOURCE,
             marketplace: self.marketplace.clone(),
             native_id: cast.listings[listing].clone(),
+            seller: (listing == 0).then_some(OWN_SELLER), // others sell on our listing too
         };
         Catalog {
             envelope,

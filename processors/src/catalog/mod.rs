@@ -99,7 +99,7 @@ fn rows_of(entry: &Entry) -> Vec<(ListingRef, Role)> {
     let competitors = entry.competitors.iter().map(|listing| (listing.clone(), Role::Competitor));
     let mut rows: Vec<_> = own.chain(competitors).collect();
     rows.sort();
-    rows.dedup_by(|later, first| later.0 == first.0); // a listing has one row
+    rows.dedup_by(|later, first| later.0.is_listing(&first.0)); // a listing has one row
     rows
 }
 

@@ -99,7 +99,7 @@ fn unsaid(family: Family) -> Event {
 }
 
 fn listing(native_id: &str) -> ListingRef {
-    ListingRef { source: "shop".into(), marketplace: "de".into(), native_id: native_id.into() }
+    ListingRef { source: "shop".into(), marketplace: "de".into(), native_id: native_id.into(), seller: None }
 }
 
 fn said(event: &Event) -> Value {

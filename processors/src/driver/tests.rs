@@ -94,7 +94,7 @@ impl Extremes {
     }
 
     fn listing(&mut self) -> ListingRef {
-        ListingRef { source: self.text(), marketplace: self.text(), native_id: self.text() }
+        ListingRef { source: self.text(), marketplace: self.text(), native_id: self.text(), seller: None }
     }
 
     fn event(&mut self) -> Event {

@@ -40,13 +40,34 @@ impl Route {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tracked {
     /// Products that track it, in the order they came.
-    products: Vec<(Text, Role)>,
+    products: Vec<Tracking>,
     /// Who has a last offer; the offer itself, as it travels, is the row of that name.
     last: Vec<LastOffer>,
     /// Latest day of any event.
     newest: Option<Day>,
     /// Changes of `products` so far: tells apart what is sent again for each.
     changes: u64,
+}
+
+/// A product that tracks the listing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Tracking {
+    product: Text,
+    role: Role,
+    /// Whose offers have that role; those of others on an own listing compete.
+    seller: Option<Text>,
+}
+
+impl Tracking {
+    /// What an event of the listing is to the product.
+    fn role_of(&self, event: &Event) -> Role {
+        match (event, &self.seller) {
+            (Event::Offer(offer), Some(seller)) if self.role == Role::Own && offer.seller.as_ref() != Some(seller) => {
+                Role::Competitor
+            }
+            _ => self.role,
+        }
+    }
 }
 
 /// A seller's last offer.
@@ -57,10 +78,10 @@ struct LastOffer {
 }
 
 impl State for Tracked {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
     fn heap_bytes(&self) -> usize {
-        self.products.capacity() * size_of::<(Text, Role)>() + self.last.capacity() * size_of::<LastOffer>()
+        self.products.capacity() * size_of::<Tracking>() + self.last.capacity() * size_of::<LastOffer>()
     }
 }
 
@@ -142,8 +163,8 @@ fn send_copies(event: &Event, state: &Tracked, context: &mut Context<'_>) {
     if state.products.is_empty() {
         return context.forward(Output::made(standing_alone(event, false, None)));
     }
-    for (product, role) in state.products.iter().filter(|(_, role)| concerns(event, *role)) {
-        context.forward(Output::made(copy_for(event, product, *role)));
+    for tracking in state.products.iter().filter(|tracking| concerns(event, tracking.role)) {
+        context.forward(Output::made(copy_for(event, &tracking.product, tracking.role_of(event))));
     }
 }
 
@@ -165,39 +186,40 @@ fn remember(offer: &Offer, state: &mut Stated<Tracked>, rows: &mut dyn Rows) -> 
 }
 
 fn track(row: &Listing, state: &mut Stated<Tracked>, context: &mut Context<'_>) {
-    match state.products.iter().position(|(product, _)| *product == row.product) {
-        Some(at) if state.products[at].1 == row.role => return,
-        Some(at) => state.products[at].1 = row.role,
+    let tracking = Tracking { product: row.product.clone(), role: row.role, seller: row.listing.seller.clone() };
+    match state.products.iter().position(|known| known.product == row.product) {
+        Some(at) if state.products[at] == tracking => return,
+        Some(at) => state.products[at] = tracking.clone(),
         None => {
             if state.products.is_empty() {
                 state.changes += 1;
                 send_alone(state, true, context);
             }
             if state.products.len() == PRODUCTS_PER_LISTING_MAX {
-                let first = state.products[0].0.clone();
+                let first = state.products[0].product.clone();
                 untrack(&first, state, context);
             }
-            state.products.push((row.product.clone(), row.role));
+            state.products.push(tracking.clone());
         }
     }
     state.changes += 1;
-    send_again(state, &row.product, row.role, false, context);
+    send_again(state, &tracking, false, context);
 }
 
 fn untrack(product: &Text, state: &mut Stated<Tracked>, context: &mut Context<'_>) {
-    let Some(at) = state.products.iter().position(|(known, _)| known == product) else { return };
-    let (product, role) = state.products.remove(at);
+    let Some(at) = state.products.iter().position(|known| known.product == product) else { return };
+    let tracking = state.products.remove(at);
     state.changes += 1;
-    send_again(state, &product, role, true, context);
+    send_again(state, &tracking, true, context);
     if state.products.is_empty() {
         send_alone(state, false, context);
     }
 }
 
 /// Sends the last offers to a product once more, or takes them back.
-fn send_again(state: &Tracked, product: &Text, role: Role, retracted: bool, context: &mut Context<'_>) {
+fn send_again(state: &Tracked, tracking: &Tracking, retracted: bool, context: &mut Context<'_>) {
     for event in last_offers(state, context) {
-        let event = resend(&event, product, role, retracted, state.changes);
+        let event = resend(&event, &tracking.product, tracking.role_of(&event), retracted, state.changes);
         context.forward(Output::made(event));
     }
 }

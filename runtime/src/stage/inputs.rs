@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use skuflow_processors::Input;
-use skuflow_schemas::{DecodeError, Decoder, Family, Key, Timestamp, body_hash};
+use skuflow_schemas::{DecodeError, Decoder, Event, Family, Key, Timestamp, body_hash};
 
 use crate::broker::{Consumed, Offset, RecordBatch, RecordView, TopicPartition};
-use crate::limits::INPUT_BYTES_MAX;
+use crate::limits::{AHEAD_MAX, INPUT_BYTES_MAX};
 
 /// Records of one topic that wait for the task, and how far it has come.
 pub(super) struct InputQueue {
@@ -96,6 +96,11 @@ impl InputQueue {
         self.bytes >= INPUT_BYTES_MAX
     }
 
+    /// Whether the partition is known to be read to its end.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.idle_since.is_some()
+    }
+
     /// Whether it is empty and was so for `idle_max`.
     pub(super) fn is_idle(&self, now: Instant, idle_max: Duration) -> bool {
         self.idle_since.is_some_and(|since| now.duration_since(since) >= idle_max)
@@ -119,7 +124,7 @@ impl InputQueue {
             let record = batch.view(&mut next_cursor, self.index);
             let input = decode(decoder, &record, self.family);
             let time = match &input {
-                Ok(Input::Event { event, .. }) => event.observed_at(),
+                Ok(Input::Event { event, .. }) => place_in_time(event).unwrap_or(self.time),
                 _ => self.time,
             };
             self.time = time;
@@ -164,6 +169,15 @@ impl InputQueue {
         *self = rewound;
         self.next
     }
+}
+
+/// Where an event stands among those of other inputs; `None` where its time cannot be: a record that claims to be of the next
+/// century would hold back all that is behind it until every other input is through.
+fn place_in_time(event: &Event) -> Option<Timestamp> {
+    let observed_at = event.observed_at();
+    let is_known =
+        event.envelope().is_none_or(|envelope| observed_at.micros_since(envelope.ingested_at) <= AHEAD_MAX.micros());
+    is_known.then_some(observed_at)
 }
 
 fn decode(decoder: Decoder, record: &RecordView<'_>, family: Family) -> Result<Input, DecodeError> {

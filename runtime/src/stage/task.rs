@@ -65,6 +65,17 @@ struct Scratch {
     late: Vec<Event>,
 }
 
+/// What a task would do next.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Next {
+    /// Process the first record of this input, which has this event time.
+    Record(Timestamp, usize),
+    /// Wait for an empty input, although there is a record of this event time.
+    Waits(Timestamp),
+    /// Nothing: every input is empty.
+    Nothing,
+}
+
 /// A record under construction.
 #[derive(Default)]
 struct Outgoing {
@@ -120,35 +131,50 @@ impl Task {
         self.inputs.iter_mut().find(|input| input.of == *of)
     }
 
-    /// Processes up to `records_max` records; returns how many. Fewer means that it waits for an input: `absent` says of an
-    /// empty one, once per turn, that nothing more is to be waited for.
-    pub(super) fn turn(
-        &mut self,
-        records_max: usize,
-        producer: &mut dyn Producer,
-        absent: &dyn Fn(&InputQueue) -> bool,
-    ) -> Result<usize, TaskError> {
+    /// Begins a turn: `absent` says of an empty input that nothing more is to be waited for.
+    pub(super) fn begin_turn(&mut self, absent: &dyn Fn(&InputQueue) -> bool) {
         for input in &mut self.inputs {
             input.absent = input.is_drained() && absent(input);
         }
+    }
+
+    /// Whether there may be more of an empty input in the log.
+    pub(super) fn is_short(&self) -> bool {
+        self.inputs.iter().any(|input| input.is_drained() && !input.is_at_end())
+    }
+
+    /// Processes up to `records_max` records that are not behind `until` in event time; returns how many.
+    pub(super) fn work(
+        &mut self,
+        records_max: usize,
+        until: Timestamp,
+        producer: &mut dyn Producer,
+    ) -> Result<usize, TaskError> {
         for done in 0..records_max {
-            let Some(index) = self.choose() else { return Ok(done) };
-            self.process(index, producer)?;
+            match self.next() {
+                Next::Record(time, index) if time <= until => self.process(index, producer)?,
+                _ => return Ok(done),
+            }
         }
         Ok(records_max)
     }
 
-    /// The input whose head is first in event time, earlier inputs first; none while an empty one is to be waited for.
-    fn choose(&mut self) -> Option<usize> {
+    /// The input whose head is first in event time, earlier inputs first, unless an empty one is to be waited for.
+    pub(super) fn next(&mut self) -> Next {
         let mut first: Option<(Timestamp, usize)> = None;
+        let mut waits = false;
         for (index, input) in self.inputs.iter_mut().enumerate() {
             match input.peek(self.decoder) {
                 Some(time) if first.is_none_or(|(earliest, _)| time < earliest) => first = Some((time, index)),
-                None if !input.absent => return None,
+                None => waits |= !input.absent,
                 _ => {}
             }
         }
-        first.map(|(_, index)| index)
+        match first {
+            Some((time, _)) if waits => Next::Waits(time),
+            Some((time, index)) => Next::Record(time, index),
+            None => Next::Nothing,
+        }
     }
 
     fn process(&mut self, index: usize, producer: &mut dyn Producer) -> Result<(), TaskError> {

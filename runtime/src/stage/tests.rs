@@ -61,8 +61,12 @@ fn sale(listing: u64, line: u64, second: i64, cents: i64) -> Event {
 }
 
 fn product(name: &str, own: u64, competitor: u64, second: i64) -> Event {
-    let listing =
-        |number| ListingRef { source: "shop".into(), marketplace: "de".into(), native_id: format!("L{number}").into() };
+    let listing = |number| ListingRef {
+        source: "shop".into(),
+        marketplace: "de".into(),
+        native_id: format!("L{number}").into(),
+        seller: None,
+    };
     Event::Catalog(Box::new(Catalog {
         envelope: envelope(second),
         product: name.into(),

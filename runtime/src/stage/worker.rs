@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use skuflow_schemas::Timestamp;
+
 use super::inputs::InputQueue;
-use super::task::{Task, TaskError};
+use super::task::{Next, Task, TaskError};
 use super::{Control, StageSpec, Tally};
 use crate::broker::{
     Broker, BrokerError, Commit, Consumer, Member, Offset, Polled, Producer, TopicPartition, TxnError,
 };
-use crate::limits::{BACKOFF_MAX, BACKOFF_MIN, POLL_MAX, TASK_RECORDS_PER_TURN_MAX, TXN_BYTES_MAX};
+use crate::limits::{BACKOFF_MAX, BACKOFF_MIN, POLL_MAX, RECORDS_PER_TURN_MAX, TASKS_APART_MAX, TXN_BYTES_MAX};
 
 /// Why a stage cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -191,22 +193,46 @@ impl Session<'_> {
         task.input_mut(of)
     }
 
-    /// Lets every task work for a while; whether any has more to do.
+    /// Lets the tasks work for a while; whether any did. The one whose next record is first in event time goes first, and
+    /// none goes far ahead of the others: what the worker sends stays in the order of event time, whatever the keys are.
     fn take_turns(&mut self) -> Result<bool, TaskError> {
         let worker = self.worker;
         let now = Instant::now();
-        let absent = |input: &InputQueue| is_absent(worker, input, now);
-        let mut busy = false;
-        for task in &mut self.tasks {
-            let room = worker.spec.settings.transaction_records.saturating_sub(self.pending_records);
-            let done = task.turn(room.min(TASK_RECORDS_PER_TURN_MAX), self.producer.as_mut(), &absent)?;
-            self.pending_records += done;
-            busy |= done > 0;
-            for input in task.inputs.iter().filter(|input| !input.is_full()) {
-                self.consumer.pause(&input.of, false);
+        let room = worker.spec.settings.transaction_records.saturating_sub(self.pending_records);
+        let mut left = room.min(RECORDS_PER_TURN_MAX);
+        self.tasks.iter_mut().for_each(|task| task.begin_turn(&|input| is_absent(worker, input, now)));
+        while left > 0 && !self.tasks.iter().any(Task::is_short) {
+            let Some((at, until)) = self.first_task() else { break };
+            let done = self.tasks[at].work(left, until, self.producer.as_mut())?;
+            left -= done;
+            if done == 0 {
+                break; // a task that waits for an input holds a record that comes long before
             }
         }
-        Ok(busy)
+        for input in self.tasks.iter().flat_map(|task| &task.inputs).filter(|input| !input.is_full()) {
+            self.consumer.pause(&input.of, false);
+        }
+        let done = room.min(RECORDS_PER_TURN_MAX) - left;
+        self.pending_records += done;
+        Ok(done > 0)
+    }
+
+    /// The task whose next record is first in event time, and the time until which it may go on.
+    fn first_task(&mut self) -> Option<(usize, Timestamp)> {
+        let mut first: Option<(Timestamp, usize)> = None;
+        let mut others = Timestamp::MAX;
+        for (at, task) in self.tasks.iter_mut().enumerate() {
+            match (task.next(), first) {
+                (Next::Record(time, _), None) => first = Some((time, at)),
+                (Next::Record(time, _), Some((earliest, _))) if time < earliest => {
+                    others = others.min(earliest);
+                    first = Some((time, at));
+                }
+                (Next::Record(time, _) | Next::Waits(time), _) => others = others.min(time),
+                (Next::Nothing, _) => {}
+            }
+        }
+        first.map(|(_, at)| (at, others.plus_micros(TASKS_APART_MAX.micros())))
     }
 
     fn is_commit_due(&self) -> bool {

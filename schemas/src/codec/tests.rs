@@ -37,7 +37,12 @@ fn track() -> Option<Track> {
 
 /// An event of each family with everything said, in the order of [`Family::ALL`].
 pub(super) fn full() -> Vec<Event> {
-    let listing = |id: &str| ListingRef { source: "shop".into(), marketplace: "de".into(), native_id: id.into() };
+    let listing = |id: &str| ListingRef {
+        source: "shop".into(),
+        marketplace: "de".into(),
+        native_id: id.into(),
+        seller: Some("us".into()),
+    };
     vec![
         Event::Offer(Box::new(Offer {
             envelope: full_envelope(),

@@ -328,7 +328,7 @@ record!(Catalog {
     competitors,
     active
 });
-record!(ListingRef { source, marketplace, native_id });
+record!(ListingRef { source, marketplace, native_id, seller });
 
 record!(Listing { envelope, listing, product, role });
 enumeration!(Role { Unknown, Own, Competitor });

@@ -1,0 +1,149 @@
+//! `skuflow demo`: a project in a new folder, a simulated market through every station, and how well the alerts tell what
+//! happened in it.
+
+mod score;
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use skuflow_ingest::simulator::{Settings, truth};
+use skuflow_runtime::broker::{Broker, BrokerError, TopicPartition};
+use skuflow_runtime::limits::FETCH_BYTES_MAX;
+use skuflow_schemas::{Alert, Decoder, Event};
+
+pub use score::{Score, score};
+
+use crate::config::Loaded;
+use crate::names::Names;
+
+const CONFIG: &str = include_str!("pipelines.toml");
+const RULES: &str = include_str!("../../rules/market.toml");
+
+/// Which market.
+#[derive(Clone, Copy, Debug)]
+pub struct Market {
+    /// Which of all markets of this size.
+    pub seed: u64,
+    /// Products in it.
+    pub products: u32,
+    /// Days of event time.
+    pub days: u32,
+}
+
+/// Makes the project in `folder`, which is new or empty.
+///
+/// # Errors
+/// Where there is something already, or it cannot be written.
+pub fn make(folder: &Path, market: Market) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    std::fs::create_dir_all(folder.join("rules")).map_err(failed)?;
+    let there = std::fs::read_dir(folder).map_err(failed)?.flatten().find(|entry| entry.file_name() != "rules");
+    if let Some(entry) = there {
+        let name = entry.file_name();
+        return Err(format!(
+            "{} holds {} already; name a new folder, like `skuflow demo another`",
+            folder.display(),
+            name.to_string_lossy()
+        ));
+    }
+    let config = CONFIG
+        .replace("SEED", &market.seed.to_string())
+        .replace("PRODUCTS", &market.products.to_string())
+        .replace("DAYS", &market.days.to_string());
+    std::fs::write(folder.join("rules").join("market.toml"), RULES).map_err(failed)?;
+    std::fs::write(folder.join("pipelines.toml"), config).map_err(failed)
+}
+
+/// What came of a run of the demo.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Vectors of figures.
+    pub features: u64,
+    /// How well the alerts tell the truth.
+    pub score: Score,
+}
+
+/// Reads what was published, and holds it against what happened.
+///
+/// # Errors
+/// Where the topics cannot be read.
+pub fn judge(loaded: &Loaded, broker: &dyn Broker) -> Result<Outcome, BrokerError> {
+    let names = Names(&loaded.config);
+    let markets = loaded.config.connector.iter().filter_map(|connector| connector.simulator.as_ref());
+    let happened: Vec<_> = markets.flat_map(|market: &Settings| truth(market)).collect();
+    let alerts = alerts(broker, &names.topic("alerts.v1"))?;
+    Ok(Outcome { features: records(broker, &names.topic("features.v1"))?, score: score(&happened, &alerts) })
+}
+
+fn records(broker: &dyn Broker, topic: &str) -> Result<u64, BrokerError> {
+    let ends = partitions(broker, topic)?.into_iter().map(|of| broker.offsets(&of));
+    ends.map(|ends| ends.map(|(first, next)| next - first)).sum()
+}
+
+fn alerts(broker: &dyn Broker, topic: &str) -> Result<Vec<Alert>, BrokerError> {
+    let mut alerts = Vec::new();
+    let mut reader = broker.reader()?;
+    for of in partitions(broker, topic)? {
+        let (mut from, next) = broker.offsets(&of)?;
+        while from < next {
+            for batch in reader.fetch(&of, from, FETCH_BYTES_MAX)? {
+                for record in batch.from(from) {
+                    if let Ok(Event::Alert(alert)) = Decoder.decode(record.value.unwrap_or_default()) {
+                        alerts.push(*alert);
+                    }
+                }
+                from = batch.next_offset();
+            }
+        }
+    }
+    Ok(alerts)
+}
+
+fn partitions(broker: &dyn Broker, topic: &str) -> Result<Vec<TopicPartition>, BrokerError> {
+    let topics = broker.topics()?.into_iter().filter(|known| known.name.as_ref() == topic);
+    Ok(topics
+        .flat_map(|known| (0..known.partitions).map(move |n| TopicPartition::new(known.name.clone(), n)))
+        .collect())
+}
+
+impl Outcome {
+    /// The fields that it adds to those of a run.
+    pub fn to_json(&self) -> Value {
+        let rules: serde_json::Map<String, Value> = self
+            .score
+            .by_rule
+            .iter()
+            .map(|(rule, [due, found, alerts, right])| {
+                (rule.clone(), json!({ "due": due, "found": found, "alerts": alerts, "right": right }))
+            })
+            .collect();
+        json!({
+            "features": self.features,
+            "alerts": self.score.alerts,
+            "alerts_planted": self.score.planted,
+            "alerts_matched": self.score.matched,
+            "precision": self.score.precision(),
+            "recall": self.score.recall(),
+            "rules": rules,
+        })
+    }
+
+    /// As lines for people.
+    pub fn to_text(&self) -> String {
+        let score = &self.score;
+        let mut text = format!(
+            "\n  {:<16}{:>10}  figures of a product, each time one changed\n  {:<16}{:>10}  {} of {} planted incidents found\n\n",
+            "features", self.features, "alerts", score.alerts, score.matched, score.planted
+        );
+        text.push_str(&format!("  {:<26}{:>8}{:>8}{:>8}{:>8}\n", "rule", "due", "found", "alerts", "right"));
+        for (rule, [due, found, alerts, right]) in &score.by_rule {
+            text.push_str(&format!("  {rule:<26}{due:>8}{found:>8}{alerts:>8}{right:>8}\n"));
+        }
+        text.push_str(&format!(
+            "\n  recall {:.3}, precision {:.3}: against every crossing of a rule in the market's own clean series\n",
+            score.recall(),
+            score.precision()
+        ));
+        text
+    }
+}
