@@ -9,9 +9,9 @@ use super::market::{DAY, MILLION, Market, SELLER_MICROS, Standing};
 const LOG_DECIMALS: f64 = 1e9;
 const NO_SOURCE: Feature = Err(Reason::NoSource);
 
-/// The figures of `market` at the moment `now`.
-pub(super) fn figures(market: &Market, now: Timestamp) -> Vector {
-    let view = View { market, now, today: now.day() };
+/// The figures of `market` at the moment `now`, where what is said stands for `active` microseconds.
+pub(super) fn figures(market: &Market, now: Timestamp, active: i64) -> Vector {
+    let view = View { market, now, today: now.day(), active };
     let (price, unit_price) = view.price();
     let (rating, rank) = (view.rating(), view.rank());
     let (minimum, median) = view.competitor_prices();
@@ -98,6 +98,7 @@ struct View<'a> {
     market: &'a Market,
     now: Timestamp,
     today: Day,
+    active: i64,
 }
 
 impl View<'_> {
@@ -117,6 +118,16 @@ impl View<'_> {
         let is_other = |offer: &Standing| offer.landed.is_some() && offer.currency != self.market.currency;
         let is_other = self.market.currency.is_some() && (is_other(first) || offers.any(is_other));
         if is_other { Reason::OtherCurrency } else { Reason::NotStated }
+    }
+
+    /// Of each listing what was last said, where it still stands.
+    fn last_said<'a, T: Copy + Ord>(
+        &self,
+        offers: impl Iterator<Item = &'a Standing>,
+        said: impl Fn(&Standing) -> Option<(Timestamp, T)>,
+    ) -> Vec<T> {
+        let said = offers.filter_map(|offer| Some((offer.listing, said(offer)?)));
+        latest_per_listing(said.filter(|(_, (at, _))| self.now.micros_since(*at) < self.active))
     }
 
     fn comparable(&self, offer: &Standing) -> Option<i64> {
@@ -161,8 +172,9 @@ impl View<'_> {
     }
 
     fn rating(&self) -> Feature {
-        let said = self.own().filter_map(|offer| Some((offer.listing, offer.rating?)));
-        mean(latest_per_listing(said)).map(|rating| whole(rating.into())).ok_or(Reason::NotObserved)
+        mean(self.last_said(self.own(), |offer| offer.rating))
+            .map(|rating| whole(rating.into()))
+            .ok_or(Reason::NotObserved)
     }
 
     fn rating_change(&self, rating: Feature) -> Feature {
@@ -172,13 +184,13 @@ impl View<'_> {
     }
 
     fn reviews(&self) -> Feature {
-        let said = self.own().filter_map(|offer| Some((offer.listing, offer.own.as_ref()?.reviews?)));
-        latest_per_listing(said).into_iter().max().map(|count| count as f64).ok_or(Reason::NotObserved)
+        let said = self.last_said(self.own(), |offer| offer.own.as_ref()?.reviews);
+        said.into_iter().max().map(|count| count as f64).ok_or(Reason::NotObserved)
     }
 
     fn rank(&self) -> Feature {
-        let said = self.own().filter_map(|offer| Some((offer.listing, offer.own.as_ref()?.rank?)));
-        latest_per_listing(said).into_iter().min().map(|rank| rank as f64).ok_or(Reason::NotObserved)
+        let said = self.last_said(self.own(), |offer| offer.own.as_ref()?.rank);
+        said.into_iter().min().map(|rank| rank as f64).ok_or(Reason::NotObserved)
     }
 
     fn rank_change(&self, rank: Feature) -> Feature {
@@ -258,8 +270,9 @@ impl View<'_> {
     }
 
     fn competitor_rating(&self) -> Feature {
-        let said = self.competitors()?.filter_map(|offer| Some((offer.listing, offer.rating?)));
-        mean(latest_per_listing(said)).map(|rating| whole(rating.into())).ok_or(Reason::NotObserved)
+        mean(self.last_said(self.competitors()?, |offer| offer.rating))
+            .map(|rating| whole(rating.into()))
+            .ok_or(Reason::NotObserved)
     }
 
     fn units_of_last_day(&self) -> Feature {

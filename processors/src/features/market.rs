@@ -350,9 +350,12 @@ impl Market {
     }
 }
 
-/// Keeps of `older` what `newer` does not say.
+/// Lets an offer keep what another observation of it said later, or alone.
 fn take_over(one: &mut Standing, other: &Standing) {
-    one.rating = one.rating.max(other.rating);
+    if one.role != other.role {
+        return;
+    }
+    one.rating = later(one.rating, other.rating);
     if let (Some(own), Some(said)) = (&mut one.own, &other.own) {
         own.rank = later(own.rank, said.rank);
         own.reviews = later(own.reviews, said.reviews);

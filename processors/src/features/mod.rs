@@ -17,6 +17,8 @@ mod figures;
 mod history;
 mod market;
 mod series;
+#[cfg(test)]
+mod tests;
 
 use skuflow_schemas::{
     Change, Currency, Day, Envelope, Event, EventId, Family, Features as Figures, Text, Timestamp, Vector,
@@ -85,6 +87,37 @@ impl Features {
         }
         Some(Cause { id: Some(id), at, change })
     }
+
+    /// Gives the figures, if one of them changed or the offer did; and sets the timer.
+    fn give(&self, cause: Cause, market: &mut Market, context: &mut Context<'_>) {
+        let now = market.now.unwrap_or(cause.at);
+        set_timer(market, now, context);
+        let vector = figures(market, now, self.active);
+        let hash = hash(&vector, market.currency);
+        let is_change = cause.change.as_ref().is_some_and(says_something);
+        if market.given == Some(hash) && !is_change {
+            return;
+        }
+        market.given = Some(hash);
+        let (values, reasons) = vector.split();
+        let envelope = Envelope {
+            customer: market.customer.clone(),
+            source: "skuflow".into(),
+            observed_at: now,
+            ingested_at: market.taken_at,
+            cause_id: cause.id,
+            ..Envelope::default()
+        };
+        let currency = market.currency.map(|currency| currency.as_str().into());
+        let product = market.product.clone();
+        let figures = Figures { envelope, product, currency, values, reasons, change: cause.change };
+        let mut event = Event::Features(Box::new(figures));
+        let id = event.compute_id();
+        if let Some(envelope) = event.envelope_mut() {
+            envelope.event_id = id;
+        }
+        context.forward(Output::made(event));
+    }
 }
 
 /// Why figures are given.
@@ -112,14 +145,14 @@ impl Processor for Features {
             return context.forward(input);
         }
         if let Some(cause) = self.hear(input, state, context) {
-            give(cause, state, context);
+            self.give(cause, state, context);
         }
     }
 
     fn wake(&self, timer: &Timer, state: &mut Stated<Market>, context: &mut Context<'_>) {
         state.wake_at = None;
         state.advance(timer.due, self.active, context.rows);
-        give(Cause { id: None, at: timer.due, change: None }, state, context);
+        self.give(Cause { id: None, at: timer.due, change: None }, state, context);
     }
 }
 
@@ -128,37 +161,6 @@ fn name(market: &mut Market, product: &Text, envelope: &Envelope) {
         (market.customer, market.product) = (envelope.customer.clone(), product.clone());
     }
     market.taken_at = market.taken_at.max(envelope.ingested_at);
-}
-
-/// Gives the figures, if one of them changed or the offer did; and sets the timer.
-fn give(cause: Cause, market: &mut Market, context: &mut Context<'_>) {
-    let now = market.now.unwrap_or(cause.at);
-    set_timer(market, now, context);
-    let vector = figures(market, now);
-    let hash = hash(&vector, market.currency);
-    let is_change = cause.change.as_ref().is_some_and(says_something);
-    if market.given == Some(hash) && !is_change {
-        return;
-    }
-    market.given = Some(hash);
-    let (values, reasons) = vector.split();
-    let envelope = Envelope {
-        customer: market.customer.clone(),
-        source: "skuflow".into(),
-        observed_at: now,
-        ingested_at: market.taken_at,
-        cause_id: cause.id,
-        ..Envelope::default()
-    };
-    let currency = market.currency.map(|currency| currency.as_str().into());
-    let product = market.product.clone();
-    let figures = Figures { envelope, product, currency, values, reasons, change: cause.change };
-    let mut event = Event::Features(Box::new(figures));
-    let id = event.compute_id();
-    if let Some(envelope) = event.envelope_mut() {
-        envelope.event_id = id;
-    }
-    context.forward(Output::made(event));
 }
 
 /// Sets a timer for the next turn of the day, unless one is set or time changes nothing.
