@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde::{Deserialize, Serialize};
 
 use skuflow_schemas::{
-    BusinessDate, Catalog, Currency, Inventory, Listing, ListingRef, Money, Offer, Rank, Role, Sale, Text, Vantage,
+    BusinessDate, Catalog, Currency, Inventory, Listing, ListingRef, Money, Offer, Rank, Role, Sale, Text, Track,
+    Vantage,
 };
 
 use super::*;
@@ -202,6 +203,43 @@ fn every_value_has_an_outcome() {
         assert_eq!(outcomes.contains("dlq."), action.is_none(), "{action:?}");
         assert!(outcomes.contains("product-offers.v1") || action.is_none(), "{action:?}");
     }
+}
+
+/// Whatever a copy says, however far time jumps, there are figures, and each is a number.
+#[test]
+fn every_copy_has_figures() {
+    let mut extremes = Extremes(3);
+    let (steps, mut kept) = (steps("compete"), Kept::default());
+    let mut count = 0;
+    for hour in 0..4_000_i64 {
+        let mut event = extremes.event();
+        // At the end of time everything has aged: another product lives in ordinary times.
+        let product = ["P-1", "P-2"][hour as usize % 2];
+        if let (Some(envelope), "P-2") = (event.envelope_mut(), product) {
+            envelope.observed_at = Timestamp::from_micros(1_704_067_200_000_000 + hour * 3_600_000_000);
+        }
+        let track = Track {
+            product: product.into(),
+            role: extremes.pick(&[Role::Own, Role::Competitor]),
+            retracted: extremes.pick(&[false, false, true]),
+        };
+        match &mut event {
+            Event::Offer(offer) => offer.track = Some(track),
+            Event::Sale(sale) => sale.track = Some(track),
+            Event::Inventory(inventory) => inventory.track = Some(track),
+            _ => {}
+        }
+        let message = Message { key: format!("demo/{product}"), ..message_of(event.topic(), &event) };
+        for given in process(&steps, &mut kept, &message) {
+            let given = given.value.map(|value| Decoder.decode(&value).expect("is an event"));
+            if let Some(Event::Features(figures)) = given {
+                count += 1;
+                let values = figures.values.in_order();
+                assert!(values.iter().flatten().all(|value| value.is_finite()), "{event:?}: {figures:?}");
+            }
+        }
+    }
+    assert!(count > 500, "{count} vectors");
 }
 
 /// The first input whose outcome depends on more than the record and what is kept: on what a processor saw before, or on

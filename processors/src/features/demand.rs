@@ -38,7 +38,8 @@ struct Line {
 }
 
 impl Demand {
-    /// Takes an order line, or a later or earlier word on one.
+    /// Takes an order line, or a later or earlier word on one. Lines are known for as long as days are; what is said of one
+    /// later than that is a line of its own.
     pub(super) fn hear(&mut self, sale: &Sale, today: Day, rows: &mut dyn Rows) {
         let oldest = Day(today.0.saturating_sub(WINDOW_DAYS + GRACE_DAYS));
         let said = line(sale);
@@ -128,7 +129,9 @@ fn merge(known: Line, said: Line) -> Line {
 /// The order line that is said.
 fn line(sale: &Sale) -> Line {
     let mut id = Fnv::new(2);
-    [&sale.envelope.source, &sale.order_id, &sale.line_id].into_iter().for_each(|part| id.text(Some(part)));
+    for part in [&sale.envelope.source, &sale.order_id, &sale.line_id] {
+        id.text(Some(part));
+    }
     let most = i64::try_from(UNITS_MAX).unwrap_or(i64::MAX);
     let (units, at) = (sale.units.clamp(-most, most), sale.envelope.observed_at);
     let (units, returned) = match sale.status {

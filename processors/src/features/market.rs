@@ -213,9 +213,9 @@ impl Market {
             self.since = Some(entry.since.max(self.time()));
         }
         let is_discovered = self.since.is_some_and(|since| said.at.micros_since(since) >= DAY);
-        let entered_at = is_discovered.then_some(said.at);
+        let (entered_at, now) = (is_discovered.then_some(said.at), self.time());
         match self.sellers.iter_mut().find(|seller| seller.id == said.seller) {
-            Some(seller) if said.at.micros_since(seller.last_at) < SELLER_MICROS => {
+            Some(seller) if now.micros_since(seller.last_at) < SELLER_MICROS => {
                 seller.last_at = seller.last_at.max(said.at);
                 false
             }
@@ -284,8 +284,9 @@ impl Market {
         let both = [previous.role, said.role] == [Role::Competitor; 2] && previous.currency == said.currency;
         let lowered = |(before, now): (i64, i64)| now * 100 < before * 99;
         if both && previous.landed.zip(said.landed).is_some_and(lowered) {
-            let seller = self.sellers.iter_mut().find(|seller| seller.id == said.seller);
-            seller.into_iter().for_each(|seller| seller.lowered_at = seller.lowered_at.max(Some(said.at)));
+            for seller in self.sellers.iter_mut().filter(|seller| seller.id == said.seller) {
+                seller.lowered_at = seller.lowered_at.max(Some(said.at));
+            }
         }
         previous
     }
@@ -326,8 +327,10 @@ impl Market {
         let since = self.entry.as_ref().map_or(entry.envelope.observed_at, |known| known.since);
         let mut own: Vec<u64> = entry.own.iter().map(listing_hash).collect();
         own.sort_unstable();
-        if self.since.is_none() && !self.sellers.is_empty() {
-            self.since = Some(since.max(self.time()));
+        let now = self.time();
+        let is_known = |seller: &Seller| now.micros_since(seller.last_at) < SELLER_MICROS;
+        if self.since.is_none() && self.sellers.iter().any(is_known) {
+            self.since = Some(since.max(now));
         }
         self.entry = Some(Entry { since, cost: entry.cost, own });
         let stated = entry.currency.as_deref().and_then(|code| Currency::parse(code).ok());
@@ -466,7 +469,9 @@ fn listing_of(envelope: &Envelope, native_id: &Text) -> u64 {
 
 fn hash_of(parts: [&Text; 3]) -> u64 {
     let mut hash = Fnv::new(4);
-    parts.into_iter().for_each(|part| hash.text(Some(part)));
+    for part in parts {
+        hash.text(Some(part));
+    }
     hash.finish()
 }
 

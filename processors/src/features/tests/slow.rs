@@ -108,9 +108,7 @@ impl Story {
             return;
         }
         let since = *self.in_catalog_since.get_or_insert(entry.envelope.observed_at.micros());
-        // Sellers are remembered for 30 days, as of the beginning of the day.
-        let known = self.seen.values().any(|at| self.now / DAY * DAY - at < 30 * DAY || *at / DAY == self.now / DAY);
-        if known {
+        if self.seen.values().any(|at| self.now - at < 30 * DAY) {
             self.market_since.get_or_insert(since.max(self.now));
         }
         self.entry = Some(entry.clone());
@@ -180,7 +178,7 @@ impl Story {
         }
         let last = self.seen.get(seller).copied();
         self.seen.insert(seller.to_owned(), last.map_or(at, |last| last.max(at)));
-        if last.is_none_or(|last| at - last >= 30 * DAY) {
+        if last.is_none_or(|last| self.now - last >= 30 * DAY) {
             match self.market_since.filter(|since| at - since >= DAY) {
                 Some(_) => self.entered.insert(seller.to_owned(), at),
                 None => self.entered.remove(seller),
@@ -302,13 +300,26 @@ struct Sold {
 }
 
 fn sold(happened: &[Happened]) -> Sold {
+    let at = |sale: &Sale| sale.envelope.observed_at.micros();
+    let mut now = 0;
+    let mut firsts = Vec::new();
     let mut words: BTreeMap<&str, Vec<&Sale>> = BTreeMap::new();
     for happened in happened {
+        match happened {
+            Happened::Said(Event::Catalog(_)) | Happened::Ended => {}
+            Happened::Said(event) => now = now.max(event.observed_at().micros()),
+            Happened::Woken(due) => now = now.max(due.micros()),
+        }
         if let Happened::Said(Event::Sale(sale)) = happened {
-            words.entry(sale.order_id.as_str()).or_default().push(sale);
+            let words = words.entry(sale.order_id.as_str()).or_default();
+            // A line of more than 37 days before is forgotten.
+            if words.iter().any(|sale| at(sale) / DAY < now / DAY - 37) {
+                words.clear();
+            }
+            words.push(sale);
+            firsts.push(sale);
         }
     }
-    let at = |sale: &Sale| sale.envelope.observed_at.micros();
     let count = |sale: &Sale| match (sale.status, sale.units) {
         (SaleStatus::Cancelled, _) => (0.0, 0.0),
         (_, units) if units < 0 => (0.0, -units as f64),
@@ -321,9 +332,8 @@ fn sold(happened: &[Happened]) -> Sold {
         let last = words.iter().max_by_key(|sale| at(sale)).expect("has one");
         *sold.units.entry(day).or_default() += count(last).0;
         *sold.returned.entry(day).or_default() += count(last).1;
-        let firsts = words.iter().filter(|sale| count(sale).0 > 0.0).map(|sale| at(sale) / DAY);
-        sold.first = sold.first.into_iter().chain(firsts).min();
     }
+    sold.first = firsts.iter().filter(|sale| count(sale).0 > 0.0).map(|sale| at(sale) / DAY).min();
     sold
 }
 
@@ -404,7 +414,9 @@ fn had<'a>(offers: &[&'a Offer]) -> Vec<&'a Offer> {
 #[expect(clippy::too_many_lines, reason = "one figure after the other, as the table has them")]
 pub(super) fn slow_figures(happened: &[Happened], active: i64) -> Vector {
     let mut story = Story::default();
-    happened.iter().for_each(|happened| story.happen(happened, active));
+    for happened in happened {
+        story.happen(happened, active);
+    }
     if story.now == 0 {
         // Nothing but entries: the moment of the last one; it is before any window.
         let entries = happened.iter().rev().find_map(|happened| match happened {
