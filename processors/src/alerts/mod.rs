@@ -139,7 +139,7 @@ impl Alerts {
             id: vector.envelope.cause_id.unwrap_or(vector.envelope.event_id),
             at,
             figures_changed: if is_first { u64::MAX } else { changed(&now, &previous) },
-            entry_changed: false,
+            entry_changed: is_first || state.currency != vector.currency, // its prices may be comparable now
         };
         state.at = Some(at);
         self.rules.remember(&now, state);

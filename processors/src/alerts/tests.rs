@@ -263,6 +263,12 @@ fn a_catalog_entry_is_asked_about_at_once() {
         "",
         "not comparable"
     );
+    let unknown = one("when = \"catalog.price_floor == null\"");
+    assert_eq!(
+        play(unknown, "0 catalog name=Tea\n 1 price_gap=1"),
+        "1 r\n",
+        "with the first vector, though it names no figure"
+    );
     let gone = "0 catalog price_floor=10\n 1 product_price_current=9\n gone\n 2 product_price_current=8
         3 catalog price_floor=10";
     assert_eq!(play(floor(), gone), "1 r\n3 r\n", "a product that ended begins anew");
