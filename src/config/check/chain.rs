@@ -10,7 +10,7 @@ use crate::config::model::{StageConfig, StepConfig};
 use crate::config::problem::Problem;
 use crate::config::tree::At::{self, Field, Item};
 
-/// Shortest and longest time that ids are remembered.
+/// Shortest and longest time that ids are remembered, and that offers stand.
 const WINDOW: (Span, Span) = (Span::from_days(1), Span::from_days(3_650));
 
 impl Check<'_> {
@@ -34,6 +34,12 @@ impl Check<'_> {
                 message,
                 "read topics with one key in a stage; `route` changes listing to product",
             );
+        }
+        let by_product = |step: &&StepConfig| matches!(step, StepConfig::Features(_) | StepConfig::Alerts(_));
+        if let (Some(name), Some(step)) = (keys.get("listing"), stage.steps.iter().find(by_product)) {
+            let path = [Field("stage"), Item(index), Field("from")];
+            let message = format!("`{}` goes by product, and `{name}` is by listing", traits(step).0);
+            self.report("SKU-041", &path, message, "read the copies that `route` makes, like product-offers.v1");
         }
         let given = self.chain(index, stage, families);
         for (at, name) in stage.to.iter().enumerate() {
@@ -103,7 +109,11 @@ impl Check<'_> {
                     ended_by = Some(name);
                 }
                 StepConfig::Dedup(config) => self.window(&path, config),
-                StepConfig::Features(_) => given = gives.to_vec(),
+                StepConfig::Features(config) => {
+                    given.retain(|family| gives.contains(family));
+                    given.push(Family::Features);
+                    self.standing(&path, config);
+                }
                 StepConfig::Alerts(_) => {
                     given.push(Family::Alert);
                     ended_by = Some(name);
@@ -122,6 +132,15 @@ impl Check<'_> {
             let problem = Problem::new("SKU-050", self.tree.span_at(&path), format!("there is no rule `{unknown}`"));
             let help = format!("the rules are: {}", rules.clone().collect::<Vec<_>>().join(", "));
             self.problems.push(problem.closest(unknown, rules).help(help));
+        }
+    }
+
+    /// How long offers stand for `features` at `path`.
+    fn standing(&mut self, path: &[At<'_>], config: &features::Config) {
+        if !(WINDOW.0..=WINDOW.1).contains(&config.active_within) {
+            let path = [path, &[Field("features"), Field("active_within")]].concat();
+            let help = format!("choose {} to {}", WINDOW.0, WINDOW.1);
+            self.report("SKU-020", &path, format!("`active_within` cannot be {}", config.active_within), &help);
         }
     }
 
