@@ -23,8 +23,8 @@ use skuflow_schemas::{
 pub use script::report;
 
 use crate::{
-    Context, Counted, Input, Outbox, Output, Processor, Reject, Rows, Seen, SeenIds, State, Stated, Timer, catalog,
-    dedup, features, route, validate,
+    Context, Counted, Input, Outbox, Output, Processor, Reject, Rows, Seen, SeenIds, State, Stated, Timer, alerts,
+    catalog, dedup, features, route, validate,
 };
 
 /// Ends the inputs of a scenario; what follows is its outcome.
@@ -50,7 +50,8 @@ pub struct Message {
 pub struct Scenario {
     /// Its file's name, without the ending.
     pub name: String,
-    /// `clean` (validate, dedup, route), `catalog` (validate, catalog) or `compete` (features).
+    /// `clean` (validate, dedup, route), `catalog` (validate, catalog) `compete` (features) or
+    /// `alerts` (features, alerts by the rules of the market).
     pub stage: &'static str,
     /// What goes in, in this order.
     pub inputs: Vec<Message>,
@@ -87,7 +88,8 @@ impl Scenario {
             Some("stage clean") => "clean",
             Some("stage catalog") => "catalog",
             Some("stage compete") => "compete",
-            other => return Err(format!("first comes `stage` clean, catalog or compete, not {other:?}")),
+            Some("stage alerts") => "alerts",
+            other => return Err(format!("first comes `stage` clean, catalog, compete or alerts, not {other:?}")),
         };
         let inputs = lines.map(|line| script::parse(line).map_err(|why| format!("{line}: {why}")));
         Ok(Self { name: name.into(), stage, inputs: inputs.collect::<Result<_, _>>()?, expected: expected.into() })
@@ -106,6 +108,10 @@ fn steps(stage: &str) -> Vec<Box<dyn Step>> {
     let validate = Box::new(validate::Validate::new(validate::Config::default()));
     match stage {
         "compete" => vec![Box::new(features::Features::new(features::Config::default()))],
+        "alerts" => vec![
+            Box::new(features::Features::new(features::Config::default())),
+            Box::new(alerts::Alerts::new(alerts::Rules::market().into())),
+        ],
         "catalog" => vec![validate, Box::new(catalog::Catalog::new(catalog::Config::default()))],
         _ => vec![
             validate,

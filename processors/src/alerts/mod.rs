@@ -53,6 +53,13 @@ impl Rules {
         Self { rules, which }
     }
 
+    /// Those that come with skuflow.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn market() -> Self {
+        let file: File = toml::from_str(MARKET).expect("they are tested");
+        Self::new(file.rule.iter().map(|rule| Rule::compile(rule).expect("they are tested")).collect())
+    }
+
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter()

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use skuflow_processors::{
-    Context, Input, Output, Processor, State, Stated, Timer, catalog, dedup, features, route, validate,
+    Context, Input, Output, Processor, State, Stated, Timer, alerts, catalog, dedup, features, route, validate,
 };
 use skuflow_schemas::{
     Availability, Catalog, Currency, Encoder, Envelope, Event, Family, ListingRef, Money, Offer, Outcome, Sale, Text,
@@ -482,17 +482,17 @@ fn scenarios_come_out_of_a_task_as_they_say() {
             producer.send(&input.topic.as_str().into(), None, &record).expect("exists");
         }
         producer.commit(Commit::default()).expect("no faults yet");
+        let figures = step(features::Features::new(features::Config::default()));
+        let by_product = &[
+            ("product-offers.v1", Family::Offer),
+            ("product-sales.v1", Family::Sale),
+            ("product-inventory.v1", Family::Inventory),
+            ("catalog.v1", Family::Catalog),
+        ];
         let (steps, inputs): (_, &[(&str, Family)]) = match scenario.stage {
             "catalog" => (catalog_stage().steps.clone(), &[("raw.catalog.v1", Family::Catalog)]),
-            "compete" => (
-                vec![step(features::Features::new(features::Config::default()))],
-                &[
-                    ("product-offers.v1", Family::Offer),
-                    ("product-sales.v1", Family::Sale),
-                    ("product-inventory.v1", Family::Inventory),
-                    ("catalog.v1", Family::Catalog),
-                ],
-            ),
+            "compete" => (vec![figures], by_product),
+            "alerts" => (vec![figures, step(alerts::Alerts::new(alerts::Rules::market().into()))], by_product),
             _ => (
                 clean(1 << 20).steps.clone(),
                 &[
