@@ -312,7 +312,12 @@ impl Stream {
         if self.below(8) == 0 {
             return Happened::Ended;
         }
-        let listing = |id: &str| ListingRef { source: "shop".into(), marketplace: "de".into(), native_id: id.into() };
+        let listing = |id: &str| ListingRef {
+            source: "shop".into(),
+            marketplace: "de".into(),
+            native_id: id.into(),
+            seller: None,
+        };
         let cost = Money { minor: 800, currency: Currency::parse("EUR").expect("three letters"), exponent: 2 };
         Happened::Said(Event::Catalog(Box::new(Catalog {
             envelope: self.envelope(),
