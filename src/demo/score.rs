@@ -89,3 +89,49 @@ pub fn score(truth: &[Crossing], alerts: &[Alert]) -> Score {
     }
     score
 }
+
+#[cfg(test)]
+mod tests {
+    use skuflow_ingest::simulator::{Settings, truth};
+    use skuflow_schemas::{Envelope, Timestamp};
+
+    use super::*;
+
+    /// An alert at every crossing of which one is due.
+    fn perfect(truth: &[Crossing]) -> Vec<Alert> {
+        let due = truth.iter().filter(|crossing| !crossing.silenced);
+        let alert = |crossing: &Crossing| Alert {
+            envelope: Envelope { observed_at: crossing.at, ..Envelope::default() },
+            rule: crossing.rule.id().into(),
+            product: crossing.product.clone(),
+            seller: crossing.seller.clone(),
+            ..Alert::default()
+        };
+        due.map(alert).collect()
+    }
+
+    /// With the controls: alerts of another product, too many of them, too few, or at other times are not right.
+    #[test]
+    fn alerts_are_right_where_and_when_something_happened() {
+        let truth = truth(&Settings { products: 20, days: 30, ..Settings::default() });
+        let alerts = perfect(&truth);
+        let judged = score(&truth, &alerts);
+        assert_eq!((judged.precision(), judged.recall()), (1.0, 1.0));
+        assert!(judged.planted > 10 && judged.matched == judged.planted);
+
+        let half = score(&truth, &alerts[..alerts.len() / 2]);
+        assert!(half.recall() < 0.6 && half.precision() > 0.99, "{half:?}");
+        let twice = score(&truth, &[alerts.clone(), alerts.clone()].concat());
+        assert!(twice.recall() > 0.99 && twice.precision() < 0.6, "{twice:?}");
+
+        let mut shuffled = alerts.clone();
+        let times: Vec<Timestamp> = alerts.iter().map(|alert| alert.envelope.observed_at).collect();
+        for (at, alert) in shuffled.iter_mut().enumerate() {
+            alert.envelope.observed_at = times[(at * 7_919 + 13) % times.len()];
+        }
+        assert!(score(&truth, &shuffled).recall() < 0.5);
+        let elsewhere: Vec<Alert> =
+            alerts.into_iter().map(|alert| Alert { product: "P-other".into(), ..alert }).collect();
+        assert_eq!(score(&truth, &elsewhere).right, 0);
+    }
+}
