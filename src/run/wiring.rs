@@ -68,9 +68,14 @@ fn first_pass(pipeline: &Pipeline, names: Names<'_>, only: &Only) -> FirstPass {
     let feeding = running.filter(|connector| feeds_tables(connector, &sources));
     // With `--once`, who joins waits for the whole table and for the end of everything else.
     let must_be_read = |topic: &str| sources.contains(topic) || (is_table(topic) && !pipeline.control.is_once());
+    // What only reads on the way to a table, to make something else of it, is not waited for: it may wait for the others.
+    let makes_tables =
+        |stage: &StageConfig| stage.to.iter().any(|topic| is_table(topic) || sources.contains(topic.as_str()));
+    let must_be_read =
+        |stage: &StageConfig, topic: &str| must_be_read(topic) && (makes_tables(stage) || is_table(topic));
     let running = config.stage.iter().filter(|stage| only.has("stage", &stage.name));
     let behind = running.map(|stage| {
-        let topics = stage.from.iter().filter(|topic| must_be_read(topic)).map(|topic| names.topic(topic));
+        let topics = stage.from.iter().filter(|topic| must_be_read(stage, topic)).map(|topic| names.topic(topic));
         (names.stage_group(stage), topics.collect())
     });
     FirstPass::new(

@@ -38,7 +38,7 @@ pub struct LastWord {
 }
 
 impl State for LastWord {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
 
     fn heap_bytes(&self) -> usize {
         self.rows.capacity() * size_of::<(ListingRef, Role)>()

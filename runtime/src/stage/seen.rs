@@ -67,7 +67,7 @@ impl SeenTable {
             latest: 0,
             committed_latest: 0,
             fresh: Vec::new(),
-            window_days: 0,
+            window_days: u16::MAX, // nothing expires before a step has said how long it remembers
         };
         let runs = committed.scan(PREFIX)?;
         let ids: usize = runs.iter().map(|(_, run)| run.len() / ENTRY_BYTES).sum();
@@ -114,6 +114,11 @@ impl SeenTable {
     /// Latest day on which a record was taken in, to be committed with the task's own position in time.
     pub(super) fn latest(&self) -> u16 {
         self.latest
+    }
+
+    /// As it was committed.
+    pub(super) fn committed_latest(&self) -> u16 {
+        self.committed_latest
     }
 
     /// Ids in the table.

@@ -78,6 +78,8 @@ pub(super) fn decode<S: State>(bytes: &[u8]) -> Result<Stated<S>, String> {
 /// The states of one key, one per step.
 struct Entry {
     states: Box<[Box<dyn KeyState>]>,
+    /// Parts of steps that the chain does not have at present, as they are stored: they may come back.
+    others: Vec<u8>,
     /// Rows written since the last commit.
     rows: Vec<Row>,
     is_dirty: bool,
@@ -145,7 +147,7 @@ impl Store {
         for key in &self.dirty {
             let entry = self.cached.get_mut(key).expect("dirty states stay cached");
             if entry.states.iter().any(|state| state.is_dirty()) {
-                into.push(change(stored_key(key), encode(&self.steps, &entry.states)));
+                into.push(change(stored_key(key), encode(&self.steps, &entry.states, &entry.others)));
             }
             let rows = entry.rows.drain(..);
             into.extend(rows.map(|row| change(row_key(&self.steps, row.step, key, row.number), row.value)));
@@ -199,8 +201,9 @@ fn load(owner: &str, steps: &[Arc<dyn Step>], key: &str, committed: &dyn StateRe
         state.map_err(|reason| BrokerError::Fatal(format!("state of {owner}, {} of {key}: {reason}", step.name())))
     };
     let states: Box<[_]> = steps.iter().map(state).collect::<Result<_, _>>()?;
+    let others = others(&stored, steps).unwrap_or_default();
     let bytes = entry_bytes(key, &states);
-    Ok(Entry { states, rows: Vec::new(), is_dirty: false, bytes, used: true })
+    Ok(Entry { states, others, rows: Vec::new(), is_dirty: false, bytes, used: true })
 }
 
 fn entry_bytes(key: &str, states: &[Box<dyn KeyState>]) -> usize {
@@ -214,8 +217,8 @@ fn stored_key(key: &str) -> Vec<u8> {
 }
 
 /// A key's stored value is a part per step that has anything to keep: length and name, length and state.
-fn encode(steps: &[Arc<dyn Step>], states: &[Box<dyn KeyState>]) -> Option<Vec<u8>> {
-    let mut value = Vec::new();
+fn encode(steps: &[Arc<dyn Step>], states: &[Box<dyn KeyState>], others: &[u8]) -> Option<Vec<u8>> {
+    let mut value = others.to_vec();
     for (step, state) in steps.iter().zip(states) {
         let start = value.len();
         value.push(step.name().len() as u8);
@@ -231,6 +234,21 @@ fn encode(steps: &[Arc<dyn Step>], states: &[Box<dyn KeyState>]) -> Option<Vec<u
         }
     }
     (!value.is_empty()).then_some(value)
+}
+
+/// The parts of steps that are not among `steps`; `None` where the value is damaged.
+fn others(mut value: &[u8], steps: &[Arc<dyn Step>]) -> Option<Vec<u8>> {
+    let mut others = Vec::new();
+    while let Some(length) = value.first() {
+        let name_end = 1 + usize::from(*length);
+        let bytes = value.get(name_end..)?.first_chunk()?;
+        let (part, rest) = value.split_at_checked(name_end + 4 + u32::from_le_bytes(*bytes) as usize)?;
+        if steps.iter().all(|step| step.name().as_bytes() != &part[1..name_end]) {
+            others.extend_from_slice(part);
+        }
+        value = rest;
+    }
+    Some(others)
 }
 
 /// The part of step `name`, empty where it has none; `None` where the value is damaged.

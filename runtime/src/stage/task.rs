@@ -26,7 +26,7 @@ use crate::broker::{
     Broker, BrokerError, Consumed, Header, Offset, Positions, Producer, Record, RecordView, StateChange, StateReader,
     TopicPartition, TxnError,
 };
-use crate::limits::WAKES_PER_RECORD_MAX;
+use crate::limits::{TXN_BYTES_MAX, WAKES_PER_RECORD_MAX};
 
 const META_KEY: &[u8] = b"meta";
 
@@ -155,6 +155,9 @@ impl Task {
                 Next::Record(time, index) if time <= until => self.process(index, producer)?,
                 _ => return Ok(done),
             }
+            if producer.pending_bytes() >= TXN_BYTES_MAX {
+                return Ok(done + 1);
+            }
         }
         Ok(records_max)
     }
@@ -232,7 +235,7 @@ impl Task {
         self.stream_time = to;
         for _ in 0..WAKES_PER_RECORD_MAX {
             let Some(timer) = self.timers.take_due(to) else { break };
-            let topic = self.inputs.first().map_or_else(|| self.owner.clone(), |input| input.of.topic.clone());
+            let topic = self.spec.inputs[0].topic.clone();
             self.run(producer, &topic, &[], |chain, effects, committed| chain.wake(&timer, effects, committed))?;
         }
         Ok(())
@@ -311,7 +314,7 @@ impl Task {
             return Ok(());
         }
         consumed.extend(steps);
-        let before = (self.committed_stream_time, self.seen.latest());
+        let before = (self.committed_stream_time, self.seen.committed_latest());
         self.chain.changes(state);
         self.seen.changes(state);
         self.timers.changes(state);

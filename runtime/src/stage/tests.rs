@@ -545,3 +545,52 @@ fn published(broker: &Memory, is_output: &dyn Fn(&str) -> bool) -> Vec<skuflow_p
     }
     all
 }
+
+fn count(broker: &dyn Broker, topic: &str) -> usize {
+    contents(broker).iter().filter(|(name, ..)| name == topic).count()
+}
+
+/// A commit that is void at the very end of a run is made again, not taken for the end.
+#[test]
+fn a_run_does_not_end_with_an_aborted_commit() {
+    let broker = cluster(1);
+    publish(&broker, &[sale(1, 1, 0, 5)]);
+    let mut stage = Arc::into_inner(clean(1 << 20)).expect("is new");
+    stage.settings.commit_interval = std::time::Duration::from_secs(10);
+    run(&broker, &Arc::new(stage), Some(Box::new(|number| (number == 0).then_some(Fault::Abort))));
+    assert_eq!(count(&broker, "sales.v1"), 1);
+}
+
+/// What a step knew is there again when it comes back into the chain.
+#[test]
+fn a_step_that_is_left_out_for_a_while_keeps_its_state() {
+    let broker = cluster(1);
+    publish(&broker, &[product("P1", 1, 2, 0), offer(1, "s", 10, 100)]);
+    run(&broker, &catalog_stage(), None);
+    run(&broker, &clean(1 << 20), None);
+    let mut without = Arc::into_inner(clean(1 << 20)).expect("is new");
+    without.steps.pop();
+    publish(&broker, &[offer(1, "s", 20, 101)]);
+    run(&broker, &Arc::new(without), None);
+    publish(&broker, &[offer(1, "s", 30, 102)]);
+    run(&broker, &clean(1 << 20), None);
+    let copies = contents(&broker).into_iter().filter(|(topic, ..)| topic == "product-offers.v1");
+    let keys: Vec<Vec<u8>> = copies.filter_map(|(_, _, key, _)| key).collect();
+    assert_eq!(keys, [b"demo/P1".to_vec(), b"demo/P1".to_vec()]);
+}
+
+/// Records with many copies end a transaction before it is too large to be committed.
+#[test]
+fn a_transaction_is_bounded_in_bytes() {
+    let broker = cluster(1);
+    let products: Vec<Event> = (0..200).map(|number| product(&format!("P{number:0>200}"), 1, 2, 0)).collect();
+    publish(&broker, &products);
+    run(&broker, &catalog_stage(), None);
+    let offers: Vec<Event> = (0..400).map(|number| offer(1, "s", 10 + number, 1000 + number)).collect();
+    publish(&broker, &offers);
+    let mut stage = Arc::into_inner(clean(1 << 20)).expect("is new");
+    stage.settings.commit_interval = std::time::Duration::from_secs(10);
+    let tally = run(&broker, &Arc::new(stage), None);
+    assert_eq!(count(&broker, "product-offers.v1"), 200 * 400);
+    assert!(tally.commits() > 2, "{} commits for some 40 MB", tally.commits());
+}

@@ -131,7 +131,12 @@ impl Session<'_> {
                 return Ok(ended);
             }
             if !busy && self.is_finished() {
-                return self.commit().map(|ended| ended.unwrap_or(Ended::Done));
+                if let Some(ended) = self.commit()? {
+                    return Ok(ended);
+                }
+                if self.is_finished() {
+                    return Ok(Ended::Done); // else the commit was void, and the work is to be done again
+                }
             }
         }
     }
@@ -205,8 +210,9 @@ impl Session<'_> {
             let Some((at, until)) = self.first_task() else { break };
             let done = self.tasks[at].work(left, until, self.producer.as_mut())?;
             left -= done;
-            if done == 0 {
-                break; // a task that waits for an input holds a record that comes long before
+            // Nothing is done while a task that waits for an input holds a record that comes long before.
+            if done == 0 || self.producer.pending_bytes() >= TXN_BYTES_MAX {
+                break;
             }
         }
         for input in self.tasks.iter().flat_map(|task| &task.inputs).filter(|input| !input.is_full()) {

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{EngineError, PartitionIndex, io};
 
-const FORMAT: u32 = 1;
+/// 2: one pair of state per key and task, with a part per step.
+const FORMAT: u32 = 2;
 const FILE: &str = "identity.json";
 
 /// A topic of the directory.
@@ -63,9 +64,10 @@ impl Identity {
         let identity: Self = serde_json::from_slice(bytes).map_err(|error| {
             EngineError::Damaged(format!("{} does not decode: {error}; restore it from a backup", path.display()))
         })?;
-        if identity.format > FORMAT {
+        if identity.format != FORMAT {
+            let help = if identity.format > FORMAT { "use a newer skuflow" } else { "begin with a new data directory" };
             return Err(EngineError::Fatal(format!(
-                "{} has format {}, this program knows {FORMAT}; use a newer skuflow",
+                "{} has format {}, this program knows {FORMAT}; {help}",
                 path.display(),
                 identity.format
             )));

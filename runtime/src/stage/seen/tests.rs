@@ -57,3 +57,17 @@ fn a_slow_stream_leaves_few_runs_and_all_its_ids() {
     assert_eq!(restored.len(), 1000);
     assert!((0..1000).all(|number| restored.insert(Day(100), 7, id(number), number) == Seen::Same));
 }
+
+/// The first commit after a restart may hold nothing that asks for an id: rows of a table, or dead letters.
+#[test]
+fn a_commit_before_the_first_id_forgets_nothing() {
+    let broker = Memory::new("test");
+    let mut seen = restore(&broker);
+    seen.insert(Day(100), 7, id(1), 5);
+    seen.insert(Day(101), 7, id(2), 5);
+    commit(&broker, &mut seen);
+    let mut seen = restore(&broker);
+    commit(&broker, &mut seen);
+    assert_eq!(restore(&broker).len(), 2);
+    assert_eq!(seen.insert(Day(101), 7, id(1), 5), Seen::Same);
+}
