@@ -112,7 +112,11 @@ impl Task {
         Ok(Self {
             inputs: inputs.collect::<Result<_, BrokerError>>()?,
             chain: Chain::new(&spec.steps, &owner, spec.settings.cache_bytes),
-            timers: Timers::restore(owner.clone(), committed.as_ref())?,
+            timers: Timers::restore(
+                owner.clone(),
+                spec.steps.iter().map(|step| step.name()).collect(),
+                committed.as_ref(),
+            )?,
             spec: spec.clone(),
             owner,
             partition,

@@ -594,3 +594,30 @@ fn a_transaction_is_bounded_in_bytes() {
     assert_eq!(count(&broker, "product-offers.v1"), 200 * 400);
     assert!(tally.commits() > 2, "{} commits for some 40 MB", tally.commits());
 }
+
+/// Hands on what it gets.
+struct Pass;
+
+impl Processor for Pass {
+    type State = ();
+
+    fn name(&self) -> &'static str {
+        "pass"
+    }
+
+    fn apply(&self, input: Input, _: &mut Stated<()>, context: &mut Context<'_>) {
+        context.forward(input);
+    }
+}
+
+/// A timer belongs to the step that set it, wherever in the chain that stands later.
+#[test]
+fn a_timer_finds_its_step_in_another_chain() {
+    let broker = cluster(1);
+    publish(&broker, &[sale(1, 1, 0, 5)]);
+    let inputs = [("raw.sales.v1", Family::Sale)];
+    run(&broker, &spec("alarm", &inputs, vec![step(Alarm)], 1 << 20), None);
+    publish(&broker, &[sale(2, 2, 9000, 5)]);
+    run(&broker, &spec("alarm", &inputs, vec![step(Pass), step(Alarm)], 1 << 20), None);
+    assert_eq!(count(&broker, "sales.v1"), 3, "two sales, and the first one's wake");
+}

@@ -13,18 +13,30 @@ const PREFIX: &[u8] = b"timer/";
 /// The timers of one task, in the order they fire.
 pub(super) struct Timers {
     owner: Arc<str>,
+    /// Names of the steps, by their place: timers are stored by name, because a chain may change.
+    steps: Vec<&'static str>,
     set: BTreeSet<Timer>,
     /// What the open transaction added and took away, to undo it.
     changed: Vec<(Timer, bool)>,
 }
 
 impl Timers {
-    /// Reads the committed timers of `owner`.
-    pub(super) fn restore(owner: Arc<str>, committed: &dyn StateReader) -> Result<Self, BrokerError> {
-        let stored = committed.scan(PREFIX)?;
-        let set: Option<BTreeSet<Timer>> = stored.iter().map(|(key, _)| parse(key)).collect();
-        let set = set.ok_or_else(|| BrokerError::Fatal(format!("state of {owner}: a timer does not decode")))?;
-        Ok(Self { owner, set, changed: Vec::new() })
+    /// Reads the committed timers of `owner`. Those of steps that are not among `steps` stay stored, for when they are.
+    pub(super) fn restore(
+        owner: Arc<str>,
+        steps: Vec<&'static str>,
+        committed: &dyn StateReader,
+    ) -> Result<Self, BrokerError> {
+        let mut set = BTreeSet::new();
+        for (key, _) in committed.scan(PREFIX)? {
+            let Some((due, name, key)) = parse(&key) else {
+                return Err(BrokerError::Fatal(format!("state of {owner}: a timer does not decode")));
+            };
+            if let Some(step) = steps.iter().position(|step| *step == name) {
+                set.insert(Timer { due, step: step as u8, key });
+            }
+        }
+        Ok(Self { owner, steps, set, changed: Vec::new() })
     }
 
     /// Adds a timer; a no-op where it is set already.
@@ -49,7 +61,11 @@ impl Timers {
         let touched: BTreeSet<&Timer> = self.changed.iter().map(|(timer, _)| timer).collect();
         for timer in touched {
             let value = self.set.contains(timer).then(Vec::new);
-            into.push(StateChange { owner: self.owner.clone(), key: stored_key(timer), value });
+            into.push(StateChange {
+                owner: self.owner.clone(),
+                key: stored_key(timer, self.steps[usize::from(timer.step)]),
+                value,
+            });
         }
     }
 
@@ -71,14 +87,16 @@ impl Timers {
 }
 
 /// Keys sort as timers fire; the sign bit is flipped so that moments before 1970 come first.
-fn stored_key(timer: &Timer) -> Vec<u8> {
+fn stored_key(timer: &Timer, step: &str) -> Vec<u8> {
     let due = (timer.due.micros() as u64) ^ (1 << 63);
-    [PREFIX, &due.to_be_bytes(), &[timer.step], timer.key.as_bytes()].concat()
+    [PREFIX, &due.to_be_bytes(), &[step.len() as u8], step.as_bytes(), timer.key.as_bytes()].concat()
 }
 
-fn parse(key: &[u8]) -> Option<Timer> {
-    let (due, rest) = key.strip_prefix(PREFIX)?.split_first_chunk::<8>()?;
-    let (step, key) = rest.split_first()?;
+/// When, of which step, and for which key.
+fn parse(stored: &[u8]) -> Option<(Timestamp, &str, Text)> {
+    let (due, rest) = stored.strip_prefix(PREFIX)?.split_first_chunk::<8>()?;
+    let (length, rest) = rest.split_first()?;
+    let (step, key) = rest.split_at_checked(usize::from(*length))?;
     let due = Timestamp::from_micros((u64::from_be_bytes(*due) ^ (1 << 63)) as i64);
-    Some(Timer { due, step: *step, key: Text::from(std::str::from_utf8(key).ok()?) })
+    Some((due, std::str::from_utf8(step).ok()?, Text::from(std::str::from_utf8(key).ok()?)))
 }
