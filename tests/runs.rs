@@ -8,8 +8,9 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use common::topics::{Contents, contents, differences};
-use common::{Project, SmallDisk, retail_files, wait_until};
+use common::{Project, retail_files, wait_until};
 use serde_json::Value;
+use skuflow_runtime::testing::SmallDisk;
 
 const PRODUCTS: usize = 20_000;
 const OFFERS: usize = 20;

@@ -99,6 +99,21 @@ pub struct RejectedRow {
     pub customer: Text,
 }
 
+/// Something in the settings of a connector that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// Where, as a path of field names.
+    pub path: Vec<String>,
+    /// What.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+    /// The name that was written, where it should be one of `known`.
+    pub written: String,
+    /// The names that could stand there.
+    pub known: Vec<&'static str>,
+}
+
 /// A poll that failed, by remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectorError {

@@ -16,5 +16,5 @@ pub mod limits;
 mod publisher;
 pub mod simulator;
 
-pub use connector::{Connector, ConnectorError, Cursor, Mapped, Page, Poll, RejectedRow, Spot};
+pub use connector::{ConfigProblem, Connector, ConnectorError, Cursor, Mapped, Page, Poll, RejectedRow, Spot};
 pub use publisher::{Intake, PublishError, Publisher};

@@ -314,16 +314,15 @@ impl Turn<'_> {
     fn out(&self, output: &Output) -> Message {
         match output {
             Output::Event { event, as_read, .. } => {
-                let message = message_of(event.topic(), event);
+                let message = message_of(output.topic(), event);
                 assert!(
                     !as_read || message.value.as_deref() == self.value,
                     "an event as it was read was changed: {event:?}"
                 );
                 message
             }
-            Output::Tombstone { family, key } => {
-                let topic = if *family == Family::Listing { "listings.v1" } else { "catalog.v1" };
-                Message { topic: topic.into(), key: key.as_str().into(), value: None, refused: None }
+            Output::Tombstone { key, .. } => {
+                Message { topic: output.topic().into(), key: key.as_str().into(), value: None, refused: None }
             }
         }
     }

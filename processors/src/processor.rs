@@ -118,6 +118,15 @@ impl Input {
         Self::Event { event, body: 0, as_read: false, again: false }
     }
 
+    /// The topic of the catalogue that it is published on.
+    pub fn topic(&self) -> &'static str {
+        match self {
+            Self::Event { event, .. } => event.topic(),
+            Self::Tombstone { family: Family::Listing, .. } => "listings.v1",
+            Self::Tombstone { .. } => "catalog.v1",
+        }
+    }
+
     /// The event, if it is one.
     pub fn event(&self) -> Option<&Event> {
         match self {

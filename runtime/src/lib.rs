@@ -16,3 +16,5 @@ pub mod clock;
 pub mod limits;
 pub mod stage;
 pub mod storage;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

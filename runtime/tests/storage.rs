@@ -1,7 +1,5 @@
 //! The storage engine: what was acknowledged is there whole after anything, and what is not there is said.
 
-#![expect(clippy::print_stderr, reason = "says what it skips")]
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -10,6 +8,7 @@ use std::time::Duration;
 use skuflow_runtime::storage::{
     Append, DirectoryLock, Engine, EngineError, Expect, Options, PartitionIndex, Put, StoredBatch, Txn,
 };
+use skuflow_runtime::testing::SmallDisk;
 
 /// Small segments and rare checkpoints, so that files roll and the journal is what is read.
 fn options() -> Options {
@@ -487,40 +486,14 @@ fn killed_at_any_moment_everything_acknowledged_is_there() {
     }
 }
 
-/// A small file system of its own; `None` says why there is none.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount(bytes: u64) -> Option<Self> {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let size = format!("size={bytes}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Self(dir));
-        }
-        assert!(
-            !std::env::var("SKUFLOW_REQUIRE").is_ok_and(|required| required.contains("tmpfs")),
-            "tmpfs is required"
-        );
-        eprintln!("skipped: tmpfs (mounting needs root)");
-        None
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _the_directory_goes_anyway = Command::new("umount").arg("-l").arg(self.0.path()).output();
-    }
-}
-
 #[test]
 fn a_full_disk_loses_nothing_and_recovers_when_space_returns() {
     let Some(disk) = SmallDisk::mount(24 << 20) else { return };
-    let dir = disk.0.path().join("data");
+    let dir = disk.path().join("data");
     let lock = DirectoryLock::acquire(&dir).expect("nobody else");
     let mut engine = Engine::open(&lock, options()).expect("there is space");
     engine.create_topic("t", 2).expect("there is space");
-    let ballast = disk.0.path().join("ballast");
+    let ballast = disk.path().join("ballast");
     let mut acknowledged = 0;
     for round in 0..3 {
         std::fs::write(&ballast, vec![1; 22 << 20])

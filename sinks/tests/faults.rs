@@ -1,8 +1,6 @@
 //! What befalls a sink from outside: it is killed, its disk is full, somebody has its file. The rows are those of a run
 //! that nothing befell.
 
-#![expect(clippy::print_stderr, reason = "says what it skips")]
-
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Write as _};
 use std::path::Path;
@@ -17,6 +15,7 @@ use skuflow_runtime::broker::{Broker, Commit, Header, Offset, Record, TopicParti
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::stage::Control;
 use skuflow_runtime::storage::Options;
+use skuflow_runtime::testing::SmallDisk;
 use skuflow_schemas::{
     Alert, Currency, DeadLetter, Encoder, Envelope, ErrorStage, Event, EventId, Features, Inventory, Money, Offer,
     Outcome, Quality, Role, Sale, Text, Timestamp, Track,
@@ -321,35 +320,11 @@ fn a_file_that_another_writer_has_is_waited_for() {
     }
 }
 
-/// A small file system of its own; `None` says why there is none.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount(bytes: u64) -> Option<Self> {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let size = format!("size={bytes}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Self(dir));
-        }
-        let required = std::env::var("SKUFLOW_REQUIRE").is_ok_and(|required| required.contains("tmpfs"));
-        assert!(!required, "tmpfs is required");
-        eprintln!("skipped: tmpfs (mounting needs root)");
-        None
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _the_directory_goes_anyway = Command::new("umount").arg("-l").arg(self.0.path()).output();
-    }
-}
-
 #[test]
 fn a_full_disk_under_the_tables_alone_is_waited_for() {
     let Some(disk) = SmallDisk::mount(4 << 20) else { return };
     let broker = memory();
-    let (database, ballast) = (disk.0.path().join("serving.db"), disk.0.path().join("ballast"));
+    let (database, ballast) = (disk.path().join("serving.db"), disk.path().join("ballast"));
     for round in 0..3 {
         let mut file = std::fs::File::create(&ballast).expect("some space");
         while file.write_all(&[1; 4096]).is_ok() {}

@@ -3,18 +3,19 @@
 
 mod score;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use skuflow_ingest::simulator::{Settings, truth};
-use skuflow_runtime::broker::{Broker, BrokerError, TopicPartition};
-use skuflow_runtime::limits::FETCH_BYTES_MAX;
-use skuflow_schemas::{Alert, Decoder, Event};
+use skuflow_runtime::broker::{Broker, BrokerError};
+use skuflow_schemas::{Decoder, Event};
 
 pub use score::{Score, score};
 
 use crate::config::Loaded;
 use crate::names::Names;
+use crate::records;
 
 const CONFIG: &str = include_str!("pipelines.toml");
 const RULES: &str = include_str!("../../rules/market.toml");
@@ -71,39 +72,21 @@ pub fn judge(loaded: &Loaded, broker: &dyn Broker) -> Result<Outcome, BrokerErro
     let names = Names(&loaded.config);
     let markets = loaded.config.connector.iter().filter_map(|connector| connector.simulator.as_ref());
     let happened: Vec<_> = markets.flat_map(|market: &Settings| truth(market)).collect();
-    let alerts = alerts(broker, &names.topic("alerts.v1"))?;
-    Ok(Outcome { features: records(broker, &names.topic("features.v1"))?, score: score(&happened, &alerts) })
-}
-
-fn records(broker: &dyn Broker, topic: &str) -> Result<u64, BrokerError> {
-    let ends = partitions(broker, topic)?.into_iter().map(|of| broker.offsets(&of));
-    ends.map(|ends| ends.map(|(first, next)| next - first)).sum()
-}
-
-fn alerts(broker: &dyn Broker, topic: &str) -> Result<Vec<Alert>, BrokerError> {
-    let mut alerts = Vec::new();
-    let mut reader = broker.reader()?;
-    for of in partitions(broker, topic)? {
-        let (mut from, next) = broker.offsets(&of)?;
-        while from < next {
-            for batch in reader.fetch(&of, from, FETCH_BYTES_MAX)? {
-                for record in batch.from(from) {
-                    if let Ok(Event::Alert(alert)) = Decoder.decode(record.value.unwrap_or_default()) {
-                        alerts.push(*alert);
-                    }
+    let (mut features, mut alerts) = (0, Vec::new());
+    for topic in broker.topics()? {
+        if topic.name == names.topic("features.v1") {
+            features = records::count(broker, &topic)?;
+        }
+        if topic.name == names.topic("alerts.v1") {
+            records::each(broker, &topic, None, &mut |_, record| {
+                if let Ok(Event::Alert(alert)) = Decoder.decode(record.value.unwrap_or_default()) {
+                    alerts.push(*alert);
                 }
-                from = batch.next_offset();
-            }
+                ControlFlow::Continue(())
+            })?;
         }
     }
-    Ok(alerts)
-}
-
-fn partitions(broker: &dyn Broker, topic: &str) -> Result<Vec<TopicPartition>, BrokerError> {
-    let topics = broker.topics()?.into_iter().filter(|known| known.name.as_ref() == topic);
-    Ok(topics
-        .flat_map(|known| (0..known.partitions).map(move |n| TopicPartition::new(known.name.clone(), n)))
-        .collect())
+    Ok(Outcome { features, score: score(&happened, &alerts) })
 }
 
 impl Outcome {

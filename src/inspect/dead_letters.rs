@@ -4,6 +4,7 @@
 //! or killed. It stays in its topic.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use cel::{Context, Program};
@@ -13,13 +14,14 @@ use skuflow_runtime::broker::{
     Broker, Commit, Header, OwnedRecord, Producer, Record, StateChange, TopicInfo, TopicPartition,
 };
 use skuflow_runtime::clock::Clock;
-use skuflow_runtime::limits::{FETCH_BYTES_MAX, REPLAY_ATTEMPTS_MAX};
+use skuflow_runtime::limits::REPLAY_ATTEMPTS_MAX;
 use skuflow_schemas::{ATTEMPT_HEADER, DEAD_LETTER_PREFIX, DeadLetter, Encoder, HEADER_PREFIX, Origin};
 
 use super::InspectError;
-use super::tap::{find, partitions};
+use super::tap::find;
 use crate::config::{ConnectorConfig, Loaded};
 use crate::names::Names;
+use crate::records;
 
 /// Letters that are sent again in one transaction.
 const REPLAY_BATCH: usize = 1_000;
@@ -137,23 +139,20 @@ fn each(
     topic: &TopicInfo,
     visit: &mut dyn FnMut(Letter) -> Result<bool, InspectError>,
 ) -> Result<(), InspectError> {
-    let mut reader = broker.reader()?;
-    for of in partitions(topic) {
-        let (mut from, next) = broker.offsets(&of)?;
-        while from < next {
-            for batch in reader.fetch(&of, from, FETCH_BYTES_MAX)? {
-                for record in batch.from(from) {
-                    let Some(letter) = DeadLetter::from_headers(record.headers()) else { continue };
-                    let letter = Letter { of: of.clone(), offset: record.offset, letter, record: record.to_owned() };
-                    if !visit(letter)? {
-                        return Ok(());
-                    }
-                }
-                from = batch.next_offset();
+    let mut failed = None;
+    records::each(broker, topic, None, &mut |of, record| {
+        let Some(letter) = DeadLetter::from_headers(record.headers()) else { return ControlFlow::Continue(()) };
+        let letter = Letter { of: of.clone(), offset: record.offset, letter, record: record.to_owned() };
+        match visit(letter) {
+            Ok(true) => ControlFlow::Continue(()),
+            Ok(false) => ControlFlow::Break(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
             }
         }
-    }
-    Ok(())
+    })?;
+    failed.map_or(Ok(()), Err)
 }
 
 /// Which letters of a topic were sent again.

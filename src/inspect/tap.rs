@@ -1,13 +1,15 @@
 //! Looks into a topic.
 
+use std::ops::ControlFlow;
+
 use serde_json::{Value, json};
 use skuflow_runtime::broker::{Broker, RecordView, TopicInfo, TopicPartition};
-use skuflow_runtime::limits::FETCH_BYTES_MAX;
 use skuflow_schemas::{Decoder, Timestamp};
 
 use super::InspectError;
 use crate::config::Loaded;
 use crate::names::Names;
+use crate::records;
 
 /// The topic called `written` in the config or, where there is none, on the broker.
 pub(super) fn find(broker: &dyn Broker, loaded: &Loaded, written: &str) -> Result<TopicInfo, InspectError> {
@@ -19,11 +21,6 @@ pub(super) fn find(broker: &dyn Broker, loaded: &Loaded, written: &str) -> Resul
     })
 }
 
-/// The partitions of a topic.
-pub(super) fn partitions(topic: &TopicInfo) -> impl Iterator<Item = TopicPartition> {
-    (0..topic.partitions).map(|number| TopicPartition::new(topic.name.clone(), number))
-}
-
 /// All topics there are.
 pub(super) fn topics(broker: &dyn Broker) -> Result<Vec<Value>, InspectError> {
     let row = |topic: TopicInfo| json!({ "topic": topic.name.as_ref(), "partitions": topic.partitions });
@@ -32,18 +29,12 @@ pub(super) fn topics(broker: &dyn Broker) -> Result<Vec<Value>, InspectError> {
 
 /// The last records of each partition, `limit` in all, by the time they were appended.
 pub(super) fn tap(broker: &dyn Broker, loaded: &Loaded, topic: &str, limit: usize) -> Result<Vec<Value>, InspectError> {
-    let mut reader = broker.reader()?;
     let mut rows = Vec::new();
-    for of in partitions(&find(broker, loaded, topic)?) {
-        let (first, next) = broker.offsets(&of)?;
-        let mut from = next.saturating_sub(limit as u64).max(first);
-        while from < next {
-            for batch in reader.fetch(&of, from, FETCH_BYTES_MAX)? {
-                rows.extend(batch.from(from).map(|record| (record.appended_at, row(&of, &record))));
-                from = batch.next_offset();
-            }
-        }
-    }
+    let topic = find(broker, loaded, topic)?;
+    records::each(broker, &topic, Some(limit as u64), &mut |of, record| {
+        rows.push((record.appended_at, row(of, record)));
+        ControlFlow::Continue(())
+    })?;
     rows.sort_by_key(|(time, _)| *time);
     let skip = rows.len().saturating_sub(limit);
     Ok(rows.into_iter().skip(skip).map(|(_, row)| row).collect())

@@ -33,35 +33,6 @@ pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// A file system with room for a number of bytes.
-pub struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    /// Mounts one, where that can be done.
-    pub fn mount(bytes: u64) -> Option<Self> {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let size = format!("size={bytes}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Self(dir));
-        }
-        let is_required = std::env::var("SKUFLOW_REQUIRE").is_ok_and(|required| required.contains("tmpfs"));
-        assert!(!is_required, "tmpfs is required");
-        eprintln!("skipped: tmpfs (mounting needs root)");
-        None
-    }
-
-    pub fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _the_directory_goes_anyway = Command::new("umount").arg("-l").arg(self.0.path()).output();
-    }
-}
-
 /// A config with a data directory of its own.
 pub struct Project {
     config: PathBuf,

@@ -7,6 +7,7 @@ use skuflow_schemas::{Currency, Family};
 
 use super::expression::Expression;
 use super::mapping::{check_date_format, check_instant_format, names};
+use crate::ConfigProblem;
 
 /// Settings of connector `file`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -148,21 +149,6 @@ pub struct FieldMapping {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Empty {}
-
-/// Something in the settings that cannot be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigProblem {
-    /// Where, as a path of field names.
-    pub path: Vec<String>,
-    /// What.
-    pub message: String,
-    /// What to do.
-    pub help: Option<String>,
-    /// The name that was written, where it should be one of `known`.
-    pub written: String,
-    /// The names that could stand there.
-    pub known: Vec<&'static str>,
-}
 
 /// Collects what cannot be.
 #[derive(Default)]

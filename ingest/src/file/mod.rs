@@ -13,7 +13,7 @@ mod records;
 mod values;
 mod walk;
 
-pub use config::{Compression, Config, ConfigProblem, Encoding, FieldMapping, Format, Semantics, fields};
+pub use config::{Compression, Config, Encoding, FieldMapping, Format, Semantics, fields};
 pub use connector::FileConnector;
 pub use mapping::{Mapping, MappingError};
 

@@ -615,7 +615,7 @@ fn mistakes_in_lists_and_names_are_found() {
             "map": { "source": { "constant": "s" }, "observed_at": { "column": "t" } } });
         merge(&mut settings["map"], &map);
         let config: Config = serde_json::from_value(settings).expect("settings");
-        let shown = |problem: super::ConfigProblem| format!("{}: {}\n", problem.path.join("."), problem.message);
+        let shown = |problem: crate::ConfigProblem| format!("{}: {}\n", problem.path.join("."), problem.message);
         expected.assert_eq(&config.validate().into_iter().map(shown).collect::<String>());
     };
     let part = serde_json::json!({ "column": "id", "expression": "a +" });

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use skuflow_schemas::Timestamp;
 
-use crate::file::ConfigProblem;
+use crate::ConfigProblem;
 use crate::limits::{SIMULATED_DAYS_MAX, SIMULATED_PRODUCTS_MAX, SIMULATED_SELLERS_MAX, SIMULATED_SELLERS_MIN};
 
 /// Settings of connector `simulator`. All but `rate_per_s` say which market it is: another value, other events.

@@ -194,14 +194,16 @@ impl Store {
 }
 
 fn load(owner: &str, steps: &[Arc<dyn Step>], key: &str, committed: &dyn StateReader) -> Result<Entry, BrokerError> {
+    let fatal = |what: &str| BrokerError::Fatal(format!("state of {owner}, {key}: {what}"));
     let stored = committed.get(&stored_key(key))?.unwrap_or_default();
+    let parts = parts(&stored).ok_or_else(|| fatal("its parts do not decode"))?;
     let state = |step: &Arc<dyn Step>| {
-        let part = part_of(&stored, step.name()).ok_or_else(|| "its parts do not decode".to_owned());
-        let state = part.and_then(|part| step.decode(part));
-        state.map_err(|reason| BrokerError::Fatal(format!("state of {owner}, {} of {key}: {reason}", step.name())))
+        let part = parts.iter().find(|part| part.step == step.name().as_bytes());
+        step.decode(part.map_or(&[], |part| part.state)).map_err(|reason| fatal(&format!("{}: {reason}", step.name())))
     };
     let states: Box<[_]> = steps.iter().map(state).collect::<Result<_, _>>()?;
-    let others = others(&stored, steps).unwrap_or_default();
+    let is_other = |part: &&Part<'_>| steps.iter().all(|step| step.name().as_bytes() != part.step);
+    let others: Vec<u8> = parts.iter().filter(is_other).flat_map(|part| part.whole).copied().collect();
     let bytes = entry_bytes(key, &states);
     Ok(Entry { states, others, rows: Vec::new(), is_dirty: false, bytes, used: true })
 }
@@ -236,33 +238,25 @@ fn encode(steps: &[Arc<dyn Step>], states: &[Box<dyn KeyState>], others: &[u8]) 
     (!value.is_empty()).then_some(value)
 }
 
-/// The parts of steps that are not among `steps`; `None` where the value is damaged.
-fn others(mut value: &[u8], steps: &[Arc<dyn Step>]) -> Option<Vec<u8>> {
-    let mut others = Vec::new();
-    while let Some(length) = value.first() {
-        let name_end = 1 + usize::from(*length);
-        let bytes = value.get(name_end..)?.first_chunk()?;
-        let (part, rest) = value.split_at_checked(name_end + 4 + u32::from_le_bytes(*bytes) as usize)?;
-        if steps.iter().all(|step| step.name().as_bytes() != &part[1..name_end]) {
-            others.extend_from_slice(part);
-        }
-        value = rest;
-    }
-    Some(others)
+/// What a step keeps of a key.
+struct Part<'a> {
+    step: &'a [u8],
+    state: &'a [u8],
+    /// The part as it is stored, name and lengths included.
+    whole: &'a [u8],
 }
 
-/// The part of step `name`, empty where it has none; `None` where the value is damaged.
-fn part_of<'a>(mut value: &'a [u8], name: &str) -> Option<&'a [u8]> {
+/// The parts of what [`encode`] wrote; `None` where it is damaged.
+fn parts(mut value: &[u8]) -> Option<Vec<Part<'_>>> {
+    let mut parts = Vec::new();
     while let Some((length, rest)) = value.split_first() {
-        let (named, rest) = rest.split_at_checked(usize::from(*length))?;
+        let (step, rest) = rest.split_at_checked(usize::from(*length))?;
         let (bytes, rest) = rest.split_first_chunk()?;
-        let (part, rest) = rest.split_at_checked(u32::from_le_bytes(*bytes) as usize)?;
-        if named == name.as_bytes() {
-            return Some(part);
-        }
+        let (state, rest) = rest.split_at_checked(u32::from_le_bytes(*bytes) as usize)?;
+        parts.push(Part { step, state, whole: &value[..value.len() - rest.len()] });
         value = rest;
     }
-    Some(&[])
+    Some(parts)
 }
 
 /// The rows of a key, as the open transaction sees them.

@@ -159,7 +159,7 @@ impl Task {
                 Next::Record(time, index) if time <= until => self.process(index, producer)?,
                 _ => return Ok(done),
             }
-            if producer.pending_bytes() >= TXN_BYTES_MAX {
+            if is_full(producer) {
                 return Ok(done + 1);
             }
         }
@@ -369,6 +369,11 @@ impl Task {
     }
 }
 
+/// Whether the open transaction holds so much that it should be committed.
+pub(super) fn is_full(producer: &dyn Producer) -> bool {
+    producer.pending_bytes() >= TXN_BYTES_MAX
+}
+
 fn publish(
     output: &Output,
     read: &[u8],
@@ -376,21 +381,14 @@ fn publish(
     out: &mut Outgoing,
     producer: &mut dyn Producer,
 ) -> Result<(), TaskError> {
+    let Some(topic) = spec.output(output.topic()) else { return Ok(()) };
     match output {
-        Output::Event { event, as_read, .. } => match spec.output(event.topic()) {
-            Some(topic) if *as_read => {
-                debug_assert_eq!(Decoder.decode(read).as_ref(), Ok(event), "a changed event is not as it was read");
-                send(event, read, topic, &mut out.key, producer)
-            }
-            Some(topic) => send_event(event, topic, out, producer),
-            None => Ok(()),
-        },
-        Output::Tombstone { family, key } => {
-            let logical = match family {
-                skuflow_schemas::Family::Listing => "listings.v1",
-                _ => "catalog.v1",
-            };
-            let Some(topic) = spec.output(logical) else { return Ok(()) };
+        Output::Event { event, as_read: true, .. } => {
+            debug_assert_eq!(Decoder.decode(read).as_ref(), Ok(event), "a changed event is not as it was read");
+            send(event, read, topic, &mut out.key, producer)
+        }
+        Output::Event { event, .. } => send_event(event, topic, out, producer),
+        Output::Tombstone { key, .. } => {
             let record = Record { key: Some(key.as_str().as_bytes()), value: None, headers: &[] };
             Ok(producer.send(topic, None, &record)?)
         }

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use skuflow_schemas::Timestamp;
 
 use super::inputs::InputQueue;
-use super::task::{Next, Task, TaskError};
+use super::task::{Next, Task, TaskError, is_full};
 use super::{Control, StageSpec, Tally};
 use crate::broker::{
     Broker, BrokerError, Commit, Consumer, Member, Offset, Polled, Producer, TopicPartition, TxnError,
 };
-use crate::limits::{BACKOFF_MAX, BACKOFF_MIN, POLL_MAX, RECORDS_PER_TURN_MAX, TASKS_APART_MAX, TXN_BYTES_MAX};
+use crate::limits::{BACKOFF_MAX, BACKOFF_MIN, POLL_MAX, RECORDS_PER_TURN_MAX, TASKS_APART_MAX};
 
 /// Why a stage cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -211,7 +211,7 @@ impl Session<'_> {
             let done = self.tasks[at].work(left, until, self.producer.as_mut())?;
             left -= done;
             // Nothing is done while a task that waits for an input holds a record that comes long before.
-            if done == 0 || self.producer.pending_bytes() >= TXN_BYTES_MAX {
+            if done == 0 || is_full(self.producer.as_ref()) {
                 break;
             }
         }
@@ -242,8 +242,8 @@ impl Session<'_> {
     }
 
     fn is_commit_due(&self) -> bool {
-        let full = self.pending_records >= self.worker.spec.settings.transaction_records
-            || self.producer.pending_bytes() >= TXN_BYTES_MAX;
+        let full =
+            self.pending_records >= self.worker.spec.settings.transaction_records || is_full(self.producer.as_ref());
         let due = self.last_commit.elapsed() >= self.worker.spec.settings.commit_interval;
         self.pending_records > 0 && (full || due)
     }

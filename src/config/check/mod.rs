@@ -8,8 +8,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use skuflow_ingest::file::ConfigProblem;
-use skuflow_ingest::simulator;
+use skuflow_ingest::{ConfigProblem, simulator};
 use skuflow_schemas::{
     ByteSize, DEAD_LETTER_PREFIX, Family, LATE_PREFIX, Span, TOPICS, TopicSpec, check_customer, topic,
 };

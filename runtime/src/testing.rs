@@ -1,0 +1,40 @@
+//! What tests of several crates need of the machine.
+#![expect(clippy::print_stderr, reason = "a test says what it skips")]
+
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// A file system with room for a number of bytes.
+pub struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    /// Mounts one. `None` where that cannot be done, which is said, and is a failure where `SKUFLOW_REQUIRE` wants it.
+    ///
+    /// # Panics
+    /// See above.
+    pub fn mount(bytes: u64) -> Option<Self> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let size = format!("size={bytes}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Self(dir));
+        }
+        let is_required = std::env::var("SKUFLOW_REQUIRE").is_ok_and(|required| required.contains("tmpfs"));
+        assert!(!is_required, "tmpfs is required");
+        eprintln!("skipped: tmpfs (mounting needs root)");
+        None
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _the_directory_goes_anyway = Command::new("umount").arg("-l").arg(self.0.path()).output();
+    }
+}
