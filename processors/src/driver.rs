@@ -342,6 +342,10 @@ impl Rows for RowsOf<'_> {
         value
     }
 
+    fn edit(&mut self, row: u64) -> &mut Vec<u8> {
+        self.rows.entry((self.at, self.key.into(), row)).or_default()
+    }
+
     fn remove(&mut self, row: u64) {
         self.rows.remove(&(self.at, self.key.into(), row));
     }

@@ -35,5 +35,7 @@ pub const OBSERVATIONS_PER_OFFER_MAX: usize = 1_024;
 pub const STOCKS_PER_PRODUCT_MAX: usize = 1_024;
 /// Order lines of one product in one of its [`LINE_ROWS_PER_PRODUCT`] rows, kept for their corrections; the oldest give way.
 pub const LINES_PER_ROW_MAX: usize = 4_096;
+/// Bytes of what was heard of a product's own offers and Buy Box since its history was last written; then it is.
+pub const HEARD_BYTES_MAX: usize = 16 << 10;
 /// Rows over which the order lines of a product are spread.
 pub const LINE_ROWS_PER_PRODUCT: u64 = 64;

@@ -196,6 +196,8 @@ pub trait SeenIds {
 pub trait Rows {
     /// Sets row `row`: what the caller writes into the buffer, which is empty, is its value.
     fn put(&mut self, row: u64) -> &mut Vec<u8>;
+    /// The value of row `row`, to be changed in place; empty where there is none.
+    fn edit(&mut self, row: u64) -> &mut Vec<u8>;
     /// Drops row `row`; a no-op where there is none.
     fn remove(&mut self, row: u64);
     /// The value of row `row`.

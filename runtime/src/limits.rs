@@ -20,7 +20,7 @@ pub const DEAD_LETTER_BYTES_MAX: usize = RECORD_BYTES_MAX + DEAD_LETTER_OVERHEAD
 /// Timers that may fire between two records of a task; the rest fire before the next one.
 pub const WAKES_PER_RECORD_MAX: usize = 10_000;
 /// Bytes of decoded state a task's cache keeps, unless configured.
-pub const CACHE_BYTES_DEFAULT: usize = 64 << 20;
+pub const CACHE_BYTES_DEFAULT: usize = 16 << 20;
 /// Times a replayed record may come back to the dead letters before `dlq replay` leaves it alone.
 pub const REPLAY_ATTEMPTS_MAX: u32 = 5;
 

@@ -45,6 +45,9 @@ impl Rows for Nothing {
     fn put(&mut self, _: u64) -> &mut Vec<u8> {
         unreachable!("not used by the step")
     }
+    fn edit(&mut self, _: u64) -> &mut Vec<u8> {
+        unreachable!("not used by the step")
+    }
     fn remove(&mut self, _: u64) {}
     fn get(&mut self, _: u64) -> Option<Vec<u8>> {
         None

@@ -4,14 +4,14 @@ use skuflow_schemas::{Availability, BuyBox, Day, Feature, Reason, Role, Timestam
 
 use super::history::{latest_per_listing, mean};
 use super::market::{DAY, MILLION, Market, SELLER_MICROS, Standing};
+use super::past::round_log;
 
-/// Decimals of what logarithms give, so that all machines give the same.
-const LOG_DECIMALS: f64 = 1e9;
 const NO_SOURCE: Feature = Err(Reason::NoSource);
 
 /// The figures of `market` at the moment `now`, where what is said stands for `active` microseconds.
 pub(super) fn figures(market: &Market, now: Timestamp, active: i64) -> Vector {
     let view = View { market, now, today: now.day(), active };
+    let past = &market.past;
     let (price, unit_price) = view.price();
     let (rating, rank) = (view.rating(), view.rank());
     let (minimum, median) = view.competitor_prices();
@@ -24,10 +24,10 @@ pub(super) fn figures(market: &Market, now: Timestamp, active: i64) -> Vector {
     Vector {
         product_price_current: price.map(whole),
         product_unit_price: unit_price,
-        product_price_avg_7d: view.price_mean(7),
-        product_price_avg_30d: view.price_mean(30),
-        product_price_volatility_7d: view.volatility(7),
-        product_price_volatility: view.volatility(30),
+        product_price_avg_7d: past.price_avg_7d.ok_or(Reason::TooShort),
+        product_price_avg_30d: past.price_avg_30d.ok_or(Reason::TooShort),
+        product_price_volatility_7d: past.volatility_7d.ok_or(Reason::TooShort),
+        product_price_volatility: past.volatility_30d.ok_or(Reason::TooShort),
         product_rating_avg: rating,
         product_rating_change_7d: view.rating_change(rating),
         product_review_count: view.reviews(),
@@ -79,10 +79,6 @@ fn overall(scores: [Feature; 3]) -> Feature {
         0 => scores[0],
         count => Ok(known.sum::<f64>() / count as f64),
     }
-}
-
-fn round_log(value: f64) -> f64 {
-    (value * LOG_DECIMALS).round() / LOG_DECIMALS
 }
 
 /// Millionths as a figure.
@@ -151,26 +147,6 @@ impl View<'_> {
         (Ok(price), per_unit.min_by(f64::total_cmp).ok_or(Reason::NotStated))
     }
 
-    fn price_mean(&self, days: i32) -> Feature {
-        let lived = self.market.history.last_days(self.today, days);
-        let (sum, micros) =
-            lived.fold((0_i128, 0_i64), |(sum, micros), lived| (sum + lived.price_sum, micros + lived.price_micros));
-        if micros == 0 { Err(Reason::TooShort) } else { Ok(sum as f64 / micros as f64 / MILLION) }
-    }
-
-    /// The sample's standard deviation of log changes.
-    fn volatility(&self, days: i32) -> Feature {
-        let prices = self.market.history.last_days(self.today, days).filter_map(|lived| lived.price_last);
-        let logs: Vec<f64> = prices.filter(|price| *price > 0).map(|price| (price as f64).ln()).collect();
-        if logs.len() < 3 {
-            return Err(Reason::TooShort);
-        }
-        let changes: Vec<f64> = logs.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        let mean = changes.iter().sum::<f64>() / changes.len() as f64;
-        let squares: f64 = changes.iter().map(|change| (change - mean) * (change - mean)).sum();
-        Ok(round_log((squares / (changes.len() - 1) as f64).sqrt()))
-    }
-
     fn rating(&self) -> Feature {
         mean(self.last_said(self.own(), |offer| offer.rating))
             .map(|rating| whole(rating.into()))
@@ -179,7 +155,7 @@ impl View<'_> {
 
     fn rating_change(&self, rating: Feature) -> Feature {
         let rating = rating?;
-        let highest = self.market.history.last_days(self.today, 7).filter_map(|lived| lived.rating).max();
+        let highest = self.market.past.rating_max_7d;
         highest.map(|highest| rating - whole(highest.into())).ok_or(Reason::TooShort)
     }
 
@@ -195,7 +171,7 @@ impl View<'_> {
 
     fn rank_change(&self, rank: Feature) -> Feature {
         let rank = rank?;
-        let before = self.market.history.last_days(self.today, 7).find_map(|lived| lived.rank);
+        let before = self.market.past.rank_first_7d;
         before.map(|before| rank / before as f64 - 1.0).ok_or(Reason::TooShort)
     }
 
@@ -262,11 +238,7 @@ impl View<'_> {
 
     fn buy_box_share(&self) -> Feature {
         self.market.entry.as_ref().ok_or(Reason::NoCatalog)?;
-        let lived = self.market.history.last_days(self.today, 30);
-        let (lost, known) = lived.fold((0_i64, 0_i64), |(lost, known), lived| {
-            (lost + lived.box_lost_micros, known + lived.box_known_micros)
-        });
-        if known == 0 { Err(Reason::NotObserved) } else { Ok(lost as f64 / known as f64) }
+        self.market.past.buy_box_lost_30d.ok_or(Reason::NotObserved)
     }
 
     fn competitor_rating(&self) -> Feature {
@@ -288,7 +260,7 @@ impl View<'_> {
             return Err(Reason::NoSales);
         }
         let days = self.market.demand.days_since_first(self.today).min(7);
-        let away: i64 = self.market.history.last_days(self.today, days).map(|lived| lived.away_micros).sum();
+        let away = self.market.past.away_micros(days);
         Ok(units as f64 / ((i64::from(days) * DAY - away).max(DAY) as f64 / DAY as f64))
     }
 

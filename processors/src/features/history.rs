@@ -24,22 +24,31 @@ pub(super) struct Asked {
 /// The past of an own offer; `None` is the moment at which it was taken back.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Own {
-    #[serde(with = "postcard::fixint::le")]
-    listing: u64,
-    #[serde(with = "postcard::fixint::le")]
-    who: u64,
+    offer: OwnOffer,
     asked: Series<Option<Asked>>,
     /// In millionths of a star of 5.
     rated: Series<Option<u32>>,
     ranked: Series<Option<i64>>,
 }
 
-/// An observation of an own offer.
-pub(super) struct Heard {
-    pub(super) at: Timestamp,
-    pub(super) asked: Asked,
-    pub(super) rating: Option<u32>,
-    pub(super) rank: Option<i64>,
+/// Which own offer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct OwnOffer {
+    pub(super) listing: u64,
+    pub(super) who: u64,
+}
+
+/// What has a past.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Heard {
+    /// An observation of an own offer.
+    Asked { offer: OwnOffer, at: Timestamp, asked: Asked, rating: Option<u32>, rank: Option<i64> },
+    /// The own offer is none any more.
+    TakenBack { offer: OwnOffer, at: Timestamp },
+    /// A competitor was said to hold the Buy Box.
+    CompetitorWon { at: Timestamp },
+    /// The competitor that was said to hold it at `won` is none any more.
+    CompetitorLeft { won: Timestamp, at: Timestamp },
 }
 
 /// One completed day, in UTC.
@@ -75,55 +84,52 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Takes an observation of an own offer.
-    pub(super) fn hear(&mut self, listing: u64, who: u64, heard: &Heard) {
-        let own = self.own_mut(listing, who);
-        // What was taken back and comes again stands from then on, not from when it was observed.
-        let at = match own.asked.last() {
-            Some((taken_back, None)) => heard.at.max(*taken_back),
-            _ => heard.at,
-        };
-        own.asked.put(at, Some(heard.asked));
-        if heard.rating.is_some() {
-            own.rated.put(at, heard.rating);
-        }
-        if heard.rank.is_some() {
-            own.ranked.put(at, heard.rank);
+    /// Takes what was heard.
+    pub(super) fn hear(&mut self, heard: &Heard) {
+        match *heard {
+            Heard::Asked { offer, at, asked, rating, rank } => {
+                let own = self.own_mut(offer);
+                // What was taken back and comes again stands from then on, not from when it was observed.
+                let at = match own.asked.last() {
+                    Some((taken_back, None)) => at.max(*taken_back),
+                    _ => at,
+                };
+                own.asked.put(at, Some(asked));
+                if rating.is_some() {
+                    own.rated.put(at, rating);
+                }
+                if rank.is_some() {
+                    own.ranked.put(at, rank);
+                }
+            }
+            Heard::TakenBack { offer, at } => {
+                if let Some(own) = self.own.iter_mut().find(|own| own.offer == offer) {
+                    own.asked.put(at, None);
+                    own.rated.put(at, None);
+                    own.ranked.put(at, None);
+                }
+            }
+            Heard::CompetitorWon { at } => self.wins.put(at, true),
+            Heard::CompetitorLeft { won, at } => {
+                if self.wins.last().is_some_and(|last| *last == (won, true)) {
+                    self.wins.put(at, false);
+                }
+            }
         }
     }
 
-    fn own_mut(&mut self, listing: u64, who: u64) -> &mut Own {
-        let found = self.own.iter().position(|own| own.who == who && own.listing == listing);
+    fn own_mut(&mut self, offer: OwnOffer) -> &mut Own {
+        let found = self.own.iter().position(|own| own.offer == offer);
         let at = found.unwrap_or_else(|| {
             if self.own.len() == OWN_OFFERS_PER_PRODUCT_MAX {
                 let last = |at: &usize| self.own[*at].asked.last().map(|(moment, _)| *moment);
                 let oldest = (0..self.own.len()).min_by_key(last).unwrap_or(0);
                 self.own.remove(oldest);
             }
-            self.own.push(Own { listing, who, ..Own::default() });
+            self.own.push(Own { offer, ..Own::default() });
             self.own.len() - 1
         });
         &mut self.own[at]
-    }
-
-    /// The own offer is none any more, from `at` on.
-    pub(super) fn take_back(&mut self, listing: u64, who: u64, at: Timestamp) {
-        let Some(own) = self.own.iter_mut().find(|own| own.who == who && own.listing == listing) else { return };
-        own.asked.put(at, None);
-        own.rated.put(at, None);
-        own.ranked.put(at, None);
-    }
-
-    /// A competitor was said to hold the Buy Box at `at`.
-    pub(super) fn competitor_won(&mut self, at: Timestamp) {
-        self.wins.put(at, true);
-    }
-
-    /// The competitor that was said to hold it at `won` is none any more, from `at` on.
-    pub(super) fn competitor_left(&mut self, won: Timestamp, at: Timestamp) {
-        if self.wins.last().is_some_and(|last| *last == (won, true)) {
-            self.wins.put(at, false);
-        }
     }
 
     /// Makes the days from `from` up to `today` again from what was said.
@@ -165,14 +171,6 @@ impl History {
 
     pub(super) fn is_empty(&self) -> bool {
         self.own.is_empty() && self.wins.is_empty() && self.days.is_empty()
-    }
-
-    pub(super) fn heap_bytes(&self) -> usize {
-        let said = |own: &Own| own.asked.heap_bytes() + own.rated.heap_bytes() + own.ranked.heap_bytes();
-        self.own.capacity() * size_of::<Own>()
-            + self.own.iter().map(said).sum::<usize>()
-            + self.wins.heap_bytes()
-            + self.days.capacity() * size_of::<Lived>()
     }
 
     /// A day, from what was said: between two moments at which anything was, nothing changes.
@@ -226,7 +224,7 @@ impl History {
         said: impl Fn(&Own) -> &Series<Option<T>>,
     ) -> Vec<T> {
         let standing = self.own.iter().filter_map(|own| match said(own).at(moment)? {
-            (at, Some(value)) if moment.micros_since(*at) < active => Some((own.listing, (*at, *value))),
+            (at, Some(value)) if moment.micros_since(*at) < active => Some((own.offer.listing, (*at, *value))),
             _ => None,
         });
         latest_per_listing(standing)

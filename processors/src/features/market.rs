@@ -7,7 +7,8 @@ use skuflow_schemas::{
 };
 
 use super::demand::Demand;
-use super::history::{Asked, Heard, History};
+use super::history::{Asked, Heard, OwnOffer};
+use super::past::{Again, Past};
 use crate::dedup::{Fnv, who};
 use crate::validate::JUMP;
 use crate::{AMOUNT_MICROS_MAX, GRACE_DAYS, OFFERS_PER_PRODUCT_MAX, Rows, STOCKS_PER_PRODUCT_MAX, State};
@@ -39,7 +40,7 @@ pub struct Market {
     pub(super) offers: Vec<Standing>,
     pub(super) sellers: Vec<Seller>,
     pub(super) stocks: Vec<Stock>,
-    pub(super) history: History,
+    pub(super) past: Past,
     pub(super) demand: Demand,
     /// Hash of the last figures that were given.
     pub(super) given: Option<u64>,
@@ -48,7 +49,7 @@ pub struct Market {
 }
 
 impl State for Market {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
 
     fn heap_bytes(&self) -> usize {
         let own = self.offers.iter().filter(|offer| offer.own.is_some()).count() * size_of::<OwnSaid>();
@@ -57,7 +58,6 @@ impl State for Market {
             + self.sellers.capacity() * size_of::<Seller>()
             + self.stocks.capacity() * size_of::<Stock>()
             + self.entry.as_ref().map_or(0, |entry| entry.own.capacity() * size_of::<u64>())
-            + self.history.heap_bytes()
             + self.demand.heap_bytes()
     }
 }
@@ -75,12 +75,9 @@ pub(super) struct Entry {
 /// An offer that stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Standing {
-    #[serde(with = "postcard::fixint::le")]
     pub(super) listing: u64,
     /// Seller, condition and vantage.
-    #[serde(with = "postcard::fixint::le")]
     pub(super) who: u64,
-    #[serde(with = "postcard::fixint::le")]
     pub(super) seller: u64,
     pub(super) role: Role,
     pub(super) at: Timestamp,
@@ -113,7 +110,6 @@ pub(super) struct OwnSaid {
 /// Somebody who offers or offered the product.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Seller {
-    #[serde(with = "postcard::fixint::le")]
     pub(super) id: u64,
     /// When an offer of theirs was last observed.
     pub(super) last_at: Timestamp,
@@ -126,9 +122,7 @@ pub(super) struct Seller {
 /// A count of stock.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Stock {
-    #[serde(with = "postcard::fixint::le")]
     pub(super) listing: u64,
-    #[serde(with = "postcard::fixint::le")]
     location: u64,
     at: Timestamp,
     pub(super) quantity: i64,
@@ -137,6 +131,10 @@ pub(super) struct Stock {
 impl Standing {
     pub(super) fn can_be_had(&self) -> bool {
         !matches!(self.availability, Availability::OutOfStock | Availability::Discontinued)
+    }
+
+    fn own_offer(&self) -> OwnOffer {
+        OwnOffer { listing: self.listing, who: self.who }
     }
 
     fn money(&self) -> Option<Money> {
@@ -152,8 +150,8 @@ impl Market {
         }
         let (before, today) = (self.now.replace(to).map_or(to, |now| now).day(), to.day());
         if before != today {
-            self.history.relive(Day(before.0.saturating_sub(GRACE_DAYS)), today, self.currency, active);
-            self.history.prune(today, active);
+            let from = Day(before.0.saturating_sub(GRACE_DAYS));
+            self.past.relive(&Again { from, today, currency: self.currency, active }, rows);
             self.demand.prune(today, rows);
             self.sellers.retain(|seller| to.micros_since(seller.last_at) < SELLER_MICROS);
         }
@@ -166,12 +164,18 @@ impl Market {
     }
 
     /// Takes an offer; gives what it changed of the one that stood.
-    pub(super) fn hear_offer(&mut self, offer: &Offer, track: &Track, active: i64) -> Option<Change> {
+    pub(super) fn hear_offer(
+        &mut self,
+        offer: &Offer,
+        track: &Track,
+        active: i64,
+        rows: &mut dyn Rows,
+    ) -> Option<Change> {
         let (listing, who) = (listing_of(&offer.envelope, &offer.native_id), who(offer));
         let found = self.offers.iter().position(|known| known.who == who && known.listing == listing);
         if track.retracted {
             let previous = found.map(|at| self.offers.remove(at))?;
-            self.leave(&previous);
+            self.leave(&previous, rows);
             if self.offers.iter().all(|other| other.seller != previous.seller) {
                 let sellers = self.sellers.iter_mut().filter(|seller| seller.id == previous.seller);
                 sellers.for_each(|seller| (seller.entered_at, seller.lowered_at) = (None, None));
@@ -186,7 +190,7 @@ impl Market {
             self.currency = said.currency;
         }
         let entered = self.meet(&said);
-        self.remember(&said, active);
+        self.remember(&said, active, rows);
         if self.time().micros_since(said.at) >= active {
             return None;
         }
@@ -195,7 +199,7 @@ impl Market {
                 take_over(&mut self.offers[at], &said);
                 return None;
             }
-            Some(at) => Some(self.replace(at, said.clone())),
+            Some(at) => Some(self.replace(at, said.clone(), rows)),
             None => {
                 self.stand(said.clone());
                 None
@@ -235,8 +239,8 @@ impl Market {
     }
 
     /// Notes what has a past; completed days that it is about are made again.
-    fn remember(&mut self, said: &Standing, active: i64) {
-        match (&said.own, said.role) {
+    fn remember(&mut self, said: &Standing, active: i64, rows: &mut dyn Rows) {
+        let heard = match (&said.own, said.role) {
             (Some(own), _) => {
                 let asked = Asked {
                     landed: said.landed,
@@ -244,42 +248,42 @@ impl Market {
                     can_be_had: said.can_be_had(),
                     holds_box: said.buy_box == BuyBox::Won,
                 };
-                let rank = own.rank.map(|(_, rank)| rank);
-                let heard = Heard { at: said.at, asked, rating: said.rating.map(|(_, rating)| rating), rank };
-                self.history.hear(said.listing, said.who, &heard);
+                let (rating, rank) = (said.rating.map(|(_, rating)| rating), own.rank.map(|(_, rank)| rank));
+                Heard::Asked { offer: said.own_offer(), at: said.at, asked, rating, rank }
             }
-            (None, Role::Competitor) if said.buy_box == BuyBox::Won => self.history.competitor_won(said.at),
+            (None, Role::Competitor) if said.buy_box == BuyBox::Won => Heard::CompetitorWon { at: said.at },
             _ => return,
-        }
-        self.relive(said.at.day(), active);
+        };
+        self.past.hear(&heard, rows);
+        self.relive(said.at.day(), active, rows);
     }
 
     /// Makes the completed days of grace again, from `from` on.
-    pub(super) fn relive(&mut self, from: Day, active: i64) {
+    fn relive(&mut self, from: Day, active: i64, rows: &mut dyn Rows) {
         let today = self.time().day();
         if from < today {
             let from = from.max(Day(today.0.saturating_sub(GRACE_DAYS)));
-            self.history.relive(from, today, self.currency, active);
-            self.history.prune(today, active);
+            self.past.relive(&Again { from, today, currency: self.currency, active }, rows);
         }
     }
 
     /// An offer that stood stands no more for what it was, from now on.
-    fn leave(&mut self, offer: &Standing) {
-        let now = self.time();
-        match offer.role {
-            Role::Own => self.history.take_back(offer.listing, offer.who, now),
-            Role::Competitor if offer.buy_box == BuyBox::Won => self.history.competitor_left(offer.at, now),
-            _ => {}
-        }
+    fn leave(&mut self, offer: &Standing, rows: &mut dyn Rows) {
+        let at = self.time();
+        let heard = match offer.role {
+            Role::Own => Heard::TakenBack { offer: offer.own_offer(), at },
+            Role::Competitor if offer.buy_box == BuyBox::Won => Heard::CompetitorLeft { won: offer.at, at },
+            _ => return,
+        };
+        self.past.hear(&heard, rows);
     }
 
     /// Lets `said` stand instead of offer number `at`, which it gives.
-    fn replace(&mut self, at: usize, mut said: Standing) -> Standing {
+    fn replace(&mut self, at: usize, mut said: Standing, rows: &mut dyn Rows) -> Standing {
         take_over(&mut said, &self.offers[at]);
         let previous = std::mem::replace(&mut self.offers[at], said.clone());
         if previous.role != said.role {
-            self.leave(&previous);
+            self.leave(&previous, rows);
         }
         let both = [previous.role, said.role] == [Role::Competitor; 2] && previous.currency == said.currency;
         let lowered = |(before, now): (i64, i64)| now * 100 < before * 99;
@@ -320,7 +324,7 @@ impl Market {
     }
 
     /// Takes the catalog entry; one that is not active is none.
-    pub(super) fn hear_entry(&mut self, entry: &Catalog, active: i64) {
+    pub(super) fn hear_entry(&mut self, entry: &Catalog, active: i64, rows: &mut dyn Rows) {
         if !entry.active {
             return self.end_entry();
         }
@@ -336,8 +340,8 @@ impl Market {
         let stated = entry.currency.as_deref().and_then(|code| Currency::parse(code).ok());
         if stated.is_some() && stated != self.currency {
             self.currency = stated;
-            self.history.forget_prices();
-            self.relive(Day(i32::MIN), active);
+            self.past.forget_prices(now.day(), rows);
+            self.relive(Day(i32::MIN), active, rows);
         }
     }
 
@@ -349,7 +353,7 @@ impl Market {
     /// Whether time alone may change a figure.
     pub(super) fn changes_with_time(&self) -> bool {
         let idle = self.offers.is_empty() && self.sellers.is_empty();
-        !(idle && self.history.is_empty() && self.demand.is_empty())
+        !(idle && !self.past.is_known && self.demand.is_empty())
     }
 }
 

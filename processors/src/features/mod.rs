@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  offers ─────▶ market: offers that stand ───────────────┐
-//!      └───────▶ history: past of own offers, Buy Box ────┼─▶ figures ─▶ a vector, if one changed or the offer did
+//!      └───────▶ past: own offers, Buy Box, day by day ───┼─▶ figures ─▶ a vector, if one changed or the offer did
 //!  order lines ▶ demand: units per completed day ─────────┤
 //!  stock, catalog entry ──────────────────────────────────┘
 //! ```
@@ -16,6 +16,7 @@ mod demand;
 mod figures;
 mod history;
 mod market;
+mod past;
 mod series;
 #[cfg(test)]
 mod tests;
@@ -60,7 +61,7 @@ impl Features {
             Input::Event { event: Event::Offer(offer), .. } => {
                 let track = offer.track.as_ref()?;
                 self.meet(market, &track.product, &offer.envelope, context);
-                change = market.hear_offer(offer, track, self.active);
+                change = market.hear_offer(offer, track, self.active, context.rows);
                 &offer.envelope
             }
             Input::Event { event: Event::Sale(sale), .. } => {
@@ -76,7 +77,7 @@ impl Features {
             }
             Input::Event { event: Event::Catalog(entry), .. } => {
                 name(market, &entry.product, &entry.envelope);
-                market.hear_entry(entry, self.active);
+                market.hear_entry(entry, self.active, context.rows);
                 &entry.envelope
             }
             _ => return None,

@@ -58,9 +58,4 @@ impl<T> Series<T> {
         let moments = self.0.iter().flat_map(|(at, _)| [*at, at.plus_micros(active)]);
         into.extend(moments.filter(|moment| *moment > from && *moment < to));
     }
-
-    /// Bytes on the heap.
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.0.capacity() * size_of::<(Timestamp, T)>()
-    }
 }

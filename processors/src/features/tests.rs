@@ -65,6 +65,10 @@ impl Rows for BTreeMap<u64, Vec<u8>> {
         value
     }
 
+    fn edit(&mut self, row: u64) -> &mut Vec<u8> {
+        self.entry(row).or_default()
+    }
+
     fn remove(&mut self, row: u64) {
         BTreeMap::remove(self, &row);
     }

@@ -44,14 +44,14 @@ struct LastGood {
     price: Money,
     observed_at: Timestamp,
     /// The last price that jumped since, and when it was observed.
-    jumped: Option<(Money, Timestamp)>,
+    jumped: Option<Box<(Money, Timestamp)>>, // seldom there
 }
 
 impl LastGood {
     /// Whether a price that jumped is said once more, by a later observation: then it is the new price. The observation
     /// that jumped, delivered again, says nothing new.
     fn is_said_again(&self, price: &Money, observed_at: Timestamp) -> bool {
-        self.jumped.is_some_and(|(jumped, at)| jumped == *price && at < observed_at)
+        self.jumped.as_ref().is_some_and(|jumped| jumped.0 == *price && jumped.1 < observed_at)
     }
 }
 
@@ -82,10 +82,10 @@ impl Prices {
             if known.observed_at >= observed_at {
                 return;
             }
-            later_jump = known.jumped.filter(|(_, at)| *at >= observed_at);
+            later_jump = known.jumped.clone().filter(|jumped| jumped.1 >= observed_at);
             if jumped {
                 if later_jump.is_none() {
-                    state.last_good[at].jumped = Some((price, observed_at));
+                    state.last_good[at].jumped = Some(Box::new((price, observed_at)));
                 }
                 return;
             }

@@ -204,6 +204,10 @@ impl Rows for StepRows<'_, '_> {
         self.rows.put(self.step, row)
     }
 
+    fn edit(&mut self, row: u64) -> &mut Vec<u8> {
+        self.rows.edit(self.step, row)
+    }
+
     fn remove(&mut self, row: u64) {
         self.rows.remove(self.step, row);
     }

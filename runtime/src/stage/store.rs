@@ -105,12 +105,22 @@ pub(super) struct Store {
     dirty: Vec<Text>,
     bytes: usize,
     bytes_max: usize,
+    /// Where states are encoded, so that what is kept of them is as large as it has to be.
+    buffer: Vec<u8>,
 }
 
 impl Store {
     /// The store of `steps` of the task `owner`, whose cache takes about `bytes_max`.
     pub(super) fn new(owner: Arc<str>, steps: &[Arc<dyn Step>], bytes_max: usize) -> Self {
-        Self { owner, steps: steps.to_vec(), cached: HashMap::new(), dirty: Vec::new(), bytes: 0, bytes_max }
+        Self {
+            owner,
+            steps: steps.to_vec(),
+            cached: HashMap::new(),
+            dirty: Vec::new(),
+            bytes: 0,
+            bytes_max,
+            buffer: Vec::new(),
+        }
     }
 
     /// Lets `work` use the states of `key` and the rows, and remembers whether it wrote to any.
@@ -147,7 +157,7 @@ impl Store {
         for key in &self.dirty {
             let entry = self.cached.get_mut(key).expect("dirty states stay cached");
             if entry.states.iter().any(|state| state.is_dirty()) {
-                into.push(change(stored_key(key), encode(&self.steps, &entry.states, &entry.others)));
+                into.push(change(stored_key(key), encode(&self.steps, &entry.states, &entry.others, &mut self.buffer)));
             }
             let rows = entry.rows.drain(..);
             into.extend(rows.map(|row| change(row_key(&self.steps, row.step, key, row.number), row.value)));
@@ -219,15 +229,21 @@ fn stored_key(key: &str) -> Vec<u8> {
 }
 
 /// A key's stored value is a part per step that has anything to keep: length and name, length and state.
-fn encode(steps: &[Arc<dyn Step>], states: &[Box<dyn KeyState>], others: &[u8]) -> Option<Vec<u8>> {
-    let mut value = others.to_vec();
+fn encode(
+    steps: &[Arc<dyn Step>],
+    states: &[Box<dyn KeyState>],
+    others: &[u8],
+    value: &mut Vec<u8>,
+) -> Option<Vec<u8>> {
+    value.clear();
+    value.extend_from_slice(others);
     for (step, state) in steps.iter().zip(states) {
         let start = value.len();
         value.push(step.name().len() as u8);
         value.extend_from_slice(step.name().as_bytes());
         let length = value.len();
         value.extend_from_slice(&[0; 4]);
-        state.encode(&mut value);
+        state.encode(value);
         let bytes = (value.len() - length - 4) as u32;
         if bytes == 0 {
             value.truncate(start);
@@ -235,7 +251,7 @@ fn encode(steps: &[Arc<dyn Step>], states: &[Box<dyn KeyState>], others: &[u8]) 
             value[length..length + 4].copy_from_slice(&bytes.to_le_bytes());
         }
     }
-    (!value.is_empty()).then_some(value)
+    (!value.is_empty()).then(|| value.as_slice().into())
 }
 
 /// What a step keeps of a key.
@@ -282,6 +298,16 @@ impl RowsOf<'_> {
         &mut self.rows[at].value
     }
 
+    /// A failure to read is kept and ends the work on the record.
+    pub(super) fn edit(&mut self, step: u8, number: u64) -> &mut Vec<u8> {
+        let at = self.find(step, number).unwrap_or_else(|| {
+            let value = self.get(step, number);
+            self.rows.push(Row { step, number, value });
+            self.rows.len() - 1
+        });
+        self.rows[at].value.get_or_insert_default()
+    }
+
     pub(super) fn put(&mut self, step: u8, number: u64) -> &mut Vec<u8> {
         let value = self.entry(step, number).get_or_insert_default();
         value.clear();
@@ -292,7 +318,7 @@ impl RowsOf<'_> {
         *self.entry(step, number) = None;
     }
 
-    /// A failure to read is kept and ends the work on the record.
+    /// See [`Self::edit`] on failures.
     pub(super) fn get(&mut self, step: u8, number: u64) -> Option<Vec<u8>> {
         if let Some(at) = self.find(step, number) {
             return self.rows[at].value.clone();

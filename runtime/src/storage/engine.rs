@@ -414,7 +414,7 @@ impl Shared {
 
     fn wait_for_room(&self) {
         let bound = self.options.checkpoint_dirty_bytes * DIRTY_BOUND_FACTOR;
-        while self.state.dirty_bytes() > bound && self.poisoned.get().is_none() {
+        while self.state.changed_bytes() > bound && self.poisoned.get().is_none() {
             let version = lock(&self.version);
             let _timed_out = self.changed.wait_timeout(version, Duration::from_millis(10));
         }

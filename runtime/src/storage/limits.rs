@@ -11,7 +11,7 @@ pub const CHECKPOINT_DIRTY_BYTES: usize = 48 << 20;
 /// Time after which a checkpoint is made if anything changed.
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(30);
 /// Commits wait while changed pairs exceed this many times [`CHECKPOINT_DIRTY_BYTES`].
-pub const DIRTY_BOUND_FACTOR: usize = 3;
+pub const DIRTY_BOUND_FACTOR: usize = 2;
 /// Pages of the key-value store that are cached.
 pub const STATE_CACHE_BYTES: usize = 32 << 20;
 /// Largest journal frame that is believed; anything longer is damage.

@@ -39,6 +39,7 @@ struct Layers {
     dirty_bytes: usize,
     /// What the checkpoint under way is writing.
     frozen: Arc<Changed>,
+    frozen_bytes: usize,
 }
 
 impl StateMap {
@@ -100,6 +101,12 @@ impl StateMap {
         self.layers.read().expect("no holder panics").dirty_bytes
     }
 
+    /// Bytes of all changed pairs that are in memory.
+    pub(super) fn changed_bytes(&self) -> usize {
+        let layers = self.layers.read().expect("no holder panics");
+        layers.dirty_bytes + layers.frozen_bytes
+    }
+
     /// The value of `key`.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
         {
@@ -149,7 +156,7 @@ impl StateMap {
         let mut layers = self.layers.write().expect("no holder panics");
         assert!(layers.frozen.is_empty(), "one checkpoint at a time");
         layers.frozen = Arc::new(std::mem::take(&mut layers.dirty));
-        layers.dirty_bytes = 0;
+        layers.frozen_bytes = std::mem::take(&mut layers.dirty_bytes);
     }
 
     /// Writes what was frozen, and `meta`, in one transaction.
@@ -172,7 +179,8 @@ impl StateMap {
             write.open_table(META).map_err(failed)?.insert("meta", bytes.as_slice()).map_err(failed)?;
         }
         write.commit().map_err(failed)?;
-        self.layers.write().expect("no holder panics").frozen = Arc::default();
+        let mut layers = self.layers.write().expect("no holder panics");
+        (layers.frozen, layers.frozen_bytes) = (Arc::default(), 0);
         Ok(())
     }
 }
