@@ -41,10 +41,10 @@ fn sample() -> String {
 
 #[test]
 fn the_examples_are_fine() {
-    for example in ["sample.toml", "retail.toml"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(example);
-        let text = std::fs::read_to_string(path).expect("there");
-        let warnings = parse(&text, Path::new("."), &variable).expect("fine").1;
+    for example in ["sample.toml", "retail.toml", "grocery.toml"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+        let text = std::fs::read_to_string(folder.join(example)).expect("there");
+        let warnings = parse(&text, &folder, &variable).expect("fine").1;
         assert_eq!(warnings, [], "{example}");
     }
 }

@@ -14,9 +14,19 @@ use tempfile::TempDir;
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The real data, where it is.
+/// The invoice lines of a shop, where they are.
 pub fn retail_files() -> Option<PathBuf> {
-    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/retail");
+    real_files("retail")
+}
+
+/// The shelf prices of two chains, where they are.
+pub fn grocery_files() -> Option<PathBuf> {
+    real_files("grocery")
+}
+
+/// A folder of the real data, where it is.
+fn real_files(name: &str) -> Option<PathBuf> {
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(name);
     if files.is_dir() {
         return Some(files);
     }
@@ -79,6 +89,14 @@ impl Project {
     pub fn retail_in(files: &Path, folder: &Path) -> Self {
         let files = files.canonicalize().expect("there");
         Self::new("retail.toml", "RETAIL_DATA", folder, vec![("RETAIL_FILES", files)])
+    }
+
+    /// The grocery example over the files in `files`.
+    pub fn grocery(files: &Path) -> Self {
+        let files = files.canonicalize().expect("there");
+        let project = Self::new("grocery.toml", "GROCERY_DATA", &std::env::temp_dir(), vec![("GROCERY_FILES", files)]);
+        project.edit("\"../rules/", concat!("\"", env!("CARGO_MANIFEST_DIR"), "/rules/"));
+        project
     }
 
     /// The sample.

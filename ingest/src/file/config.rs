@@ -131,6 +131,8 @@ pub struct FieldMapping {
     pub marketplace: Option<Box<FieldMapping>>,
     /// Only with `each`: the listing's native id.
     pub native_id: Option<Box<FieldMapping>>,
+    /// Only with `each`: whose offers on the listing are meant; everybody's where it is null or left out.
+    pub seller: Option<Box<FieldMapping>>,
     /// For money: its currency.
     pub currency: Option<String>,
     /// For money: the column with its currency.
@@ -193,6 +195,8 @@ pub fn fields(family: Family) -> (Vec<&'static str>, &'static [&'static str]) {
                 "rating",
                 "rating_best",
                 "review_count",
+                "pack_quantity",
+                "pack_unit",
                 "country",
                 "postal",
                 "membership",
@@ -232,6 +236,8 @@ pub(super) const MONEY_FIELDS: &[&str] =
     &["price", "shipping", "landed_price", "list_price", "unit_price", "cost", "price_floor", "price_ceiling"];
 /// Fields that are lists of listings.
 pub(super) const LIST_FIELDS: &[&str] = &["own", "competitors"];
+/// Fields that say something together only.
+const TOGETHER: &[[&str; 2]] = &[["pack_quantity", "pack_unit"], ["pack_unit", "pack_quantity"]];
 
 impl Config {
     /// What a record is, where the name is known.
@@ -252,6 +258,11 @@ impl Config {
         for missing in required.iter().filter(|field| !self.map.contains_key(**field)) {
             let help = format!("add `{missing} = {{ column = \"…\" }}` to the map");
             problems.add(&["map"], format!("an event of family {} needs `{missing}`", self.event), &help);
+        }
+        let is_mapped = |field: &str| self.map.contains_key(field);
+        for [field, other] in TOGETHER.iter().filter(|[field, other]| is_mapped(field) && !is_mapped(other)) {
+            let help = format!("add `{other} = {{ column = \"…\" }}`, or leave `{field}` out");
+            problems.add(&["map", field], format!("`{field}` says nothing without `{other}`"), &help);
         }
         for (field, mapping) in &self.map {
             if known.contains(&field.as_str()) {
@@ -286,10 +297,19 @@ impl Config {
 }
 
 impl FieldMapping {
+    /// How the listings of a list are told apart, by name.
+    pub(super) fn parts(&self) -> [(&'static str, Option<&Self>); 4] {
+        [
+            ("source", self.source.as_deref()),
+            ("marketplace", self.marketplace.as_deref()),
+            ("native_id", self.native_id.as_deref()),
+            ("seller", self.seller.as_deref()),
+        ]
+    }
+
     fn validate(&self, field: &str, file: Format, problems: &mut Problems) {
         let path = ["map", field];
         let is_list = LIST_FIELDS.contains(&field);
-        let listing = [("source", &self.source), ("marketplace", &self.marketplace), ("native_id", &self.native_id)];
         self.validate_way(&path, is_list, problems);
         if is_list && file == Format::Csv {
             problems.add(
@@ -298,15 +318,15 @@ impl FieldMapping {
                 "use NDJSON or JSON, or leave it out",
             );
         }
-        if is_list && listing.iter().any(|(_, part)| part.is_none()) {
+        if is_list && self.parts().iter().any(|(name, part)| part.is_none() && *name != "seller") {
             let help = "give `source`, `marketplace` and `native_id`, each as a mapping";
             problems.add(&path, format!("the listings of `{field}` are not identified"), help);
         }
-        if !is_list && (self.when.is_some() || listing.iter().any(|(_, part)| part.is_some())) {
+        if !is_list && (self.when.is_some() || self.parts().iter().any(|(_, part)| part.is_some())) {
             let message = format!("`{field}` is no list");
-            problems.add(&path, message, "`when`, `source`, `marketplace` and `native_id` go with `each`");
+            problems.add(&path, message, "`when`, `source`, `marketplace`, `native_id` and `seller` go with `each`");
         }
-        for (name, part) in listing {
+        for (name, part) in self.parts() {
             if let Some(part) = part {
                 part.validate_way(&["map", field, name], false, problems);
             }

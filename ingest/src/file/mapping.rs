@@ -8,8 +8,8 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 use skuflow_schemas::{
     Availability, BusinessDate, BuyBox, Catalog, Condition, Currency, DEAD_LETTER_EXCERPT_BYTES_MAX, Envelope, Event,
-    Family, Fulfilment, Inventory, ListingRef, Money, Offer, QuantityRelation, Rank, Sale, SaleStatus, Text, Timestamp,
-    Vantage,
+    Family, Fulfilment, Inventory, ListingRef, Money, Offer, Pack, QuantityRelation, Rank, Sale, SaleStatus, Text,
+    Timestamp, Vantage,
 };
 
 use super::config::{Config, FieldMapping, Format, Semantics};
@@ -50,10 +50,8 @@ impl Mapping {
     /// What [`Config::validate`] would have found.
     pub fn new(config: &Config, customer: &str) -> Result<Self, String> {
         let mut expressions = BTreeMap::new();
-        let nested = config.map.values().flat_map(|mapping| {
-            [Some(mapping), mapping.source.as_deref(), mapping.marketplace.as_deref(), mapping.native_id.as_deref()]
-        });
-        for mapping in nested.flatten() {
+        let parts = config.map.values().flat_map(|mapping| mapping.parts()).filter_map(|(_, part)| part);
+        for mapping in config.map.values().chain(parts) {
             for source in [&mapping.expression, &mapping.when].into_iter().flatten() {
                 expressions.insert(source.clone(), Expression::compile(source)?);
             }
@@ -175,6 +173,7 @@ impl Reading<'_> {
     fn offer(&self, envelope: Envelope) -> Result<Offer, MappingError> {
         let rank = self.number("rank")?;
         let category = self.text("rank_category")?.unwrap_or_default();
+        let pack = self.fraction("pack_quantity")?.zip(self.text("pack_unit")?);
         Ok(Offer {
             envelope,
             native_id: self.required("native_id")?,
@@ -198,6 +197,7 @@ impl Reading<'_> {
                 postal: self.text("postal")?,
                 membership: self.text("membership")?,
             },
+            pack: pack.map(|(quantity, unit)| Pack { quantity, unit }),
             ..Offer::default()
         })
     }
@@ -386,13 +386,16 @@ impl Reading<'_> {
         let mut listings = Vec::new();
         for item in items {
             if self.is_wanted(mapping, item)? {
-                let part = |part: &Option<Box<FieldMapping>>| match part {
-                    Some(part) => self.resolve(part, Some(item)).map(|text| Text::from(text.unwrap_or_default())),
-                    None => Ok(Text::default()),
+                let said = |part: &Option<Box<FieldMapping>>| match part {
+                    Some(part) => self.resolve(part, Some(item)).map(|text| text.map(Text::from)),
+                    None => Ok(None),
                 };
-                let source = part(&mapping.source)?;
-                let marketplace = part(&mapping.marketplace)?;
-                listings.push(ListingRef { source, marketplace, native_id: part(&mapping.native_id)?, seller: None });
+                listings.push(ListingRef {
+                    source: said(&mapping.source)?.unwrap_or_default(),
+                    marketplace: said(&mapping.marketplace)?.unwrap_or_default(),
+                    native_id: said(&mapping.native_id)?.unwrap_or_default(),
+                    seller: said(&mapping.seller)?,
+                });
             }
         }
         Ok(listings)
@@ -477,6 +480,7 @@ pub(super) fn names(field: &str) -> Option<&'static [&'static str]> {
         "buy_box" => variants::<BuyBox>(),
         "status" => variants::<SaleStatus>(),
         "relation" => variants::<QuantityRelation>(),
+        "pack_unit" => &["g", "kg", "ml", "l", "piece"],
         "active" => &["true", "false", "1", "0", "yes", "no"],
         _ => return None,
     })

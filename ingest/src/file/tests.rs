@@ -577,6 +577,86 @@ fn mappings_can_do_what_they_say() {
     assert_eq!(sale.line_id, skuflow_schemas::sha256(line.as_bytes()).1[..32]);
 }
 
+/// A config that maps `event` from NDJSON by `map`, besides source and time.
+fn ndjson(event: &str, map: &serde_json::Value) -> serde_json::Value {
+    let mut settings = serde_json::json!({ "path": "*.in", "event": event, "format": "ndjson",
+        "map": { "source": { "constant": "s" }, "observed_at": { "column": "t" } } });
+    merge(&mut settings["map"], map);
+    settings
+}
+
+/// The events of NDJSON in `lines` under `settings`.
+fn events(settings: serde_json::Value, lines: &str) -> Vec<Event> {
+    let config: Config = serde_json::from_value(settings).expect("settings");
+    assert_eq!(config.validate(), []);
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(folder.path().join("a.in"), lines).expect("writable");
+    let mut connector = FileConnector::new("files", "demo", folder.path(), config).expect("valid");
+    let event = |record| match record {
+        Mapped::Event(event, _) => event,
+        Mapped::Rejected(row) => panic!("{}", row.letter.message),
+    };
+    drain(&mut connector, &mut Cursor::new()).into_iter().map(event).collect()
+}
+
+#[test]
+fn an_offer_says_how_much_one_unit_holds() {
+    let map = serde_json::json!({
+        "marketplace": { "constant": "m" }, "native_id": { "column": "id" },
+        "pack_quantity": { "column": "holds" }, "pack_unit": { "column": "of", "values": { "stk": "piece" } },
+    });
+    let lines = r#"{"t": "2026-01-02", "id": "A", "holds": 1.5, "of": "kg"}
+{"t": "2026-01-02", "id": "B", "holds": 10, "of": "stk"}
+{"t": "2026-01-02", "id": "C", "holds": 10}
+{"t": "2026-01-02", "id": "D", "of": "kg"}
+{"t": "2026-01-02", "id": "E", "holds": 38, "of": "cm"}
+"#;
+    let shown = |event| match event {
+        Event::Offer(offer) => {
+            let pack = offer.pack.map_or_else(|| "-".into(), |pack| format!("{} {}", pack.quantity, pack.unit));
+            format!("{} {pack}\n", offer.native_id)
+        }
+        other => panic!("{other:?}"),
+    };
+    expect![["
+        A 1.5 kg
+        B 10 piece
+        C -
+        D -
+        E 38 cm
+    "]]
+    .assert_eq(&events(ndjson("offer", &map), lines).into_iter().map(shown).collect::<String>());
+}
+
+#[test]
+fn a_catalog_entry_has_listings_of_one_seller_or_of_all() {
+    let list = |when: &str| {
+        serde_json::json!({ "each": "listings", "when": when, "source": { "constant": "s" },
+            "marketplace": { "column": "store" }, "native_id": { "column": "id" }, "seller": { "column": "by" } })
+    };
+    let map = serde_json::json!({ "product": { "column": "p" }, "own": list("item.store == 'ours'"),
+        "competitors": list("item.store != 'ours'") });
+    let line = serde_json::json!({ "t": "2026-01-02", "p": "P-1", "listings": [
+        { "store": "ours", "id": "A", "by": "us" }, { "store": "x", "id": "B" }, { "store": "y", "id": 7, "by": null },
+    ]});
+    let shown = |event| match event {
+        Event::Catalog(entry) => [("own", entry.own), ("competitor", entry.competitors)].map(|(role, listings)| {
+            let shown = |listing: &skuflow_schemas::ListingRef| {
+                let seller = listing.seller.as_deref().unwrap_or("everybody");
+                format!("{role} {} {} {seller}\n", listing.marketplace, listing.native_id)
+            };
+            listings.iter().map(shown).collect::<String>()
+        }),
+        other => panic!("{other:?}"),
+    };
+    expect![["
+        own ours A us
+        competitor x B everybody
+        competitor y 7 everybody
+    "]]
+    .assert_eq(&events(ndjson("catalog", &map), &line.to_string()).into_iter().flat_map(shown).collect::<String>());
+}
+
 #[test]
 fn settings_that_cannot_be_are_found() {
     let problems = |changes| {
@@ -650,17 +730,19 @@ fn mistakes_in_lists_and_names_are_found() {
     );
     let map = serde_json::json!({
         "marketplace": { "constant": "m" }, "native_id": { "column": "id", "format": "%Y" },
-        "condition": { "constant": "nwe" }, "availability": { "column": "a", "default": "instock", "values": { "y": "in_stock", "n": "out" } }
+        "pack_unit": { "constant": "pcs" }, "condition": { "constant": "nwe" }, "availability": { "column": "a", "default": "instock", "values": { "y": "in_stock", "n": "out" } }
     });
     check(
         "offer",
         "ndjson",
         map,
         expect![["
+        map.pack_unit: `pack_unit` says nothing without `pack_quantity`
         map.availability.default: `availability` cannot be `instock`
         map.availability.values.n: `availability` cannot be `out`
         map.condition.constant: `condition` cannot be `nwe`
         map.native_id.format: times cannot be read with `%Y`: only `observed_at` and `business_date` are times
+        map.pack_unit.constant: `pack_unit` cannot be `pcs`
     "]],
     );
 }

@@ -47,6 +47,10 @@ fn offer_signature(offer: &Offer) -> Signature {
         what.text(Some(&rank.category));
         what.number(Some(rank.rank));
     }
+    if let Some(pack) = &offer.pack {
+        what.number(Some(pack.quantity.to_bits() as i64)); // less for the same price is another offer
+        what.text(Some(&pack.unit));
+    }
     offer.suspect.iter().for_each(|mark| what.text(Some(mark))); // a price without its mark is another word
     Signature { who: who(offer), what: what.finish() }
 }
@@ -102,5 +106,27 @@ impl Fnv {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skuflow_schemas::Pack;
+
+    use super::*;
+
+    #[test]
+    fn a_smaller_pack_at_the_same_price_is_another_offer() {
+        let what = |quantity, unit: &str| {
+            let offer = Offer { pack: Some(Pack { quantity, unit: unit.into() }), ..Offer::default() };
+            let Signature { who, what } = offer_signature(&offer);
+            (who, what)
+        };
+        let before = what(500.0, "g");
+        assert_eq!(what(500.0, "g"), before);
+        for (quantity, unit) in [(450.0, "g"), (500.0, "ml")] {
+            let now = what(quantity, unit);
+            assert!(now.0 == before.0 && now.1 != before.1, "{quantity} {unit}");
+        }
     }
 }
