@@ -94,7 +94,8 @@ fn read(broker: &Embedded, topic: &TopicInfo, partition: u32) -> Vec<OwnedRecord
 
 fn recompute(inputs: &[Vec<OwnedRecord>]) -> Vec<Message> {
     let inputs = INPUTS.iter().zip(inputs).map(|(topic, records)| timed(topic, records)).collect();
-    let whole = Scenario { name: "recomputed".into(), stage: "alerts", inputs: merged(inputs), expected: String::new() };
+    let whole =
+        Scenario { name: "recomputed".into(), stage: "alerts", inputs: merged(inputs), expected: String::new() };
     whole.run()
 }
 

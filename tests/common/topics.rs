@@ -46,10 +46,17 @@ pub fn logs(data_dir: &Path) -> Logs {
 
 /// The same, in no order.
 pub fn contents(data_dir: &Path) -> Contents {
+    counted(&logs(data_dir))
+}
+
+/// How often each record is in the logs of a topic.
+pub fn counted(logs: &Logs) -> Contents {
     let mut contents = Contents::new();
-    for ((topic, _), records) in logs(data_dir) {
-        let counts = contents.entry(topic).or_default();
-        records.into_iter().for_each(|record| *counts.entry(record).or_default() += 1);
+    for ((topic, _), records) in logs {
+        let counts = contents.entry(topic.clone()).or_default();
+        for record in records {
+            *counts.entry(*record).or_default() += 1;
+        }
     }
     contents
 }
