@@ -10,6 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use skuflow::config::Loaded;
 use skuflow::demo::Market;
 use tempfile::TempDir;
 
@@ -116,9 +117,17 @@ impl Project {
         Self { config, data, variables, home }
     }
 
-    /// Writes a file beside the config.
+    /// Writes a file beside the config, which is there as a whole or not at all.
     pub fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.home.path().join(name), text).expect("writable");
+        let part = self.home.path().join("part");
+        std::fs::write(&part, text).expect("writable");
+        std::fs::rename(part, self.home.path().join(name)).expect("writable");
+    }
+
+    /// The config as a run reads it.
+    pub fn loaded(&self) -> Loaded {
+        let loaded = skuflow::config::load(&self.config);
+        loaded.unwrap_or_else(|(problems, _)| panic!("{problems:?}"))
     }
 
     /// What was written beside the config.
