@@ -12,5 +12,5 @@ pub mod demo;
 pub mod inspect;
 mod names;
 mod printable;
-mod records;
+pub mod records;
 pub mod run;

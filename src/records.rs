@@ -6,7 +6,10 @@ use skuflow_runtime::broker::{Broker, BrokerError, RecordView, TopicInfo, TopicP
 use skuflow_runtime::limits::FETCH_BYTES_MAX;
 
 /// Shows `visit` each record there is, or the last `limit` of each partition, partition by partition, until it breaks off.
-pub(crate) fn each(
+///
+/// # Errors
+/// Where the topic cannot be read.
+pub fn each(
     broker: &dyn Broker,
     topic: &TopicInfo,
     limit: Option<u64>,
@@ -31,7 +34,10 @@ pub(crate) fn each(
 }
 
 /// How many there are.
-pub(crate) fn count(broker: &dyn Broker, topic: &TopicInfo) -> Result<u64, BrokerError> {
+///
+/// # Errors
+/// Where the topic cannot be read.
+pub fn count(broker: &dyn Broker, topic: &TopicInfo) -> Result<u64, BrokerError> {
     partitions(topic).map(|of| broker.offsets(&of).map(|(first, next)| next - first)).sum()
 }
 

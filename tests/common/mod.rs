@@ -1,6 +1,7 @@
 //! A project in temporary directories, and the binary that the tests built.
 #![allow(dead_code, clippy::print_stderr, reason = "each test binary uses a part of it, and says what it skips")]
 
+pub mod recomputed;
 pub mod topics;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use skuflow::config::Loaded;
+use skuflow::demo::Market;
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up.
@@ -104,6 +107,18 @@ impl Project {
         Self::new("sample.toml", "SAMPLE_DATA", &std::env::temp_dir(), Vec::new())
     }
 
+    /// The project that the demo makes.
+    pub fn market(market: Market) -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let data = tempfile::tempdir().expect("a temporary directory");
+        skuflow::demo::make(home.path(), market).expect("a new folder");
+        let project = Self { config: home.path().join("pipelines.toml"), data, variables: Vec::new(), home };
+        let folder = project.data.path().display().to_string();
+        project.edit("data_dir = \"data\"", &format!("data_dir = \"{folder}\""));
+        project.edit("sqlite:data/", &format!("sqlite:{folder}/"));
+        project
+    }
+
     fn new(
         example: &str,
         data_variable: &'static str,
@@ -120,9 +135,17 @@ impl Project {
         Self { config, data, variables, home }
     }
 
-    /// Writes a file beside the config.
+    /// Writes a file beside the config, which is there as a whole or not at all.
     pub fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.home.path().join(name), text).expect("writable");
+        let part = self.home.path().join("part");
+        std::fs::write(&part, text).expect("writable");
+        std::fs::rename(part, self.home.path().join(name)).expect("writable");
+    }
+
+    /// The config as a run reads it.
+    pub fn loaded(&self) -> Loaded {
+        let loaded = skuflow::config::load(&self.config);
+        loaded.unwrap_or_else(|(problems, _)| panic!("{problems:?}"))
     }
 
     /// What was written beside the config.
@@ -189,13 +212,24 @@ impl Project {
         String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
-    /// Starts a run and kills it with SIGKILL.
-    pub fn run_and_kill_after(&self, time: Duration) {
+    /// Starts a run and kills it with SIGKILL, `kills` times at moments that `seed` gives; how often that was at work.
+    pub fn run_and_kill(&self, kills: u32, seed: u64) -> usize {
+        let mut random = seed;
+        let moments = (0..kills).map(|_| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            Duration::from_millis(50 + (random >> 55))
+        });
+        moments.filter(|moment| self.is_killed_after(*moment)).count()
+    }
+
+    /// Whether a run had to be killed then.
+    fn is_killed_after(&self, time: Duration) -> bool {
         let mut running = self.start(&["run", "--once"]);
         let until = Instant::now() + time;
-        while Instant::now() < until && running.0.try_wait().expect("ours").is_none() {
+        while Instant::now() < until && running.ended().is_none() {
             std::thread::park_timeout(Duration::from_millis(1));
         }
+        running.ended().is_none()
     }
 
     /// Waits until a run answers.
