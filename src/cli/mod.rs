@@ -4,7 +4,6 @@ mod check;
 mod demo;
 mod output;
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,6 +24,9 @@ const EXIT_DATA: u8 = 65;
 const EXIT_UNAVAILABLE: u8 = 69;
 const EXIT_IO: u8 = 74;
 const EXIT_CONFIG: u8 = 78;
+
+/// What is logged where `SKUFLOW_LOG` does not say; a slow statement is no trouble.
+const LOG_DEFAULT: &str = "warn,sqlx::query=error";
 
 /// Said by `--help`, and by the README.
 const EXIT_CODES: &str = "\
@@ -190,8 +192,9 @@ pub fn main() -> ExitCode {
         }
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("SKUFLOW_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOG_DEFAULT));
+    let fmt = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| output::Log);
+    fmt.with_ansi(output::is_coloured()).init();
     match execute(&arguments) {
         Ok(exit) => exit,
         Err(failure) => {
@@ -240,7 +243,7 @@ fn load_from(path: &Path, format: Format) -> Result<Loaded, Failure> {
         Ok(loaded) => {
             if !loaded.warnings.is_empty() {
                 let text = std::fs::read_to_string(&loaded.path).unwrap_or_default();
-                output::note(&config::render(&loaded.warnings, &file, &text, is_coloured()));
+                output::note(&config::render(&loaded.warnings, &file, &text, output::is_coloured()));
             }
             Ok(loaded)
         }
@@ -248,14 +251,9 @@ fn load_from(path: &Path, format: Format) -> Result<Loaded, Failure> {
             if format == Format::Json {
                 output::json(&config::to_json(&problems, &file, &text));
             }
-            Err(Failure { exit: EXIT_CONFIG, message: config::render(&problems, &file, &text, is_coloured()) })
+            Err(Failure { exit: EXIT_CONFIG, message: config::render(&problems, &file, &text, output::is_coloured()) })
         }
     }
-}
-
-/// Colour is for a terminal, unless `NO_COLOR` is set to anything.
-fn is_coloured() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
 }
 
 fn run(arguments: &Arguments, once: bool, watch: bool, only: &[String]) -> Result<ExitCode, Failure> {
@@ -267,7 +265,7 @@ fn run(arguments: &Arguments, once: bool, watch: bool, only: &[String]) -> Resul
     let summary = run_through(loaded, once, &only)?;
     match arguments.format {
         Format::Json => output::json(&summary.to_json()),
-        Format::Text => output::text(&summary.to_text()),
+        Format::Text => output::text(&(summary.to_text() + &Summary::done(summary.elapsed))),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -278,10 +276,8 @@ fn run_through(loaded: Loaded, once: bool, only: &Only) -> Result<Summary, Failu
     let failed = |error: RunError| failure(&error, &variables);
     let pipeline = Pipeline::open(loaded, once, only).map_err(failed)?;
     stop_on_signals(pipeline.control());
-    let progress = output::Progress::new();
-    let summary = pipeline.run(&|summary: &Summary| progress.show(summary)).map_err(failed)?;
-    progress.clear();
-    Ok(summary)
+    let progress = output::Progress::new(once);
+    pipeline.run(&|summary, headway| progress.show(summary, headway)).map_err(failed)
 }
 
 /// The first SIGTERM or SIGINT stops cleanly, the second one at once: what is committed stands in either case.

@@ -97,6 +97,10 @@ impl Connector for InTurn {
         }
         Ok(polled)
     }
+
+    fn share(&self) -> Option<f64> {
+        self.connector.share()
+    }
 }
 
 /// Topics from which tables are made, the tables not among them.
