@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod output;
+mod schema;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,7 +12,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use skuflow_runtime::stage::Control;
-use skuflow_schemas::{Family, TOPICS, schema_json};
 
 use crate::config::{self, Loaded, STARTER, Variables};
 use crate::demo::Market;
@@ -133,10 +133,13 @@ enum Command {
         #[arg(long)]
         max_lag_seconds: Option<f64>,
     },
-    /// List topics and schemas, or print one schema.
+    /// List topics and families, or say what the fields of one family are, and how its figures are computed.
     Schema {
         /// The family.
         family: Option<String>,
+        /// Print its Avro schema.
+        #[arg(long, requires = "family")]
+        avro: bool,
     },
 }
 
@@ -217,7 +220,7 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
             return demo::demo(arguments, folder, market);
         }
         Command::Init { path } => init(path)?,
-        Command::Schema { family } => schema(family.as_deref(), arguments.format)?,
+        Command::Schema { family, avro } => schema::schema(family.as_deref(), *avro, arguments.format)?,
         Command::Tap { topic, limit } => {
             let request = Request::Tap { topic: topic.clone(), limit: *limit };
             output::lines(&inspect(arguments, &request)?);
@@ -312,20 +315,6 @@ fn init(path: &Path) -> Result<(), Failure> {
     });
     written.map_err(|error| Failure::new(EXIT_IO, &format!("{}: {error}", path.display())))?;
     output::text(&format!("wrote {}; next: edit it, then `skuflow check`\n", path.display()));
-    Ok(())
-}
-
-fn schema(family: Option<&str>, format: Format) -> Result<(), Failure> {
-    if let Some(name) = family {
-        let names = Family::ALL.iter().map(|family| family.name()).collect::<Vec<_>>().join(", ");
-        let unknown = || usage(&format!("there is no family `{name}`; there are: {names}"));
-        output::text(schema_json(Family::parse(name).ok_or_else(unknown)?));
-    } else {
-        let rows = TOPICS.iter().map(
-            |topic| serde_json::json!({ "topic": topic.name, "family": topic.family.name(), "about": topic.about }),
-        );
-        output::rows(&rows.collect::<Vec<_>>(), format);
-    }
     Ok(())
 }
 
