@@ -314,7 +314,11 @@ fn init(path: &Path) -> Result<(), Failure> {
         file.write_all(STARTER.as_bytes())
     });
     written.map_err(|error| Failure::new(EXIT_IO, &format!("{}: {error}", path.display())))?;
-    output::text(&format!("wrote {}; next: edit it, then `skuflow check`\n", path.display()));
+    output::text(&format!(
+        "wrote {}; next: edit it, then `skuflow check`; `skuflow demo` makes a \
+         project with figures, rules and alerts\n",
+        path.display()
+    ));
     Ok(())
 }
 
