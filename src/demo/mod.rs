@@ -132,8 +132,8 @@ impl Outcome {
         let score = &self.score;
         let mut text = String::from("\n  alerts against what happened in the market\n");
         let mut line = |name: &str, counts: [&str; 4]| {
-            let cells: String = counts.iter().map(|count| format!("{count:>9}")).collect();
-            text.push_str(&format!("    {name:<28}{cells}\n"));
+            let [due, found, alerts, right] = counts;
+            text.push_str(&format!("    {name:<28}{due:>9}{found:>9}{alerts:>9}{right:>9}\n"));
         };
         line("rule", ["due", "found", "alerts", "right"]);
         for (rule, counts) in &score.by_rule {
@@ -144,7 +144,7 @@ impl Outcome {
         let recall = format!("found of due     {:>7.1} %  (recall)", score.recall() * 100.0);
         let precision = format!("right of alerts  {:>7.1} %  (precision)", score.precision() * 100.0);
         text.push_str(&format!(
-            "\n  due: how often a rule comes true in the market's own clean prices, stocks and sales; right: alerts at such a time\n\
+            "\n  due: how often a rule comes true in the market's own clean series; right: alerts at such a time\n\
              \x20   {recall}\n    {precision}\n    incidents found {:>6} of {} that were planted; {} vectors of figures were made on the way\n",
             thousands(score.matched), thousands(score.planted), thousands(self.features)
         ));
