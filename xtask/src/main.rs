@@ -5,6 +5,7 @@
 //! and the topics, record by record, with those of a run without kills.
 #![expect(clippy::print_stdout, reason = "a command that reports")]
 
+mod picture;
 #[path = "../../tests/common/topics.rs"]
 mod topics;
 
@@ -26,7 +27,11 @@ fn main() -> Result<()> {
     };
     match arguments.first().map(String::as_str) {
         Some("kill") => kill(option("--rows", 500_000)?, option("--kills", 30)?, option("--seed", 1)?),
-        _ => bail!("usage: cargo xtask kill [--rows N] [--kills N] [--seed N]"),
+        Some("picture") => {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("a workspace")?;
+            picture::picture(root, arguments.get(1).map(Path::new))
+        }
+        _ => bail!("usage: cargo xtask kill [--rows N] [--kills N] [--seed N], or picture [binary]"),
     }
 }
 
