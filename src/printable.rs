@@ -15,6 +15,14 @@ pub(crate) fn printable(text: &str) -> String {
     out
 }
 
+/// A count in groups of three digits.
+pub(crate) fn thousands(count: u64) -> String {
+    let digits = count.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    groups.join(" ")
+}
+
 /// A line with one visible character for each of its own, so that columns stay where they are.
 pub(crate) fn printable_line(text: &str) -> String {
     let shown = |c: char| match c {

@@ -217,3 +217,21 @@ fn a_rule_that_comes_true_gives_an_alert() {
     assert_eq!(drops, products.map(|product| (product, "kitchenworld")), "{alerts:?}");
     assert!(!project.tap("features.v1").is_empty());
 }
+
+#[test]
+fn a_family_is_documented_by_its_fields_and_figures() {
+    let project = Project::sample();
+    let shown = |arguments: &[&str]| String::from_utf8(project.command(arguments).stdout).expect("UTF-8");
+    expect_test::expect_file!["schema/features.txt"].assert_eq(&shown(&["schema", "features"]));
+    expect_test::expect_file!["schema/offer.txt"].assert_eq(&shown(&["schema", "offer"]));
+    let features = project.json(&["schema", "features", "--format", "json"]);
+    assert_eq!(rows(&features["figures"]).len(), skuflow_schemas::FEATURES.len());
+    assert!(rows(&features["figures"]).iter().all(|figure| figure["null"] != "" && figure["unit"] != ""), "{features}");
+    assert_eq!(features["reasons"]["no_source"], "no connector gives what it is made of");
+    for family in skuflow_schemas::Family::ALL {
+        assert_eq!(shown(&["schema", family.name(), "--avro"]), skuflow_schemas::schema_json(*family));
+        let described = project.json(&["schema", family.name(), "--format", "json"]);
+        assert!(rows(&described["fields"]).iter().all(|field| field["about"] != ""), "{described}");
+    }
+    assert_eq!(code(&project, &["schema", "oferr"]), 64);
+}

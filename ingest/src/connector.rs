@@ -15,6 +15,11 @@ pub trait Connector: Send {
     /// # Errors
     /// By remedy, see [`ConnectorError`].
     fn poll(&mut self, cursor: &Cursor) -> Result<Poll, ConnectorError>;
+
+    /// How much of the source is polled, from 0 to 1, where it says how much it has; shown as progress, and nothing else.
+    fn share(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// What a poll gives.

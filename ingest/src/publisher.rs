@@ -16,6 +16,7 @@ use crate::{Connector, ConnectorError, Cursor, Mapped, Page, Poll, RejectedRow, 
 #[derive(Default)]
 pub struct Intake {
     read: AtomicU64,
+    share: Mutex<Option<f64>>,
     rejected: Mutex<BTreeMap<Text, u64>>,
 }
 
@@ -63,6 +64,11 @@ impl Intake {
     /// Records read: published, or sent to the dead letters.
     pub fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
+    }
+
+    /// How much of the source is read; see [`Connector::share`].
+    pub fn share(&self) -> Option<f64> {
+        *self.share.lock().expect("no holder panics")
     }
 
     /// Records of which no event could be made, by reason.
@@ -177,6 +183,7 @@ impl Publisher {
                         page.apply(&mut cursor);
                         self.intake.add(page);
                     }
+                    *self.intake.share.lock().expect("no holder panics") = connector.share();
                 }
                 Ok(Poll::Idle) => std::thread::park_timeout(POLL_MAX),
                 Ok(Poll::Done) => return Ok(()),

@@ -354,6 +354,10 @@ impl Rows for RowsOf<'_> {
     fn get(&mut self, row: u64) -> Option<Vec<u8>> {
         self.rows.get(&(self.at, self.key.into(), row)).cloned()
     }
+
+    fn refuse(&mut self, row: u64, reason: &str) {
+        panic!("row {row:x} of {}: {reason}", self.key);
+    }
 }
 
 /// What a step does besides changing its state.

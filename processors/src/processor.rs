@@ -202,6 +202,8 @@ pub trait Rows {
     fn remove(&mut self, row: u64);
     /// The value of row `row`.
     fn get(&mut self, row: u64) -> Option<Vec<u8>>;
+    /// The value of row `row` cannot be understood, for this reason: the work on the record is void, and the task ends.
+    fn refuse(&mut self, row: u64, reason: &str);
 }
 
 /// Whether an id was seen before.
@@ -241,10 +243,10 @@ impl Context<'_> {
         if as_read { row.extend_from_slice(self.value) } else { Encoder.encode(event, row) }
     }
 
-    /// The event that was kept as row `row`.
+    /// The event that was kept as row `row`. One that does not decode, of a later version of skuflow perhaps, ends the task.
     pub fn kept(&mut self, row: u64) -> Option<Event> {
         let value = self.rows.get(row)?;
-        Some(Decoder.decode(&value).expect("written by this step; released versions stay readable"))
+        Decoder.decode(&value).map_err(|error| self.rows.refuse(row, &error.to_string())).ok()
     }
 
     /// Counts what became of `event`.

@@ -22,35 +22,40 @@ pub struct FeatureSpec {
     pub null: &'static str,
 }
 
-/// Why a figure is null. Never is it 0 instead.
+/// Why a figure is null; never is it 0 instead. See [`REASONS`] for what each says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "documented in REASONS")]
 pub enum Reason {
-    /// It is not null.
     Present,
-    /// No connector gives what it is made of.
     NoSource,
-    /// There is no catalog entry, so neither a currency nor who owns what.
     NoCatalog,
-    /// The product's own listings have no offer that stands.
     NoOwnOffer,
-    /// No competitor has an offer that stands.
     NoCompetitor,
-    /// Prices are in another currency than the catalog entry's.
     OtherCurrency,
-    /// Nobody has said it yet.
     NotObserved,
-    /// Too little was observed in the window.
     TooShort,
-    /// Nothing was sold in the window.
     NoSales,
-    /// The catalog entry or the offer lacks what it is made of.
     NotStated,
-    /// Of a later version of this schema.
     #[default]
     #[serde(other)]
     Unknown,
 }
+
+/// What the reasons say, by their names on the wire.
+pub const REASONS: &[(&str, &str)] = &[
+    ("present", "it is not null"),
+    ("no_source", "no connector gives what it is made of"),
+    ("no_catalog", "there is no catalog entry, so neither a currency nor who owns what"),
+    ("no_own_offer", "the product's own listings have no offer that stands"),
+    ("no_competitor", "no competitor has an offer that stands"),
+    ("other_currency", "prices are in another currency than the catalog entry's"),
+    ("not_observed", "nobody has said it yet"),
+    ("too_short", "too little was observed in the window"),
+    ("no_sales", "nothing was sold in the window"),
+    ("not_stated", "the catalog entry or the offer lacks what it is made of"),
+    ("unknown", "of a later version of this schema"),
+];
 
 // In the table, an observation stands for the step's `active_within`, then what it said is not known any more. An offer can be
 // had unless it is out of stock or discontinued. Landed price = price + shipping; shipping that is not said is 0. Days are in
@@ -219,4 +224,29 @@ pub struct Change {
     /// have been known for a day.
     #[serde(default)]
     pub entered: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_documented() {
+        let schema: serde_json::Value =
+            serde_json::from_str(crate::schema_json(crate::Family::Features)).expect("JSON");
+        let find = |fields: &serde_json::Value, name: &str| {
+            fields.as_array().and_then(|fields| fields.iter().find(|field| field["name"] == name)).cloned()
+        };
+        let reasons = find(&schema["fields"], "reasons").expect("a field");
+        let symbols = &reasons["type"]["fields"][0]["type"]["symbols"];
+        let mut symbols: Vec<String> = serde_json::from_value(symbols.clone()).expect("names");
+        let mut documented: Vec<&str> = REASONS.iter().map(|(name, _)| *name).collect();
+        for name in &documented {
+            let reason: Reason = serde_json::from_value((*name).into()).expect("a reason");
+            assert_eq!(serde_json::to_value(reason).expect("a name"), *name);
+        }
+        symbols.sort_unstable();
+        documented.sort_unstable();
+        assert_eq!(symbols, documented);
+    }
 }

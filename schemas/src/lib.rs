@@ -34,7 +34,7 @@ pub use codec::{DecodeError, Decoder, Encoder, body_hash, content_hash, schema_j
 pub use dead_letter::{ATTEMPT_HEADER, DeadLetter, ErrorStage, HEADER_PREFIX, Origin};
 pub use envelope::Envelope;
 pub use event::{Event, Family};
-pub use features::{Change, FEATURES, Feature, FeatureSpec, Features, Reason, Reasons, Values, Vector};
+pub use features::{Change, FEATURES, Feature, FeatureSpec, Features, REASONS, Reason, Reasons, Values, Vector};
 pub use id::{CustomerError, EventId, IdParseError, Key, Text, check_customer, listing_id, sha256};
 pub use inventory::{Inventory, QuantityRelation};
 pub use limits::*;

@@ -3,8 +3,8 @@
 mod check;
 mod demo;
 mod output;
+mod schema;
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use skuflow_runtime::stage::Control;
-use skuflow_schemas::{Family, TOPICS, schema_json};
 
 use crate::config::{self, Loaded, STARTER, Variables};
 use crate::demo::Market;
@@ -25,6 +24,9 @@ const EXIT_DATA: u8 = 65;
 const EXIT_UNAVAILABLE: u8 = 69;
 const EXIT_IO: u8 = 74;
 const EXIT_CONFIG: u8 = 78;
+
+/// What is logged where `SKUFLOW_LOG` does not say; a slow statement is no trouble.
+const LOG_DEFAULT: &str = "warn,sqlx::query=error";
 
 /// Said by `--help`, and by the README.
 const EXIT_CODES: &str = "\
@@ -131,10 +133,13 @@ enum Command {
         #[arg(long)]
         max_lag_seconds: Option<f64>,
     },
-    /// List topics and schemas, or print one schema.
+    /// List topics and families, or say what the fields of one family are, and how its figures are computed.
     Schema {
         /// The family.
         family: Option<String>,
+        /// Print its Avro schema.
+        #[arg(long, requires = "family")]
+        avro: bool,
     },
 }
 
@@ -190,8 +195,9 @@ pub fn main() -> ExitCode {
         }
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("SKUFLOW_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOG_DEFAULT));
+    let fmt = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| output::Log);
+    fmt.with_ansi(output::is_coloured()).init();
     match execute(&arguments) {
         Ok(exit) => exit,
         Err(failure) => {
@@ -214,7 +220,7 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
             return demo::demo(arguments, folder, market);
         }
         Command::Init { path } => init(path)?,
-        Command::Schema { family } => schema(family.as_deref(), arguments.format)?,
+        Command::Schema { family, avro } => schema::schema(family.as_deref(), *avro, arguments.format)?,
         Command::Tap { topic, limit } => {
             let request = Request::Tap { topic: topic.clone(), limit: *limit };
             output::lines(&inspect(arguments, &request)?);
@@ -240,7 +246,7 @@ fn load_from(path: &Path, format: Format) -> Result<Loaded, Failure> {
         Ok(loaded) => {
             if !loaded.warnings.is_empty() {
                 let text = std::fs::read_to_string(&loaded.path).unwrap_or_default();
-                output::note(&config::render(&loaded.warnings, &file, &text, is_coloured()));
+                output::note(&config::render(&loaded.warnings, &file, &text, output::is_coloured()));
             }
             Ok(loaded)
         }
@@ -248,14 +254,9 @@ fn load_from(path: &Path, format: Format) -> Result<Loaded, Failure> {
             if format == Format::Json {
                 output::json(&config::to_json(&problems, &file, &text));
             }
-            Err(Failure { exit: EXIT_CONFIG, message: config::render(&problems, &file, &text, is_coloured()) })
+            Err(Failure { exit: EXIT_CONFIG, message: config::render(&problems, &file, &text, output::is_coloured()) })
         }
     }
-}
-
-/// Colour is for a terminal, unless `NO_COLOR` is set to anything.
-fn is_coloured() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
 }
 
 fn run(arguments: &Arguments, once: bool, watch: bool, only: &[String]) -> Result<ExitCode, Failure> {
@@ -267,7 +268,7 @@ fn run(arguments: &Arguments, once: bool, watch: bool, only: &[String]) -> Resul
     let summary = run_through(loaded, once, &only)?;
     match arguments.format {
         Format::Json => output::json(&summary.to_json()),
-        Format::Text => output::text(&summary.to_text()),
+        Format::Text => output::text(&(summary.to_text() + &Summary::done(summary.elapsed))),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -278,10 +279,8 @@ fn run_through(loaded: Loaded, once: bool, only: &Only) -> Result<Summary, Failu
     let failed = |error: RunError| failure(&error, &variables);
     let pipeline = Pipeline::open(loaded, once, only).map_err(failed)?;
     stop_on_signals(pipeline.control());
-    let progress = output::Progress::new();
-    let summary = pipeline.run(&|summary: &Summary| progress.show(summary)).map_err(failed)?;
-    progress.clear();
-    Ok(summary)
+    let progress = output::Progress::new(once);
+    pipeline.run(&|summary, headway| progress.show(summary, headway)).map_err(failed)
 }
 
 /// The first SIGTERM or SIGINT stops cleanly, the second one at once: what is committed stands in either case.
@@ -315,21 +314,11 @@ fn init(path: &Path) -> Result<(), Failure> {
         file.write_all(STARTER.as_bytes())
     });
     written.map_err(|error| Failure::new(EXIT_IO, &format!("{}: {error}", path.display())))?;
-    output::text(&format!("wrote {}; next: edit it, then `skuflow check`\n", path.display()));
-    Ok(())
-}
-
-fn schema(family: Option<&str>, format: Format) -> Result<(), Failure> {
-    if let Some(name) = family {
-        let names = Family::ALL.iter().map(|family| family.name()).collect::<Vec<_>>().join(", ");
-        let unknown = || usage(&format!("there is no family `{name}`; there are: {names}"));
-        output::text(schema_json(Family::parse(name).ok_or_else(unknown)?));
-    } else {
-        let rows = TOPICS.iter().map(
-            |topic| serde_json::json!({ "topic": topic.name, "family": topic.family.name(), "about": topic.about }),
-        );
-        output::rows(&rows.collect::<Vec<_>>(), format);
-    }
+    output::text(&format!(
+        "wrote {}; next: edit it, then `skuflow check`; `skuflow demo` makes a \
+         project with figures, rules and alerts\n",
+        path.display()
+    ));
     Ok(())
 }
 

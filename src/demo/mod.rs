@@ -3,22 +3,27 @@
 
 mod score;
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use skuflow_ingest::simulator::{Settings, truth};
 use skuflow_runtime::broker::{Broker, BrokerError};
-use skuflow_schemas::{Decoder, Event};
+use skuflow_schemas::{Alert, Decoder, Event};
 
 pub use score::{Score, score};
 
 use crate::config::Loaded;
 use crate::names::Names;
+use crate::printable::{printable, thousands};
 use crate::records;
 
 const CONFIG: &str = include_str!("pipelines.toml");
 const RULES: &str = include_str!("../../rules/market.toml");
+
+/// Alerts that are shown.
+const LATEST_SHOWN: usize = 4;
 
 /// Which market.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +63,8 @@ pub fn make(folder: &Path, market: Market) -> Result<(), String> {
 /// What came of a run of the demo.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
+    /// The latest alert of each of a few rules.
+    pub latest: Vec<Alert>,
     /// Vectors of figures.
     pub features: u64,
     /// How well the alerts tell the truth.
@@ -86,7 +93,16 @@ pub fn judge(loaded: &Loaded, broker: &dyn Broker) -> Result<Outcome, BrokerErro
             })?;
         }
     }
-    Ok(Outcome { features, score: score(&happened, &alerts) })
+    let score = score(&happened, &alerts);
+    Ok(Outcome { features, score, latest: latest(alerts) })
+}
+
+/// The latest alert of each rule, of those the latest.
+fn latest(mut alerts: Vec<Alert>) -> Vec<Alert> {
+    alerts.sort_by_key(|alert| std::cmp::Reverse(alert.envelope.observed_at));
+    let mut rules = BTreeSet::new();
+    alerts.retain(|alert| rules.len() < LATEST_SHOWN && rules.insert(alert.rule.clone()));
+    alerts
 }
 
 impl Outcome {
@@ -114,19 +130,31 @@ impl Outcome {
     /// As lines for people.
     pub fn to_text(&self) -> String {
         let score = &self.score;
-        let mut text = format!(
-            "\n  {:<16}{:>10}  figures of a product, each time one changed\n  {:<16}{:>10}  {} of {} planted incidents found\n\n",
-            "features", self.features, "alerts", score.alerts, score.matched, score.planted
-        );
-        text.push_str(&format!("  {:<26}{:>8}{:>8}{:>8}{:>8}\n", "rule", "due", "found", "alerts", "right"));
-        for (rule, [due, found, alerts, right]) in &score.by_rule {
-            text.push_str(&format!("  {rule:<26}{due:>8}{found:>8}{alerts:>8}{right:>8}\n"));
+        let mut text = String::from("\n  alerts against what happened in the market\n");
+        let mut line = |name: &str, counts: [&str; 4]| {
+            let [due, found, alerts, right] = counts;
+            text.push_str(&format!("    {name:<28}{due:>9}{found:>9}{alerts:>9}{right:>9}\n"));
+        };
+        line("rule", ["due", "found", "alerts", "right"]);
+        for (rule, counts) in &score.by_rule {
+            line(rule, counts.map(thousands).each_ref().map(String::as_str));
         }
+        let all = [score.due, score.found, score.alerts, score.right].map(thousands);
+        line("all", all.each_ref().map(String::as_str));
+        let recall = format!("found of due     {:>7.1} %  (recall)", score.recall() * 100.0);
+        let precision = format!("right of alerts  {:>7.1} %  (precision)", score.precision() * 100.0);
         text.push_str(&format!(
-            "\n  recall {:.3}, precision {:.3}: against every crossing of a rule in the market's own clean series\n",
-            score.recall(),
-            score.precision()
+            "\n  due: how often a rule comes true in the market's own clean series; right: alerts at such a time\n\
+             \x20   {recall}\n    {precision}\n    incidents found {:>6} of {} that were planted; {} vectors of figures were made on the way\n",
+            thousands(score.matched), thousands(score.planted), thousands(self.features)
         ));
+        text.push_str("\n  among the latest alerts\n");
+        for alert in &self.latest {
+            let at = alert.envelope.observed_at.to_string();
+            let minute = at.get(..16).unwrap_or(&at).replace('T', " ");
+            let (severity, product) = (alert.severity.name(), &alert.product);
+            text.push_str(&format!("    {minute}  {severity:<8}  {product}: {}\n", printable(&alert.message)));
+        }
         text
     }
 }

@@ -11,8 +11,10 @@ use skuflow_schemas::{Cleanup, LATE_PREFIX, Span, Timestamp, topic};
 use crate::config::Loaded;
 use crate::names::Names;
 
-/// How often progress is reported and sizes are looked at.
+/// How often sizes are looked at.
 const ROUND: Duration = Duration::from_secs(1);
+/// How often progress is reported.
+const REPORT_ROUND: Duration = Duration::from_millis(200);
 /// How often old segments are looked for.
 const RETENTION_ROUND: Duration = Duration::from_mins(1);
 /// How often a stop is looked for.
@@ -22,14 +24,17 @@ const LATE_KEPT: Span = Span::from_days(30);
 
 /// Works until the run stops.
 pub(super) fn keep(loaded: &Loaded, broker: &Embedded, control: &Arc<Control>, report: &dyn Fn()) {
-    let (mut last_round, mut last_retention) = (Instant::now(), Instant::now());
+    let (mut last_report, mut last_round, mut last_retention) = (Instant::now(), Instant::now(), Instant::now());
     while !control.is_stopping() {
         std::thread::park_timeout(TICK);
+        if last_report.elapsed() >= REPORT_ROUND {
+            last_report = Instant::now();
+            report();
+        }
         if last_round.elapsed() < ROUND {
             continue;
         }
         last_round = Instant::now();
-        report();
         control.pause_intake(is_full(loaded, broker));
         if last_retention.elapsed() >= RETENTION_ROUND {
             last_retention = Instant::now();

@@ -2,6 +2,7 @@
 
 mod complete;
 mod first_pass;
+mod headway;
 mod housekeeping;
 mod only;
 mod open;
@@ -18,6 +19,7 @@ use skuflow_runtime::stage::{Control, Tally, Worker};
 use skuflow_sinks::consume::{Consume, Progress};
 use skuflow_sinks::serving::Serving;
 
+pub use headway::Headway;
 pub use only::Only;
 pub use open::{OpenError, is_data_dir, open_broker};
 pub use socket::{ask, socket_path};
@@ -26,6 +28,7 @@ pub(crate) use wiring::{connector, threads};
 
 use crate::config::Loaded;
 use complete::Writers;
+use headway::Stations;
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -68,14 +71,17 @@ impl Pipeline {
     }
 
     /// Runs until stopped or, with `once`, until everything that is there is processed. `report` is called now and then
-    /// with what was done so far.
+    /// with what was done so far, and how far the stations have come.
     ///
     /// # Errors
     /// The first station that cannot go on; the others have committed what they had done and stopped.
-    pub fn run(self, report: &(dyn Fn(&Summary) + Sync)) -> Result<Summary, RunError> {
+    pub fn run(self, report: &(dyn Fn(&Summary, &Headway) + Sync)) -> Result<Summary, RunError> {
         let started = Instant::now();
         let Self { loaded, broker, control, connectors, workers, sinks, writers, intakes, tallies, progress } = self;
         let sum = || Summary::of(&intakes, &tallies, &progress, started.elapsed());
+        let (publishers, consumes) = (connectors.iter().map(|(it, _)| it), sinks.iter().map(|(it, _)| it));
+        let stations = Stations::new(publishers, &workers, consumes);
+        let report = || report(&sum(), &stations.headway(&broker).unwrap_or_default());
         let failed = std::sync::Mutex::new(None);
         let fail = |reason: String| {
             failed.lock().expect("no holder panics").get_or_insert(reason);
@@ -83,32 +89,32 @@ impl Pipeline {
         };
         let socket = socket::serve(&loaded, broker.clone(), &control);
         std::thread::scope(|scope| {
-            let mut stations = Vec::new();
+            let mut threads = Vec::new();
             for (publisher, mut connector) in connectors {
                 let (fail, writers, control) = (&fail, &writers, &control);
-                stations.push(scope.spawn(move || match publisher.run(connector.as_mut()) {
+                threads.push(scope.spawn(move || match publisher.run(connector.as_mut()) {
                     Ok(()) => writers.finished(&complete::connector(&publisher.name), control),
                     Err(error) => fail(error.to_string()),
                 }));
             }
             for worker in workers {
                 let (fail, writers, control) = (&fail, &writers, &control);
-                stations.push(scope.spawn(move || match worker.run() {
+                threads.push(scope.spawn(move || match worker.run() {
                     Ok(()) => writers.finished(&complete::stage(&worker.spec.name), control),
                     Err(error) => fail(error.to_string()),
                 }));
             }
             for (consume, mut serving) in sinks {
                 let fail = &fail;
-                stations.push(scope.spawn(move || {
+                threads.push(scope.spawn(move || {
                     if let Err(reason) = land(&consume, &mut serving) {
                         fail(reason);
                     }
                 }));
             }
-            let housekeeping = scope.spawn(|| housekeeping::keep(&loaded, &broker, &control, &|| report(&sum())));
-            for station in stations {
-                station.join().unwrap_or_else(|_| fail("a station panicked; this is a defect of skuflow".into()));
+            let housekeeping = scope.spawn(|| housekeeping::keep(&loaded, &broker, &control, &report));
+            for thread in threads {
+                thread.join().unwrap_or_else(|_| fail("a station panicked; this is a defect of skuflow".into()));
             }
             control.stop();
             housekeeping.join().unwrap_or_else(|_| fail("housekeeping panicked; this is a defect of skuflow".into()));

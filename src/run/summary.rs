@@ -10,6 +10,8 @@ use skuflow_runtime::stage::Tally;
 use skuflow_schemas::Outcome;
 use skuflow_sinks::consume::Progress;
 
+use crate::printable::thousands;
+
 /// Counts of one run; of committed work only.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
@@ -91,9 +93,9 @@ impl Summary {
 
     /// As a table for people.
     pub fn to_text(&self) -> String {
-        let mut text = String::new();
+        let mut text = String::from("  records\n");
         let mut line = |name: &str, count: u64, note: &str| {
-            let row = format!("  {name:<16}{count:>10}  {note}");
+            let row = format!("    {name:<28}{:>12}  {note}", thousands(count));
             text.push_str(row.trim_end());
             text.push('\n');
         };
@@ -101,19 +103,26 @@ impl Summary {
         line("accepted", self.accepted, "");
         line("unchanged", self.unchanged, "said what was known already");
         line("duplicates", self.duplicates, "seen before");
-        line("dead letters", self.dead_letter_count(), "look at them with `skuflow dlq list`");
+        line("dead letters", self.dead_letter_count(), "`skuflow dlq list` shows them");
         for (rule, count) in &self.dead_letters {
             line(&format!("  {rule}"), *count, "");
         }
+        line("suspect", self.suspect.values().sum(), "accepted, with a mark");
         for (rule, count) in &self.suspect {
-            line("suspect", *count, rule);
+            line(&format!("  {rule}"), *count, "");
         }
         line("late", self.late, "accepted, but too late for a window");
-        for (table, count) in &self.rows {
-            line(table, *count, "rows written");
+        if !self.rows.is_empty() {
+            text.push_str("\n  rows written\n");
         }
-        let seconds = self.elapsed.as_secs_f64();
-        text.push_str(&format!("  done in {seconds:.1} s\n"));
+        for (table, count) in &self.rows {
+            text.push_str(&format!("    {table:<28}{:>12}\n", thousands(*count)));
+        }
         text
+    }
+
+    /// How long it took, for people.
+    pub fn done(elapsed: Duration) -> String {
+        format!("\n  done in {:.1} s\n", elapsed.as_secs_f64())
     }
 }

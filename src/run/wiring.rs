@@ -16,7 +16,7 @@ use skuflow_sinks::batcher::Cut;
 use skuflow_sinks::consume::{Consume, Progress};
 use skuflow_sinks::serving::Serving;
 
-use super::first_pass::{FirstPass, InTurn, feeds_tables, is_table, table_sources};
+use super::first_pass::{Behind, FirstPass, InTurn, feeds_tables, is_table, table_sources};
 use super::{Only, OpenError, Pipeline, complete};
 use crate::config::{Config, ConnectorConfig, Loaded, SinkConfig, StageConfig, StepConfig};
 use crate::names::{CONNECTOR, Names, QUALITY, dead_letters, late};
@@ -75,8 +75,10 @@ fn first_pass(pipeline: &Pipeline, names: Names<'_>, only: &Only) -> FirstPass {
         |stage: &StageConfig, topic: &str| must_be_read(topic) && (makes_tables(stage) || is_table(topic));
     let running = config.stage.iter().filter(|stage| only.has("stage", &stage.name));
     let behind = running.map(|stage| {
-        let topics = stage.from.iter().filter(|topic| must_be_read(stage, topic)).map(|topic| names.topic(topic));
-        (names.stage_group(stage), topics.collect())
+        let reads = stage.from.iter().filter(|topic| must_be_read(stage, topic)).map(|topic| names.topic(topic));
+        let reads = reads.collect();
+        let writes = names.topics(&stage.to).into_iter().collect();
+        Behind { group: names.stage_group(stage), reads, writes, ends: None, is_there: false }
     });
     FirstPass::new(
         Arc::new(pipeline.broker.clone()),

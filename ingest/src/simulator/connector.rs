@@ -91,6 +91,10 @@ impl Connector for Simulator {
         let changes = [(POSITION.into(), Some(next)), (MARKET.into(), Some(self.market.clone()))];
         Ok(Poll::Page(Page { records, changes: changes.into() }))
     }
+
+    fn share(&self) -> Option<f64> {
+        Some(self.feed.share())
+    }
 }
 
 /// Micro-records of a record.

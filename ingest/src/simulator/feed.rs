@@ -45,6 +45,11 @@ impl Feed {
         self.position
     }
 
+    /// How much of the market's time has gone by, from 0 to 1.
+    pub(super) fn share(&self) -> f64 {
+        (self.hour as f64 / self.settings.hours() as f64).min(1.0)
+    }
+
     /// Goes to `position`, or to the end if there are fewer records.
     pub(super) fn seek(&mut self, position: u64) {
         if position < self.position {

@@ -52,6 +52,9 @@ impl Rows for Nothing {
     fn get(&mut self, _: u64) -> Option<Vec<u8>> {
         None
     }
+    fn refuse(&mut self, _: u64, _: &str) {
+        unreachable!("not used by the step")
+    }
 }
 
 /// A product, its state stored and read back after every record.

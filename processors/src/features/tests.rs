@@ -76,6 +76,10 @@ impl Rows for BTreeMap<u64, Vec<u8>> {
     fn get(&mut self, row: u64) -> Option<Vec<u8>> {
         BTreeMap::get(self, &row).cloned()
     }
+
+    fn refuse(&mut self, row: u64, reason: &str) {
+        panic!("row {row}: {reason}");
+    }
 }
 
 struct NoneSeen;

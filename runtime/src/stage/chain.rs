@@ -215,6 +215,10 @@ impl Rows for StepRows<'_, '_> {
     fn get(&mut self, row: u64) -> Option<Vec<u8>> {
         self.rows.get(self.step, row)
     }
+
+    fn refuse(&mut self, row: u64, reason: &str) {
+        self.rows.refuse(self.step, row, reason);
+    }
 }
 
 struct TaskOutbox<'a> {

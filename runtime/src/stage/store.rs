@@ -139,7 +139,8 @@ impl Store {
             }
         };
         entry.used = true;
-        let mut rows = RowsOf { steps: &self.steps, key, rows: &mut entry.rows, committed, failed: None };
+        let mut rows =
+            RowsOf { owner: &self.owner, steps: &self.steps, key, rows: &mut entry.rows, committed, failed: None };
         let result = work(&mut entry.states, &mut rows);
         if let Some(error) = rows.failed {
             return Err(error);
@@ -277,6 +278,7 @@ fn parts(mut value: &[u8]) -> Option<Vec<Part<'_>>> {
 
 /// The rows of a key, as the open transaction sees them.
 pub(super) struct RowsOf<'a> {
+    owner: &'a str,
     steps: &'a [Arc<dyn Step>],
     key: &'a str,
     /// A handful: as many as were written since the last commit.
@@ -327,6 +329,15 @@ impl RowsOf<'_> {
             self.failed = Some(error);
             None
         })
+    }
+
+    /// Ends the work on the record, and the task.
+    pub(super) fn refuse(&mut self, step: u8, number: u64, reason: &str) {
+        let (owner, key, step) = (self.owner, self.key, self.steps[usize::from(step)].name());
+        self.failed = Some(BrokerError::Fatal(format!(
+            "state of {owner}, {key}: {step}: what is kept as row {number:x} does not decode: {reason}; a later version of \
+             skuflow may have written it: run that one, or begin anew with another name of the stage"
+        )));
     }
 }
 

@@ -12,10 +12,10 @@ use skuflow_schemas::{
     Timestamp,
 };
 
-use super::{Control, InputSpec, StageSettings, StageSpec, Step, Tally, Worker, step};
+use super::{Control, InputSpec, StageError, StageSettings, StageSpec, Step, Tally, Worker, step};
 use crate::broker::embedded::Embedded;
 use crate::broker::memory::{Fault, FaultPlan, Memory};
-use crate::broker::{Broker, Commit, Member, Record, TopicPartition};
+use crate::broker::{Broker, Commit, Member, Record, StateChange, TopicPartition};
 use crate::clock::Clock;
 
 fn at(second: i64) -> Timestamp {
@@ -169,20 +169,23 @@ fn run(broker: &Memory, spec: &Arc<StageSpec>, faults: Option<FaultPlan>) -> Arc
 
 /// Runs a stage to its end.
 fn run_calmly(broker: Arc<dyn Broker>, spec: &Arc<StageSpec>) -> Arc<Tally> {
+    try_run(broker, spec).expect("nothing fatal")
+}
+
+fn try_run(broker: Arc<dyn Broker>, spec: &Arc<StageSpec>) -> Result<Arc<Tally>, StageError> {
     let control = Arc::new(Control::new(true));
     for topic in TOPICS {
         control.complete(&Arc::from(*topic));
     }
-    let tally = Arc::new(Tally::default());
     let worker = Worker {
         spec: spec.clone(),
         broker,
         member: Member { id: format!("test-{}-0", spec.name), index: 0, count: 1 },
         control,
-        tally: tally.clone(),
+        tally: Arc::default(),
     };
-    worker.run().expect("nothing fatal");
-    tally
+    let tally = worker.tally.clone();
+    worker.run().map(|()| tally)
 }
 
 /// Every record of every topic but the counts, whose cut into transactions depends on the commits.
@@ -577,6 +580,32 @@ fn a_step_that_is_left_out_for_a_while_keeps_its_state() {
     let copies = contents(&broker).into_iter().filter(|(topic, ..)| topic == "product-offers.v1");
     let keys: Vec<Vec<u8>> = copies.filter_map(|(_, _, key, _)| key).collect();
     assert_eq!(keys, [b"demo/P1".to_vec(), b"demo/P1".to_vec()]);
+}
+
+/// A row of a later version of the contract ends the stage, and its state stays as it is.
+#[test]
+fn a_row_that_this_program_does_not_know_is_refused_with_what_to_do() {
+    let broker = cluster(1);
+    publish(&broker, &[offer(1, "s", 10, 100), offer(1, "s", 30, 100)]);
+    run(&broker, &clean(1 << 20), None);
+    let owner: Arc<str> = "task:test-clean/0".into();
+    let rows = || broker.state(&owner).expect("open").scan(b"row/dedup/").expect("open");
+    let stored = rows();
+    let [(key, value)] = stored.as_slice() else { panic!("the second offer is kept") };
+    let mut later = value.clone();
+    later[1..5].copy_from_slice(&999_u32.to_be_bytes());
+    let state = vec![StateChange { owner: owner.clone(), key: key.clone(), value: Some(later) }];
+    let mut producer = broker.producer("later").expect("open");
+    producer.commit(Commit { consumed: None, state }).expect("committed");
+    let damaged = rows();
+
+    publish(&broker, &[offer(1, "s", 20, 101)]);
+    let Err(error) = try_run(Arc::new(broker.clone()), &clean(1 << 20)) else { panic!("the row cannot be read") };
+    let said = error.to_string();
+    assert!(said.contains("state of task:test-clean/0") && said.contains("999"), "{said}");
+    assert!(said.contains("run that one"), "{said}");
+    assert_eq!(rows(), damaged, "nothing is written");
+    assert_eq!(count(&broker, "offers.v1"), 1, "nothing is published");
 }
 
 /// Records with many copies end a transaction before it is too large to be committed.

@@ -86,7 +86,7 @@ impl Timers {
     }
 }
 
-/// Keys sort as timers fire; the sign bit is flipped so that moments before 1970 come first.
+/// Keys sort by when timers are due; the sign bit is flipped so that moments before 1970 come first.
 fn stored_key(timer: &Timer, step: &str) -> Vec<u8> {
     let due = (timer.due.micros() as u64) ^ (1 << 63);
     [PREFIX, &due.to_be_bytes(), &[step.len() as u8], step.as_bytes(), timer.key.as_bytes()].concat()
