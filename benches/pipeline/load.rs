@@ -78,9 +78,9 @@ impl Sender {
             envelope: envelope.clone(),
             product: product.clone(),
             currency: Some("EUR".into()),
-            cost: euro(7_000),
-            price_floor: euro(9_000),
-            price_ceiling: euro(11_000),
+            cost: Some(euro(7_000)),
+            price_floor: Some(euro(9_000)),
+            price_ceiling: Some(euro(11_000)),
             own: vec![listing.clone()],
             active: true,
             ..Catalog::default()
@@ -101,8 +101,8 @@ fn envelope(observed_at: Timestamp) -> Envelope {
     }
 }
 
-fn euro(cents: i64) -> Option<Money> {
-    Some(Money { minor: cents, currency: Currency::parse("EUR").expect("three letters"), exponent: 2 })
+fn euro(cents: i64) -> Money {
+    Money { minor: cents, currency: Currency::parse("EUR").expect("three letters"), exponent: 2 }
 }
 
 fn native_id(number: u64) -> Text {
@@ -119,10 +119,10 @@ fn offer(number: u64, random: u64, listings: u64) -> Offer {
         envelope: envelope(Timestamp::from_millis(BEGIN_MILLIS + number as i64)),
         native_id: native_id((random >> 20) % listings),
         seller: Some(seller(random >> 61)),
-        price: euro(cents),
-        shipping: euro(399),
-        landed_price: euro(cents + 399),
-        list_price: euro(1999),
+        price: Some(euro(cents)),
+        shipping: Some(euro(399)),
+        landed_price: Some(euro(cents + 399)),
+        list_price: Some(euro(1999)),
         availability: Availability::InStock,
         stock_level: Some((random >> 50) as i64),
         condition: Condition::New,
@@ -145,11 +145,11 @@ fn market_offer(number: u64, random: u64, listings: u64) -> Offer {
     Offer {
         envelope: envelope(Timestamp::from_millis(BEGIN_MILLIS).plus_micros(micros)),
         seller: Some(seller(who)),
-        price: euro(cents),
-        shipping: euro(399),
-        landed_price: euro(cents + 399),
-        list_price: euro(12_000),
-        buy_box: if (random >> 33) % SELLERS == 0 { BuyBox::Won } else { BuyBox::Lost },
+        price: Some(euro(cents)),
+        shipping: Some(euro(399)),
+        landed_price: Some(euro(cents + 399)),
+        list_price: Some(euro(12_000)),
+        buy_box: if (random >> 33).is_multiple_of(SELLERS) { BuyBox::Won } else { BuyBox::Lost },
         ..offer(number, random, listings)
     }
 }

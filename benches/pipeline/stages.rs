@@ -38,15 +38,13 @@ pub type Took = (Duration, Duration);
 
 /// Runs stage `clean` until everything is processed.
 pub fn clean(broker: &Arc<dyn Broker>, commit_interval: Duration) -> Took {
-    let control = Arc::new(Control::new(true));
-    [LISTINGS, RAW].into_iter().for_each(|topic| control.complete(&Arc::from(topic)));
+    let control = complete(&[LISTINGS, RAW]);
     timed(|| work(&clean_spec(commit_interval), broker, &control))
 }
 
 /// Runs stages `clean` and `compete` at once until everything is processed.
 pub fn both(broker: &Arc<dyn Broker>, commit_interval: Duration) -> Took {
-    let control = Arc::new(Control::new(true));
-    [LISTINGS, CATALOG, RAW].into_iter().for_each(|topic| control.complete(&Arc::from(topic)));
+    let control = complete(&[LISTINGS, CATALOG, RAW]);
     timed(|| {
         std::thread::scope(|threads| {
             threads.spawn(|| work(&compete_spec(commit_interval), broker, &control));
@@ -54,6 +52,14 @@ pub fn both(broker: &Arc<dyn Broker>, commit_interval: Duration) -> Took {
             control.complete(&Arc::from(COPIES));
         });
     })
+}
+
+fn complete(topics: &[&str]) -> Arc<Control> {
+    let control = Arc::new(Control::new(true));
+    for topic in topics {
+        control.complete(&Arc::from(*topic));
+    }
+    control
 }
 
 fn clean_spec(commit_interval: Duration) -> Arc<StageSpec> {

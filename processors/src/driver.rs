@@ -199,10 +199,11 @@ fn process(steps: &[Box<dyn Step>], kept: &mut Kept, message: &Message) -> Vec<M
     }
     let value = message.value.as_deref();
     Turn { steps, kept, topic: &message.topic, value, published: &mut published }.call(0, key, Call::Apply(input));
+    fire_due(steps, kept, message, &mut published); // what the record has set may be due already
     published
 }
 
-/// Fires the timers that are due, in their order, before the record that moved the time of the stream.
+/// Fires the timers that are due, in their order.
 fn fire_due(steps: &[Box<dyn Step>], kept: &mut Kept, message: &Message, published: &mut Vec<Message>) {
     for _ in 0..WAKES_PER_RECORD_MAX {
         if kept.timers.first().map(|timer| timer.due) > kept.stream_time {

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{EventId, Text, Timestamp};
 
+/// The `source_version` of what a change feed says: it holds until the source says otherwise.
+pub const CHANGE: &str = "change";
+
 /// The fields that every event carries, first in every schema.
 ///
 /// `event_id` and `ingested_at` come first, so that the bytes behind them are the observation itself, see
@@ -25,10 +28,17 @@ pub struct Envelope {
     /// The vendor's own id of the event, where there is one; part of the dedup tuple then.
     #[serde(default)]
     pub source_event_id: Option<Text>,
-    /// Version of the source's format or API.
+    /// Version of the source's format or API; [`CHANGE`] where the source says what changes, not what is seen.
     #[serde(default)]
     pub source_version: Option<Text>,
     /// Id of the event this one was made from, on copies and derived events.
     #[serde(default)]
     pub cause_id: Option<EventId>,
+}
+
+impl Envelope {
+    /// Whether the event holds until the source says otherwise.
+    pub fn is_change(&self) -> bool {
+        self.source_version.as_deref() == Some(CHANGE)
+    }
 }

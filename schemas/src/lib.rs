@@ -32,7 +32,7 @@ pub use alert::{Alert, Evidence, Severity};
 pub use catalog::{Catalog, ListingRef};
 pub use codec::{DecodeError, Decoder, Encoder, body_hash, content_hash, schema_json};
 pub use dead_letter::{ATTEMPT_HEADER, DeadLetter, ErrorStage, HEADER_PREFIX, Origin};
-pub use envelope::Envelope;
+pub use envelope::{CHANGE, Envelope};
 pub use event::{Event, Family};
 pub use features::{Change, FEATURES, Feature, FeatureSpec, Features, REASONS, Reason, Reasons, Values, Vector};
 pub use id::{CustomerError, EventId, IdParseError, Key, Text, check_customer, listing_id, sha256};

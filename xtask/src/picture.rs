@@ -1,6 +1,7 @@
 //! `cargo xtask picture [binary]`: the demo as it looks on a terminal, half way and at its end, as `docs/demo.svg`.
 //!
-//! The binary, else the release one, which is built, runs under `script`, which gives it a terminal; what it writes there is drawn, character by character.
+//! The binary, else the release one, runs under `script`, which gives it a terminal; what it writes there is drawn, character
+//! by character.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,15 +16,8 @@ const LINE: usize = 17;
 const MARGIN: usize = 16;
 
 /// Runs the demo and draws it.
-pub fn picture(root: &Path, binary: Option<&Path>) -> Result<()> {
-    let binary = match binary {
-        Some(binary) => binary.canonicalize()?,
-        None => {
-            let built = Command::new("cargo").args(["build", "--release"]).current_dir(root).status()?;
-            ensure!(built.success(), "the binary does not build");
-            root.join("target/release/skuflow")
-        }
-    };
+pub fn picture(root: &Path, binary: &Path) -> Result<()> {
+    let binary = binary.canonicalize()?;
     let home = tempfile::tempdir()?;
     let command = format!("stty cols {COLUMNS} rows 60; '{}' demo", binary.display());
     let shown = Command::new("script")

@@ -7,9 +7,9 @@ use cel::Context;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 use skuflow_schemas::{
-    Availability, BusinessDate, BuyBox, Catalog, Condition, Currency, DEAD_LETTER_EXCERPT_BYTES_MAX, Envelope, Event,
-    Family, Fulfilment, Inventory, ListingRef, Money, Offer, Pack, QuantityRelation, Rank, Sale, SaleStatus, Text,
-    Timestamp, Vantage,
+    Availability, BusinessDate, BuyBox, CHANGE, Catalog, Condition, Currency, DEAD_LETTER_EXCERPT_BYTES_MAX, Envelope,
+    Event, Family, Fulfilment, Inventory, ListingRef, Money, Offer, Pack, QuantityRelation, Rank, Sale, SaleStatus,
+    Text, Timestamp, Vantage,
 };
 
 use super::config::{Config, FieldMapping, Format, Semantics};
@@ -156,7 +156,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn envelope(&self) -> Result<Envelope, MappingError> {
         let version = match self.mapping.config.semantics {
-            Semantics::Change => Some(Text::from("change")),
+            Semantics::Change => Some(Text::from(CHANGE)),
             Semantics::Observation => None,
         };
         Ok(Envelope {

@@ -122,8 +122,11 @@ impl View<'_> {
         offers: impl Iterator<Item = &'a Standing>,
         said: impl Fn(&Standing) -> Option<(Timestamp, T)>,
     ) -> Vec<T> {
-        let said = offers.filter_map(|offer| Some((offer.listing, said(offer)?)));
-        latest_per_listing(said.filter(|(_, (at, _))| self.now.micros_since(*at) < self.active))
+        let said = offers.filter_map(|offer| {
+            let (at, value) = said(offer)?;
+            offer.holds(at, self.now, self.active).then_some((offer.listing, (at, value)))
+        });
+        latest_per_listing(said)
     }
 
     fn comparable(&self, offer: &Standing) -> Option<i64> {

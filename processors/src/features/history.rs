@@ -25,6 +25,8 @@ pub(super) struct Asked {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Own {
     offer: OwnOffer,
+    /// What is said of it holds until the source says otherwise.
+    is_change: bool,
     asked: Series<Option<Asked>>,
     /// In millionths of a star of 5.
     rated: Series<Option<u32>>,
@@ -38,11 +40,18 @@ pub(super) struct OwnOffer {
     pub(super) who: u64,
 }
 
+impl Own {
+    /// Microseconds for which a statement stands, where an observation does for `active`.
+    fn stands_for(&self, active: i64) -> i64 {
+        if self.is_change { i64::MAX } else { active }
+    }
+}
+
 /// What has a past.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Heard {
     /// An observation of an own offer.
-    Asked { offer: OwnOffer, at: Timestamp, asked: Asked, rating: Option<u32>, rank: Option<i64> },
+    Asked { offer: OwnOffer, at: Timestamp, is_change: bool, asked: Asked, rating: Option<u32>, rank: Option<i64> },
     /// The own offer is none any more.
     TakenBack { offer: OwnOffer, at: Timestamp },
     /// A competitor was said to hold the Buy Box.
@@ -87,8 +96,9 @@ impl History {
     /// Takes what was heard.
     pub(super) fn hear(&mut self, heard: &Heard) {
         match *heard {
-            Heard::Asked { offer, at, asked, rating, rank } => {
+            Heard::Asked { offer, at, is_change, asked, rating, rank } => {
                 let own = self.own_mut(offer);
+                own.is_change = is_change;
                 // What was taken back and comes again stands from then on, not from when it was observed.
                 let at = match own.asked.last() {
                     Some((taken_back, None)) => at.max(*taken_back),
@@ -149,6 +159,7 @@ impl History {
         self.days.retain(|lived| lived.day >= today.0.saturating_sub(WINDOW_DAYS));
         let from = Day(today.0.saturating_sub(GRACE_DAYS)).start();
         for own in &mut self.own {
+            let active = own.stands_for(active);
             own.asked.prune(from, active);
             own.rated.prune(from, active);
             own.ranked.prune(from, active);
@@ -177,7 +188,7 @@ impl History {
     fn live(&self, day: Day, currency: Option<Currency>, active: i64) -> Lived {
         let (start, end) = (day.start(), Day(day.0.saturating_add(1)).start());
         let mut moments = vec![start, end];
-        self.own.iter().for_each(|own| own.asked.turns(start, end, active, &mut moments));
+        self.own.iter().for_each(|own| own.asked.turns(start, end, own.stands_for(active), &mut moments));
         self.wins.turns(start, end, active, &mut moments);
         moments.sort_unstable();
         moments.dedup();
@@ -194,7 +205,7 @@ impl History {
 
     fn live_stretch(&self, from: Timestamp, micros: i64, currency: Option<Currency>, active: i64, lived: &mut Lived) {
         let standing = self.own.iter().filter_map(|own| match own.asked.at(from)? {
-            (at, Some(asked)) if from.micros_since(*at) < active => Some((*at, asked)),
+            (at, Some(asked)) if from.micros_since(*at) < own.stands_for(active) => Some((*at, asked)),
             _ => None,
         });
         let mut offered = standing.clone().filter(|(_, asked)| asked.can_be_had).peekable();
@@ -224,7 +235,9 @@ impl History {
         said: impl Fn(&Own) -> &Series<Option<T>>,
     ) -> Vec<T> {
         let standing = self.own.iter().filter_map(|own| match said(own).at(moment)? {
-            (at, Some(value)) if moment.micros_since(*at) < active => Some((own.offer.listing, (*at, *value))),
+            (at, Some(value)) if moment.micros_since(*at) < own.stands_for(active) => {
+                Some((own.offer.listing, (*at, *value)))
+            }
             _ => None,
         });
         latest_per_listing(standing)

@@ -81,6 +81,8 @@ pub(super) struct Standing {
     pub(super) seller: u64,
     pub(super) role: Role,
     pub(super) at: Timestamp,
+    /// It holds until the source says otherwise.
+    is_change: bool,
     /// Landed price, in millionths.
     pub(super) landed: Option<i64>,
     pub(super) currency: Option<Currency>,
@@ -133,6 +135,11 @@ impl Standing {
         !matches!(self.availability, Availability::OutOfStock | Availability::Discontinued)
     }
 
+    /// Whether what was said of it at `at` holds at `now`, where an observation stands for `active` microseconds.
+    pub(super) fn holds(&self, at: Timestamp, now: Timestamp, active: i64) -> bool {
+        self.is_change || now.micros_since(at) < active
+    }
+
     fn own_offer(&self) -> OwnOffer {
         OwnOffer { listing: self.listing, who: self.who }
     }
@@ -153,9 +160,11 @@ impl Market {
             let from = Day(before.0.saturating_sub(GRACE_DAYS));
             self.past.relive(&Again { from, today, currency: self.currency, active }, rows);
             self.demand.prune(today, rows);
-            self.sellers.retain(|seller| to.micros_since(seller.last_at) < SELLER_MICROS);
         }
-        self.offers.retain(|offer| to.micros_since(offer.at) < active);
+        self.offers.retain(|offer| offer.holds(offer.at, to, active));
+        if before != today {
+            self.sellers.retain(|seller| is_present(seller, &self.offers, to));
+        }
     }
 
     /// The latest event time; to be asked behind [`Self::advance`].
@@ -191,7 +200,7 @@ impl Market {
         }
         let entered = self.meet(&said);
         self.remember(&said, active, rows);
-        if self.time().micros_since(said.at) >= active {
+        if !said.holds(said.at, self.time(), active) {
             return None;
         }
         let previous = match found {
@@ -219,7 +228,7 @@ impl Market {
         let is_discovered = self.since.is_some_and(|since| said.at.micros_since(since) >= DAY);
         let (entered_at, now) = (is_discovered.then_some(said.at), self.time());
         match self.sellers.iter_mut().find(|seller| seller.id == said.seller) {
-            Some(seller) if now.micros_since(seller.last_at) < SELLER_MICROS => {
+            Some(seller) if is_present(seller, &self.offers, now) => {
                 seller.last_at = seller.last_at.max(said.at);
                 false
             }
@@ -249,7 +258,7 @@ impl Market {
                     holds_box: said.buy_box == BuyBox::Won,
                 };
                 let (rating, rank) = (said.rating.map(|(_, rating)| rating), own.rank.map(|(_, rank)| rank));
-                Heard::Asked { offer: said.own_offer(), at: said.at, asked, rating, rank }
+                Heard::Asked { offer: said.own_offer(), at: said.at, is_change: said.is_change, asked, rating, rank }
             }
             (None, Role::Competitor) if said.buy_box == BuyBox::Won => Heard::CompetitorWon { at: said.at },
             _ => return,
@@ -332,7 +341,7 @@ impl Market {
         let mut own: Vec<u64> = entry.own.iter().map(listing_hash).collect();
         own.sort_unstable();
         let now = self.time();
-        let is_known = |seller: &Seller| now.micros_since(seller.last_at) < SELLER_MICROS;
+        let is_known = |seller: &Seller| is_present(seller, &self.offers, now);
         if self.since.is_none() && self.sellers.iter().any(is_known) {
             self.since = Some(since.max(now));
         }
@@ -355,6 +364,11 @@ impl Market {
         let idle = self.offers.is_empty() && self.sellers.is_empty();
         !(idle && !self.past.is_known && self.demand.is_empty())
     }
+}
+
+/// Whether somebody is in the market: they offer, or did not long ago.
+fn is_present(seller: &Seller, offers: &[Standing], now: Timestamp) -> bool {
+    now.micros_since(seller.last_at) < SELLER_MICROS || offers.iter().any(|offer| offer.seller == seller.id)
 }
 
 /// Lets an offer keep what another observation of it said later, or alone.
@@ -401,6 +415,7 @@ fn standing(offer: &Offer, listing: u64, who: u64, role: Role) -> Standing {
         seller: seller(offer, listing),
         role,
         at,
+        is_change: offer.envelope.is_change(),
         landed: landed.and_then(micros),
         currency: landed.map(|landed| landed.currency),
         availability: offer.availability,

@@ -84,7 +84,8 @@ impl Past {
         if self.is_known {
             write(&history, rows);
         } else {
-            [HISTORY, LOG].into_iter().for_each(|row| rows.remove(row));
+            rows.remove(HISTORY);
+            rows.remove(LOG);
         }
     }
 

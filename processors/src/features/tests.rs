@@ -5,8 +5,8 @@ mod slow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use skuflow_schemas::{
-    Availability, BuyBox, Catalog, Currency, Day, Envelope, Event, EventId, Family, Features as Figures, Inventory,
-    Key, ListingRef, Money, Offer, Pack, Rank, Role, Sale, SaleStatus, Span, Timestamp, Track,
+    Availability, BuyBox, CHANGE, Catalog, Currency, Day, Envelope, Event, EventId, Family, Features as Figures,
+    Inventory, Key, ListingRef, Money, Offer, Pack, Rank, Role, Sale, SaleStatus, Span, Timestamp, Track,
 };
 
 use super::{Config, Features, Market, says_something};
@@ -224,8 +224,10 @@ impl Stream {
         let price = 900 + 50 * self.below(8) as i64;
         let list = self.pick(&[None, Some(1_000), Some(1_200)]);
         let shipping = self.pick(&[None, Some(0), Some(99)]);
+        let is_change = matches!(listing, "B" | "D");
+        let source_version = is_change.then(|| CHANGE.into());
         let offer = Offer {
-            envelope: self.envelope(),
+            envelope: Envelope { source_version, ..self.envelope() },
             native_id: listing.into(),
             seller: (!seller.is_empty()).then(|| seller.into()),
             price: self.pick(&[Some(price), Some(price), Some(price), None]).map(amount),

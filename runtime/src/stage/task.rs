@@ -228,7 +228,7 @@ impl Task {
             chain.feed(&key, input, effects, committed)
         })?;
         self.scratch.key = key;
-        Ok(())
+        self.fire_due(producer) // what the record has set may be due already, where it is older than others
     }
 
     /// Moves stream time on and fires what is due, before the record that moved it.
@@ -237,8 +237,12 @@ impl Task {
             return Ok(());
         }
         self.stream_time = to;
+        self.fire_due(producer)
+    }
+
+    fn fire_due(&mut self, producer: &mut dyn Producer) -> Result<(), TaskError> {
         for _ in 0..WAKES_PER_RECORD_MAX {
-            let Some(timer) = self.timers.take_due(to) else { break };
+            let Some(timer) = self.timers.take_due(self.stream_time) else { break };
             let topic = self.spec.inputs[0].topic.clone();
             self.run(producer, &topic, &[], |chain, effects, committed| chain.wake(&timer, effects, committed))?;
         }

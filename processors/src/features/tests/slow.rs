@@ -32,6 +32,11 @@ fn seller(who: &Who) -> String {
     if who.1.is_empty() { format!("/{}", who.0) } else { who.1.clone() }
 }
 
+/// Whether what was said of an offer so long ago still holds.
+fn holds(offer: &Offer, micros: i64, active: i64) -> bool {
+    offer.envelope.source_version.is_some() || micros < active
+}
+
 fn landed(offer: &Offer) -> Option<(f64, Currency)> {
     let price = offer.price?;
     let shipping = offer.shipping.map_or(0, |shipping| shipping.minor);
@@ -81,7 +86,8 @@ impl Story {
     /// The offer that stands.
     fn standing(&self, who: &Who, active: i64) -> Option<&(i64, Offer)> {
         // max_by_key gives the last of equals: the one heard last.
-        self.said.get(who)?.iter().filter(|(at, _)| self.now - at < active).max_by_key(|(at, _)| *at)
+        let said = self.said.get(who)?.iter();
+        said.filter(|(at, offer)| holds(offer, self.now - at, active)).max_by_key(|(at, _)| *at)
     }
 
     fn all_standing(&self, active: i64) -> Vec<(&Who, &Offer)> {
@@ -92,7 +98,7 @@ impl Story {
         match happened {
             Happened::Woken(due) => self.now = self.now.max(due.micros()),
             Happened::Ended => (self.entry, self.in_catalog_since, self.market_since) = (None, None, None),
-            Happened::Said(Event::Catalog(entry)) => self.catalog(entry),
+            Happened::Said(Event::Catalog(entry)) => self.catalog(entry, active),
             Happened::Said(event) => {
                 self.now = self.now.max(event.observed_at().micros());
                 if let Event::Offer(offer) = event {
@@ -102,13 +108,19 @@ impl Story {
         }
     }
 
-    fn catalog(&mut self, entry: &Catalog) {
+    /// Whether a seller is in the market.
+    fn is_present(&self, name: &str, active: i64) -> bool {
+        self.seen.get(name).is_some_and(|at| self.now - at < 30 * DAY)
+            || self.all_standing(active).iter().any(|(who, _)| seller(who) == name)
+    }
+
+    fn catalog(&mut self, entry: &Catalog, active: i64) {
         if !entry.active {
             (self.entry, self.in_catalog_since, self.market_since) = (None, None, None);
             return;
         }
         let since = *self.in_catalog_since.get_or_insert(entry.envelope.observed_at.micros());
-        if self.seen.values().any(|at| self.now - at < 30 * DAY) {
+        if self.seen.keys().any(|name| self.is_present(name, active)) {
             self.market_since.get_or_insert(since.max(self.now));
         }
         self.entry = Some(entry.clone());
@@ -148,7 +160,7 @@ impl Story {
         if role(offer) == Role::Own && self.currency.is_none() {
             self.currency = landed(offer).map(|(_, currency)| currency);
         }
-        self.seller(&seller(&who), at);
+        self.seller(&seller(&who), at, active);
         if role(offer) == Role::Own {
             let past = self.own.entry(who.clone()).or_default();
             let gone = past.iter().max_by_key(|(at, _)| *at).filter(|(_, said)| said.is_none()).map(|(at, _)| *at);
@@ -172,13 +184,13 @@ impl Story {
         self.said.entry(who).or_default().push((at, offer.clone()));
     }
 
-    fn seller(&mut self, seller: &str, at: i64) {
+    fn seller(&mut self, seller: &str, at: i64, active: i64) {
         if let (None, Some(since)) = (self.market_since, self.in_catalog_since) {
             self.market_since = Some(since.max(self.now));
         }
-        let last = self.seen.get(seller).copied();
+        let (last, is_present) = (self.seen.get(seller).copied(), self.is_present(seller, active));
         self.seen.insert(seller.to_owned(), last.map_or(at, |last| last.max(at)));
-        if last.is_none_or(|last| self.now - last >= 30 * DAY) {
+        if !is_present {
             match self.market_since.filter(|since| at - since >= DAY) {
                 Some(_) => self.entered.insert(seller.to_owned(), at),
                 None => self.entered.remove(seller),
@@ -213,7 +225,7 @@ impl Story {
         let standing = self.own.values().filter_map(|past| {
             let at = last(past)?;
             let (_, said) = past.iter().find(|(moment, _)| *moment == at)?;
-            (moment - at < active).then_some((at, said.as_ref()?))
+            said.as_ref().filter(|offer| holds(offer, moment - at, active)).map(|offer| (at, offer))
         });
         standing.collect()
     }
@@ -223,8 +235,9 @@ impl Story {
         let mut last: BTreeMap<&str, (i64, f64)> = BTreeMap::new();
         for (who, past) in &self.own {
             let gone = self.gone.get(who).and_then(|gone| gone.iter().filter(|at| **at <= moment).max());
-            for (at, said) in past.iter().filter(|(at, _)| *at <= moment && moment - at < active) {
-                let Some(value) = said.as_ref().and_then(what).filter(|_| gone.is_none_or(|gone| at >= gone)) else {
+            for (at, said) in past.iter().filter(|(at, _)| *at <= moment) {
+                let said = said.as_ref().filter(|offer| holds(offer, moment - at, active));
+                let Some(value) = said.and_then(what).filter(|_| gone.is_none_or(|gone| at >= gone)) else {
                     continue;
                 };
                 let known = last.entry(&who.0).or_insert((*at, value));
@@ -394,7 +407,7 @@ fn last_said(story: &Story, role_of: Role, active: i64, what: fn(&Offer) -> Opti
             continue;
         }
         // Of one offer and one moment the word heard last counts, of several offers the larger.
-        let words = story.said[who].iter().filter(|(at, _)| story.now - at < active);
+        let words = story.said[who].iter().filter(|(at, offer)| holds(offer, story.now - at, active));
         let words = words.filter_map(|(at, offer)| Some((*at, what(offer)?)));
         let Some((at, value)) = words.max_by_key(|(at, _)| *at) else { continue };
         let known = last.entry(&who.0).or_insert((at, value));
