@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod inspect;
+mod logs;
 mod names;
 mod printable;
 mod records;

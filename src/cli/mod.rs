@@ -17,6 +17,7 @@ use skuflow_schemas::{Family, TOPICS, schema_json};
 use crate::config::{self, Loaded, STARTER, Variables};
 use crate::demo::Market;
 use crate::inspect::{Answer, Remedy, Request, answer};
+use crate::logs;
 use crate::printable::printable;
 use crate::run::{Only, OpenError, Pipeline, RunError, Summary, ask, is_data_dir, open_broker};
 
@@ -50,6 +51,9 @@ struct Arguments {
     /// How results are printed.
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// How logs are written on stderr; the variable `SKUFLOW_LOG` says which, like `info`.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    log_format: Format,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -189,9 +193,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
         }
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SKUFLOW_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    logs::begin(arguments.log_format == Format::Json);
     match execute(&arguments) {
         Ok(exit) => exit,
         Err(failure) => {
@@ -238,6 +240,7 @@ fn load_from(path: &Path, format: Format) -> Result<Loaded, Failure> {
     let file = path.display().to_string();
     match config::load(path) {
         Ok(loaded) => {
+            logs::conceal(&loaded.variables);
             if !loaded.warnings.is_empty() {
                 let text = std::fs::read_to_string(&loaded.path).unwrap_or_default();
                 output::note(&config::render(&loaded.warnings, &file, &text, is_coloured()));
