@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use skuflow_runtime::stage::Control;
 use skuflow_schemas::{Family, TOPICS, schema_json};
 
@@ -31,7 +31,7 @@ const EXIT_CONFIG: u8 = 78;
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    freshness: something is further behind than --max-lag-seconds
+  1    freshness: something is further behind than a --max-… allows
   64   usage: the command, or a name in it, is wrong
   65   data: what is stored is damaged or of another config, a station cannot go on, or a case of test fails
   69   unavailable: in use by another run, nothing there yet, or check --connect misses something
@@ -130,16 +130,38 @@ enum Command {
         drop: Option<String>,
     },
     /// Show how far each stage and sink is behind, in records and in seconds of event time.
-    Freshness {
-        /// Exit with 1 where anything is further behind, in seconds.
-        #[arg(long)]
-        max_lag_seconds: Option<f64>,
-    },
+    Freshness(Thresholds),
     /// List topics and schemas, or print one schema.
     Schema {
         /// The family.
         family: Option<String>,
     },
+}
+
+/// What `freshness` puts up with; what cannot be known is more than that.
+#[derive(Args)]
+struct Thresholds {
+    /// Exit with 1 where anything is further behind in event time, in seconds.
+    #[arg(long)]
+    max_lag_seconds: Option<f64>,
+    /// Exit with 1 where anything is further behind, in records.
+    #[arg(long)]
+    max_lag_records: Option<f64>,
+    /// Exit with 1 where the last record was taken in longer ago, in seconds.
+    #[arg(long)]
+    max_age_seconds: Option<f64>,
+}
+
+impl Thresholds {
+    /// Whether a row of `freshness` goes beyond any.
+    fn are_passed(&self, row: &serde_json::Value) -> bool {
+        let limits = [
+            ("lag_seconds", self.max_lag_seconds),
+            ("lag_records", self.max_lag_records),
+            ("age_seconds", self.max_age_seconds),
+        ];
+        limits.iter().any(|(field, max)| max.is_some_and(|max| row[*field].as_f64().is_none_or(|found| found > max)))
+    }
 }
 
 #[derive(Subcommand)]
@@ -227,7 +249,7 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
             let request = Request::DropOffsets { group: group.clone() };
             output::rows(&inspect(arguments, &request)?, arguments.format);
         }
-        Command::Freshness { max_lag_seconds } => return freshness(arguments, *max_lag_seconds),
+        Command::Freshness(thresholds) => return freshness(arguments, thresholds),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -362,11 +384,10 @@ impl DeadLetters {
     }
 }
 
-fn freshness(arguments: &Arguments, max: Option<f64>) -> Result<ExitCode, Failure> {
+fn freshness(arguments: &Arguments, thresholds: &Thresholds) -> Result<ExitCode, Failure> {
     let rows = inspect(arguments, &Request::Freshness)?;
     output::rows(&rows, arguments.format);
-    let stale = |row: &serde_json::Value| row["lag_seconds"].as_f64().zip(max).is_some_and(|(lag, max)| lag > max);
-    Ok(if rows.iter().any(stale) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if rows.iter().any(|row| thresholds.are_passed(row)) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// What is there, which has to be something.
