@@ -54,7 +54,10 @@ impl Worker {
         loop {
             let before = self.tally.commits();
             let reason = match self.session(&seat) {
-                Ok(Ended::Done) => return Ok(()),
+                Ok(Ended::Done) => {
+                    seat.condition.is_well();
+                    return Ok(());
+                }
                 Ok(Ended::Rejoin(reason)) => reason,
                 Err(TaskError::Broker(BrokerError::Retry(reason) | BrokerError::Reopen(reason))) => reason,
                 Err(TaskError::Txn(
