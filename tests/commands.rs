@@ -133,6 +133,9 @@ fn each_exit_code_means_what_help_and_readme_say() {
     project.write("offers.ndjson", &format!("{}{}", offer("02"), offer("03")));
     project.run_once_only(&["offers"]);
     assert_eq!(code(&project, &["freshness", "--max-lag-seconds", "80000"]), 1, "a day behind");
+    assert_eq!(code(&project, &["freshness", "--max-lag-records", "0"]), 1);
+    assert_eq!(code(&project, &["freshness", "--max-lag-records", "1", "--max-age-seconds", "100000"]), 0);
+    assert_eq!(code(&project, &["freshness", "--max-age-seconds", "0"]), 1);
     assert_eq!(code(&project, &["init", project.data.path().to_str().expect("UTF-8")]), 74);
     project.edit("version = 1", "version = 2");
     assert_eq!(code(&project, &["run"]), 78);

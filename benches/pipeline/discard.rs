@@ -112,6 +112,10 @@ impl Producer for Dropping {
         self.bytes
     }
 
+    fn pending_records(&self) -> u64 {
+        self.batches.iter().map(|(_, _, batch)| u64::from(batch.records())).sum()
+    }
+
     fn commit(&mut self, commit: Commit<'_>) -> Result<(), TxnError> {
         let mut state = self.state.lock().expect("no holder panics");
         for change in commit.state {

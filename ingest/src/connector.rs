@@ -51,6 +51,19 @@ pub enum Mapped {
     Rejected(Box<RejectedRow>),
 }
 
+impl Mapped {
+    /// Its bytes in the source, where that says where it stood.
+    pub fn bytes(&self) -> u64 {
+        let (start, end) = match self {
+            Self::Event(_, spot) => (spot.byte_start, spot.byte_end),
+            Self::Rejected(row) => {
+                row.letter.origin.as_ref().map_or((0, 0), |origin| (origin.byte_start, origin.byte_end))
+            }
+        };
+        end.saturating_sub(start)
+    }
+}
+
 /// Where a record stood: cheap to keep beside each event.
 #[derive(Clone, Debug, Default)]
 pub struct Spot {

@@ -3,21 +3,45 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use skuflow_runtime::broker::{Broker, BrokerError, Commit, Header, Producer, Record, StateChange, TxnError};
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::limits::{POLL_MAX, RECORD_BYTES_MAX};
+use skuflow_runtime::measure::{BATCH_RECORDS, COMMIT_MICROS, Condition, Distribution};
 use skuflow_runtime::stage::{Control, back_off};
 use skuflow_schemas::{DeadLetter, Encoder, ErrorStage, Event, Family, Outcome, Quality, Text, Timestamp};
 
 use crate::{Connector, ConnectorError, Cursor, Mapped, Page, Poll, RejectedRow, Spot};
 
-/// What a connector has published in this run.
-#[derive(Default)]
+/// What a connector has published in this run, and how it does.
 pub struct Intake {
+    /// How it does.
+    pub condition: Condition,
     read: AtomicU64,
     share: Mutex<Option<f64>>,
+    bytes: AtomicU64,
+    sent_records: AtomicU64,
+    sent_bytes: AtomicU64,
     rejected: Mutex<BTreeMap<Text, u64>>,
+    pages: Distribution,
+    commits: Distribution,
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        Self {
+            condition: Condition::default(),
+            read: AtomicU64::new(0),
+            share: Mutex::default(),
+            bytes: AtomicU64::new(0),
+            sent_records: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
+            rejected: Mutex::default(),
+            pages: Distribution::new(BATCH_RECORDS),
+            commits: Distribution::new(COMMIT_MICROS),
+        }
+    }
 }
 
 /// What a page adds to the counts as soon as it is known to be committed.
@@ -25,7 +49,12 @@ struct Counted {
     /// How the cursor changes with it.
     changes: BTreeMap<String, Option<Vec<u8>>>,
     read: u64,
+    bytes: u64,
+    sent_records: u64,
+    sent_bytes: u64,
     rejected: BTreeMap<Text, u64>,
+    /// When it was begun to be sent.
+    began: Instant,
 }
 
 impl Counted {
@@ -55,6 +84,11 @@ impl Counted {
 impl Intake {
     fn add(&self, page: Counted) {
         self.read.fetch_add(page.read, Ordering::Relaxed);
+        self.bytes.fetch_add(page.bytes, Ordering::Relaxed);
+        self.sent_records.fetch_add(page.sent_records, Ordering::Relaxed);
+        self.sent_bytes.fetch_add(page.sent_bytes, Ordering::Relaxed);
+        self.pages.add(page.read);
+        self.commits.add(page.began.elapsed().as_micros() as u64);
         let mut totals = self.rejected.lock().expect("no holder panics");
         for (code, count) in page.rejected {
             *totals.entry(code).or_default() += count;
@@ -69,6 +103,31 @@ impl Intake {
     /// How much of the source is read; see [`Connector::share`].
     pub fn share(&self) -> Option<f64> {
         *self.share.lock().expect("no holder panics")
+    }
+
+    /// Bytes of these records, as they stood in the source.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Records sent, dead letters and counts among them.
+    pub fn sent_records(&self) -> u64 {
+        self.sent_records.load(Ordering::Relaxed)
+    }
+
+    /// Bytes sent.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Records per page.
+    pub fn page_records(&self) -> &Distribution {
+        &self.pages
+    }
+
+    /// How long it took to send and to commit a page, in microseconds.
+    pub fn commit_micros(&self) -> &Distribution {
+        &self.commits
     }
 
     /// Records of which no event could be made, by reason.
@@ -152,6 +211,7 @@ impl Publisher {
                 }
                 Err(Failed::Again(reason)) => {
                     tracing::warn!(connector = self.name, reason, "going on from the committed cursor");
+                    self.intake.condition.failed(reason);
                 }
             }
             failures = if self.intake.read() == before { failures + 1 } else { 1 };
@@ -170,6 +230,7 @@ impl Publisher {
         if let Some(page) = in_doubt.take().filter(|page| page.is_in(&cursor)) {
             self.intake.add(page);
         }
+        self.intake.condition.begun();
         while !self.control.is_stopping() {
             if self.control.is_intake_paused() {
                 std::thread::park_timeout(POLL_MAX);
@@ -182,11 +243,18 @@ impl Publisher {
                     if let Some(page) = in_doubt.take() {
                         page.apply(&mut cursor);
                         self.intake.add(page);
+                        self.intake.condition.is_well();
                     }
                     *self.intake.share.lock().expect("no holder panics") = connector.share();
                 }
-                Ok(Poll::Idle) => std::thread::park_timeout(POLL_MAX),
-                Ok(Poll::Done) => return Ok(()),
+                Ok(Poll::Idle) => {
+                    self.intake.condition.is_well();
+                    std::thread::park_timeout(POLL_MAX);
+                }
+                Ok(Poll::Done) => {
+                    self.intake.condition.is_well();
+                    return Ok(());
+                }
                 Err(ConnectorError::Retry(reason)) => return Err(Failed::Again(reason)),
                 Err(ConnectorError::Fatal(reason)) => return Err(Failed::Fatal(reason)),
             }
@@ -197,7 +265,15 @@ impl Publisher {
     /// Sends what is on a page; it is committed together with the cursor behind it.
     fn send(&self, page: Page, producer: &mut dyn Producer) -> Result<Counted, Failed> {
         let now = self.clock.now();
-        let mut counted = Counted { changes: page.changes, read: page.records.len() as u64, rejected: BTreeMap::new() };
+        let mut counted = Counted {
+            changes: page.changes,
+            read: page.records.len() as u64,
+            bytes: page.records.iter().map(Mapped::bytes).sum(),
+            sent_records: 0,
+            sent_bytes: 0,
+            rejected: BTreeMap::new(),
+            began: Instant::now(),
+        };
         let mut rejected: BTreeMap<(Text, Text, Text), u64> = BTreeMap::new();
         let mut value = Vec::new();
         for mapped in page.records {
@@ -212,6 +288,8 @@ impl Publisher {
             }
         }
         self.send_counts(&rejected, now, producer)?;
+        counted.sent_records = producer.pending_records();
+        counted.sent_bytes = producer.pending_bytes() as u64;
         Ok(counted)
     }
 

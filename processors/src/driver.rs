@@ -191,7 +191,7 @@ fn process(steps: &[Box<dyn Step>], kept: &mut Kept, message: &Message) -> Vec<M
     if let Some(reject) = steps[0].refuses(kept.states.get(&(0, key.into())), &input) {
         return refused(message, input.event(), &reject);
     }
-    let time = input.event().map(Event::observed_at);
+    let time = input.stream_time();
     let mut published = Vec::new();
     if time > kept.stream_time {
         kept.stream_time = time;

@@ -127,6 +127,15 @@ impl Input {
         }
     }
 
+    /// The event time that it moves the stream to. Rows of tables move none: they hold from when they come, and may be dated
+    /// long after the observations that are read next to them.
+    pub fn stream_time(&self) -> Option<Timestamp> {
+        match self.event()? {
+            Event::Catalog(_) | Event::Listing(_) => None,
+            event => Some(event.observed_at()),
+        }
+    }
+
     /// The event, if it is one.
     pub fn event(&self) -> Option<&Event> {
         match self {

@@ -68,6 +68,11 @@ impl Batcher {
         self.records == 0
     }
 
+    /// Records in it, tombstones among them, and bytes of their values.
+    pub fn size(&self) -> (usize, usize) {
+        (self.records, self.bytes)
+    }
+
     /// Whether no record may be added.
     pub fn is_full(&self) -> bool {
         self.records >= self.cut.records_max || self.bytes >= self.cut.bytes_max

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use skuflow_runtime::broker::{Broker, BrokerError, Offset, Reader, RecordView, TopicPartition};
 use skuflow_runtime::limits::{FETCH_BYTES_MAX, POLL_MAX};
+use skuflow_runtime::measure::{BATCH_BYTES, BATCH_RECORDS, COMMIT_MICROS, Condition, Distribution};
 use skuflow_runtime::stage::{Control, back_off};
 use skuflow_schemas::{DEAD_LETTER_PREFIX, DeadLetter, Decoder, HEADER_PREFIX};
 
@@ -14,12 +15,31 @@ use crate::batcher::{Batcher, Cut};
 use crate::sink::{Identity, Incoming, Landed, Sink, SinkError};
 
 /// What a sink has landed in this run, and how it does.
-#[derive(Default)]
 pub struct Progress {
+    /// How it does.
+    pub condition: Condition,
     records: AtomicU64,
+    bytes: AtomicU64,
     rows: Mutex<BTreeMap<&'static str, u64>>,
-    trouble: Mutex<Option<String>>,
     missing: OnceLock<String>,
+    batch_records: Distribution,
+    batch_bytes: Distribution,
+    landings: Distribution,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            condition: Condition::default(),
+            records: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            rows: Mutex::default(),
+            missing: OnceLock::new(),
+            batch_records: Distribution::new(BATCH_RECORDS),
+            batch_bytes: Distribution::new(BATCH_BYTES),
+            landings: Distribution::new(COMMIT_MICROS),
+        }
+    }
 }
 
 impl Progress {
@@ -33,19 +53,29 @@ impl Progress {
         self.rows.lock().expect("no holder panics").clone()
     }
 
+    /// Bytes of the values in the batches landed.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Records per batch landed.
+    pub fn batch_records(&self) -> &Distribution {
+        &self.batch_records
+    }
+
+    /// Bytes per batch landed.
+    pub fn batch_bytes(&self) -> &Distribution {
+        &self.batch_bytes
+    }
+
+    /// How long it took to land a batch, in microseconds.
+    pub fn landing_micros(&self) -> &Distribution {
+        &self.landings
+    }
+
     /// Why nothing lands at present.
     pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().expect("no holder panics").clone()
-    }
-
-    /// Notes a try that failed; whether those before it had failed as well.
-    fn failed(&self, reason: String) -> bool {
-        self.trouble.lock().expect("no holder panics").replace(reason).is_some()
-    }
-
-    /// Nothing that was tried is left undone.
-    fn is_well(&self) {
-        *self.trouble.lock().expect("no holder panics") = None;
+        self.condition.trouble()
     }
 
     /// What a new store cannot have, because the log had lost it: offsets by partition, as the run began.
@@ -65,7 +95,11 @@ impl Progress {
         }
     }
 
-    fn landed(&self, landed: Landed) {
+    fn landed(&self, landed: Landed, (records, bytes): (usize, usize), took: Duration) {
+        self.batch_records.add(records as u64);
+        self.batch_bytes.add(bytes as u64);
+        self.landings.add(took.as_micros() as u64);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         self.records.fetch_add(landed.records, Ordering::Relaxed);
         let mut rows = self.rows.lock().expect("no holder panics");
         for (table, count) in landed.rows {
@@ -128,7 +162,7 @@ impl Consume {
                 Err(Failed::Fatal(reason)) => return Err(format!("sink {}: {reason}", self.name)),
                 Err(Failed::Again(reason)) => {
                     tracing::warn!(sink = self.name, reason, "going on from the stored positions");
-                    failures = if self.progress.failed(reason) { failures + 1 } else { 1 };
+                    failures = if self.progress.condition.failed(reason) { failures + 1 } else { 1 };
                 }
             }
             if back_off(failures, &self.control) {
@@ -145,6 +179,7 @@ impl Consume {
             turn: 0,
             batcher: Batcher::new(self.cut),
         };
+        self.progress.condition.begun();
         let mut seen = 0;
         loop {
             // Asked before looking where the topics end.
@@ -157,7 +192,7 @@ impl Consume {
                 session.land(sink).await?;
             }
             if session.batcher.is_empty() {
-                self.progress.is_well();
+                self.progress.condition.is_well();
             }
             if ends {
                 return Ok(());
@@ -261,9 +296,10 @@ impl Session<'_> {
         if self.batcher.is_empty() {
             return Ok(());
         }
+        let (size, began) = (self.batcher.size(), Instant::now());
         let batch = self.batcher.take();
         let landed = sink.land(&batch).await?;
-        self.consume.progress.landed(landed);
+        self.consume.progress.landed(landed, size, began.elapsed());
         let mut positions = BTreeMap::new();
         for place in &mut self.places {
             if let Some(part) = batch.parts.get(&place.of) {

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod logs;
 mod output;
 mod schema;
 
@@ -10,12 +11,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use skuflow_runtime::stage::Control;
 
 use crate::config::{self, Loaded, STARTER, Variables};
 use crate::demo::Market;
 use crate::inspect::{Answer, Remedy, Request, answer};
+
 use crate::printable::printable;
 use crate::run::{Only, OpenError, Pipeline, RunError, Summary, ask, is_data_dir, open_broker};
 
@@ -25,14 +27,11 @@ const EXIT_UNAVAILABLE: u8 = 69;
 const EXIT_IO: u8 = 74;
 const EXIT_CONFIG: u8 = 78;
 
-/// What is logged where `SKUFLOW_LOG` does not say; a slow statement is no trouble.
-const LOG_DEFAULT: &str = "warn,sqlx::query=error";
-
 /// Said by `--help`, and by the README.
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    freshness: something is further behind than --max-lag-seconds
+  1    freshness: something is further behind than a --max-… allows
   64   usage: the command, or a name in it, is wrong
   65   data: what is stored is damaged or of another config, a station cannot go on, or a case of test fails
   69   unavailable: in use by another run, nothing there yet, or check --connect misses something
@@ -52,6 +51,9 @@ struct Arguments {
     /// How results are printed.
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// How logs are written on stderr; the variable `SKUFLOW_LOG` says which, like `info`.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    log_format: Format,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -128,11 +130,7 @@ enum Command {
         drop: Option<String>,
     },
     /// Show how far each stage and sink is behind, in records and in seconds of event time.
-    Freshness {
-        /// Exit with 1 where anything is further behind, in seconds.
-        #[arg(long)]
-        max_lag_seconds: Option<f64>,
-    },
+    Freshness(Thresholds),
     /// List topics and families, or say what the fields of one family are, and how its figures are computed.
     Schema {
         /// The family.
@@ -141,6 +139,32 @@ enum Command {
         #[arg(long, requires = "family")]
         avro: bool,
     },
+}
+
+/// What `freshness` puts up with; what cannot be known is more than that.
+#[derive(Args)]
+struct Thresholds {
+    /// Exit with 1 where anything is further behind in event time, in seconds.
+    #[arg(long)]
+    max_lag_seconds: Option<f64>,
+    /// Exit with 1 where anything is further behind, in records.
+    #[arg(long)]
+    max_lag_records: Option<f64>,
+    /// Exit with 1 where the last record was taken in longer ago, in seconds.
+    #[arg(long)]
+    max_age_seconds: Option<f64>,
+}
+
+impl Thresholds {
+    /// Whether a row of `freshness` goes beyond any.
+    fn are_passed(&self, row: &serde_json::Value) -> bool {
+        let limits = [
+            ("lag_seconds", self.max_lag_seconds),
+            ("lag_records", self.max_lag_records),
+            ("age_seconds", self.max_age_seconds),
+        ];
+        limits.iter().any(|(field, max)| max.is_some_and(|max| row[*field].as_f64().is_none_or(|found| found > max)))
+    }
 }
 
 #[derive(Subcommand)]
@@ -194,10 +218,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
         }
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SKUFLOW_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOG_DEFAULT));
-    let fmt = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| output::Log);
-    fmt.with_ansi(output::is_coloured()).init();
+    logs::begin(arguments.log_format == Format::Json);
     match execute(&arguments) {
         Ok(exit) => exit,
         Err(failure) => {
@@ -231,7 +252,7 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
             let request = Request::DropOffsets { group: group.clone() };
             output::rows(&inspect(arguments, &request)?, arguments.format);
         }
-        Command::Freshness { max_lag_seconds } => return freshness(arguments, *max_lag_seconds),
+        Command::Freshness(thresholds) => return freshness(arguments, thresholds),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -244,6 +265,7 @@ fn load_from(path: &Path, format: Format) -> Result<Loaded, Failure> {
     let file = path.display().to_string();
     match config::load(path) {
         Ok(loaded) => {
+            logs::conceal(&loaded.variables);
             if !loaded.warnings.is_empty() {
                 let text = std::fs::read_to_string(&loaded.path).unwrap_or_default();
                 output::note(&config::render(&loaded.warnings, &file, &text, output::is_coloured()));
@@ -348,11 +370,10 @@ impl DeadLetters {
     }
 }
 
-fn freshness(arguments: &Arguments, max: Option<f64>) -> Result<ExitCode, Failure> {
+fn freshness(arguments: &Arguments, thresholds: &Thresholds) -> Result<ExitCode, Failure> {
     let rows = inspect(arguments, &Request::Freshness)?;
     output::rows(&rows, arguments.format);
-    let stale = |row: &serde_json::Value| row["lag_seconds"].as_f64().zip(max).is_some_and(|(lag, max)| lag > max);
-    Ok(if rows.iter().any(stale) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if rows.iter().any(|row| thresholds.are_passed(row)) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// What is there, which has to be something.

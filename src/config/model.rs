@@ -1,5 +1,6 @@
 //! The settings. Those of connectors, steps and sinks live beside their code.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -30,6 +31,9 @@ pub struct Config {
     /// How stages run.
     #[serde(default)]
     pub runtime: RuntimeConfig,
+    /// Health and metrics over HTTP; left out: none.
+    #[serde(default)]
+    pub http: Option<HttpConfig>,
     /// Where data comes from.
     #[serde(default)]
     pub connector: Vec<ConnectorConfig>,
@@ -106,6 +110,20 @@ impl Default for RuntimeConfig {
             cache_bytes: ByteSize(64 << 20),
             idle_max: Span::from_millis(1000),
         }
+    }
+}
+
+/// Health and metrics over HTTP.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Address on loopback, as there is no access control, and port; with port 0 the log says which one it is.
+    pub listen: SocketAddr,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
     }
 }
 

@@ -13,6 +13,7 @@ use skuflow_runtime::broker::{Broker, BrokerError, TxnError};
 
 pub use connect::connect;
 pub use plan::{Plan, plan};
+pub(crate) use positions::{Place, places};
 
 use crate::config::Loaded;
 

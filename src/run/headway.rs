@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use skuflow_ingest::{Intake, Publisher};
 use skuflow_runtime::broker::{Broker, BrokerError, TopicPartition};
-use skuflow_runtime::stage::Worker;
-use skuflow_sinks::consume::Consume;
 
-use crate::names::SINK;
+use super::stations::{Counts, Station};
 
 /// How far the stations of a run have come.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,90 +23,40 @@ impl Headway {
     }
 }
 
-/// Who reads and writes what.
-struct Station {
-    name: String,
-    /// The group under which it notes its positions; of a connector none.
-    group: Option<String>,
-    reads: Vec<Arc<str>>,
-    writes: Vec<Arc<str>>,
-}
-
-/// The stations that run, in the order of the config.
-pub(super) struct Stations {
-    stations: Vec<Station>,
-    /// What the connectors count, in the same order.
-    intakes: Vec<Arc<Intake>>,
-}
-
-impl Stations {
-    pub(super) fn new<'a>(
-        publishers: impl Iterator<Item = &'a Publisher>,
-        workers: &[Worker],
-        consumes: impl Iterator<Item = &'a Consume>,
-    ) -> Self {
-        let (mut stations, mut intakes) = (Vec::new(), Vec::new());
-        for publisher in publishers {
-            let writes = publisher.topics.values().cloned().collect();
-            stations.push(Station { name: publisher.name.clone(), group: None, reads: Vec::new(), writes });
-            intakes.push(publisher.intake.clone());
-        }
-        for worker in workers.iter().filter(|worker| worker.member.index == 0) {
-            let spec = &worker.spec;
-            stations.push(Station {
-                name: spec.name.clone(),
-                group: Some(spec.group.clone()),
-                reads: spec.inputs.iter().map(|input| input.topic.clone()).collect(),
-                writes: spec.outputs.iter().map(|(_, topic)| topic.clone()).collect(),
-            });
-        }
-        for consume in consumes {
-            let group = Some(format!("{SINK}-{}", consume.name));
-            let reads = consume.topics.clone();
-            stations.push(Station { name: consume.name.clone(), group, reads, writes: Vec::new() });
-        }
-        Self { stations, intakes }
-    }
-
-    /// How far each has come, by what the broker has committed.
-    pub(super) fn headway(&self, broker: &dyn Broker) -> Result<Headway, BrokerError> {
-        let partitions: BTreeMap<Arc<str>, u32> =
-            broker.topics()?.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
-        let shares: Vec<Option<f64>> = self.intakes.iter().map(|intake| intake.share()).collect();
-        let is_of_all = !shares.is_empty() && shares.iter().all(Option::is_some);
-        let of_what_is_there = self.stations.iter().enumerate().map(|(at, station)| match &station.group {
-            None => Ok(shares[at].unwrap_or(1.0)),
-            Some(group) => read(broker, group, &station.reads, &partitions),
+/// How far each of `stations` has come, by what the broker has committed.
+pub(super) fn headway(stations: &[Station], broker: &dyn Broker) -> Result<Headway, BrokerError> {
+    let partitions: BTreeMap<Arc<str>, u32> =
+        broker.topics()?.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+    let mut is_of_all = true;
+    let mut of_what_is_there = Vec::new();
+    for station in stations {
+        of_what_is_there.push(match &station.counts {
+            Counts::Connector(intake) => {
+                is_of_all &= intake.share().is_some();
+                intake.share().unwrap_or(1.0)
+            }
+            _ => read(broker, station, &partitions)?,
         });
-        let of_what_is_there: Vec<f64> = of_what_is_there.collect::<Result<_, _>>()?;
-        let stations = self.stations.iter().enumerate().map(|(at, station)| {
-            let share = self.share(at, &of_what_is_there);
-            (station.name.clone(), share)
-        });
-        Ok(Headway { stations: stations.collect(), is_of_all })
     }
-
-    /// What a station has done of what is there, of the least that has been done before it. No topic leads back to its
-    /// writer: the config is checked for it.
-    fn share(&self, at: usize, of_what_is_there: &[f64]) -> f64 {
-        let feeds = |writer: &Station| writer.writes.iter().any(|topic| self.stations[at].reads.contains(topic));
-        let before = self.stations.iter().enumerate().filter(|(_, writer)| feeds(writer));
-        of_what_is_there[at] * before.map(|(writer, _)| self.share(writer, of_what_is_there)).fold(1.0, f64::min)
-    }
+    let shares = (0..stations.len()).map(|at| share(stations, at, &of_what_is_there));
+    Ok(Headway { stations: stations.iter().map(|station| station.name.clone()).zip(shares).collect(), is_of_all })
 }
 
-/// The share of the records in `topics` that `group` has read.
-fn read(
-    broker: &dyn Broker,
-    group: &str,
-    topics: &[Arc<str>],
-    partitions: &BTreeMap<Arc<str>, u32>,
-) -> Result<f64, BrokerError> {
-    let positions = broker.committed(group)?;
+/// What station number `at` has done of what is there, of the least that has been done before it. No topic leads back to
+/// its writer: the config is checked for it.
+fn share(stations: &[Station], at: usize, of_what_is_there: &[f64]) -> f64 {
+    let feeds = |writer: &Station| writer.writes.iter().any(|topic| stations[at].reads.contains(topic));
+    let before = stations.iter().enumerate().filter(|(_, writer)| feeds(writer));
+    of_what_is_there[at] * before.map(|(writer, _)| share(stations, writer, of_what_is_there)).fold(1.0, f64::min)
+}
+
+/// The share of what is there that `station` has read.
+fn read(broker: &dyn Broker, station: &Station, partitions: &BTreeMap<Arc<str>, u32>) -> Result<f64, BrokerError> {
+    let positions = broker.committed(&station.group)?;
     let (mut done, mut there) = (0, 0);
-    for topic in topics {
-        for number in 0..partitions.get(topic).copied().unwrap_or(0) {
-            let of = TopicPartition::new(topic.clone(), number);
+    for topic in &station.reads {
+        for number in 0..partitions.get(topic.as_str()).copied().unwrap_or(0) {
+            let of = TopicPartition::new(topic.as_str(), number);
             let (first, next) = broker.offsets(&of)?;
             done += positions.get(&of).copied().unwrap_or(first).clamp(first, next) - first;
             there += next - first;
@@ -125,9 +72,9 @@ mod tests {
 
     use super::*;
 
-    fn station(name: &str, group: Option<&str>, reads: &[&str], writes: &[&str]) -> Station {
-        let topics = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
-        Station { name: name.into(), group: group.map(Into::into), reads: topics(reads), writes: topics(writes) }
+    fn station(name: &str, counts: Counts, reads: &[&str], writes: &[&str]) -> Station {
+        let topics = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Station { name: name.into(), counts, group: name.into(), reads: topics(reads), writes: topics(writes) }
     }
 
     #[test]
@@ -147,15 +94,15 @@ mod tests {
             broker.note_positions(group, &Positions::from([at(0), at(1)])).expect("noted");
         };
         note("clean", "raw", 25);
-        note("sink", "clean", 20);
-        let stations = vec![
-            station("market", None, &[], &["raw"]),
-            station("clean", Some("clean"), &["raw"], &["clean"]),
-            station("compete", Some("compete"), &["clean"], &[]),
-            station("tables", Some("sink"), &["clean"], &[]),
+        note("tables", "clean", 20);
+        let stage = || Counts::Stage(Arc::default());
+        let stations = [
+            station("market", Counts::Connector(Arc::default()), &[], &["raw"]),
+            station("clean", stage(), &["raw"], &["clean"]),
+            station("compete", stage(), &["clean"], &[]),
+            station("tables", Counts::Sink(Arc::default()), &["clean"], &[]),
         ];
-        let stations = Stations { stations, intakes: vec![Arc::default()] };
-        let headway = stations.headway(&broker).expect("there");
+        let headway = headway(&stations, &broker).expect("there");
         let shares: Vec<f64> = headway.stations.iter().map(|(_, share)| *share).collect();
         assert_eq!(shares, [1.0, 0.5, 0.0, 0.5], "half of what the sink has still to come is not made yet");
         assert!(!headway.is_of_all, "the connector does not say how much it has");

@@ -1,22 +1,28 @@
 //! A run: every station of the config as threads over one broker.
 
 mod complete;
+mod exposition;
 mod first_pass;
 mod headway;
 mod housekeeping;
+mod http;
+mod metrics;
 mod only;
 mod open;
+mod overview;
 mod socket;
+mod stations;
 mod summary;
 mod wiring;
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Instant;
 
-use skuflow_ingest::{Connector, Intake, Publisher};
+use skuflow_ingest::{Connector, Publisher};
 use skuflow_runtime::broker::embedded::Embedded;
-use skuflow_runtime::stage::{Control, Tally, Worker};
-use skuflow_sinks::consume::{Consume, Progress};
+use skuflow_runtime::stage::{Control, Worker};
+use skuflow_sinks::consume::Consume;
 use skuflow_sinks::serving::Serving;
 
 pub use headway::Headway;
@@ -28,7 +34,8 @@ pub(crate) use wiring::{connector, threads};
 
 use crate::config::Loaded;
 use complete::Writers;
-use headway::Stations;
+use overview::Overview;
+use stations::Station;
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -50,9 +57,8 @@ pub struct Pipeline {
     workers: Vec<Worker>,
     sinks: Vec<(Consume, Serving)>,
     writers: Arc<Writers>,
-    intakes: Vec<Arc<Intake>>,
-    tallies: Vec<Arc<Tally>>,
-    progress: Vec<Arc<Progress>>,
+    stations: Vec<Station>,
+    http: Option<TcpListener>,
 }
 
 impl Pipeline {
@@ -77,17 +83,26 @@ impl Pipeline {
     /// The first station that cannot go on; the others have committed what they had done and stopped.
     pub fn run(self, report: &(dyn Fn(&Summary, &Headway) + Sync)) -> Result<Summary, RunError> {
         let started = Instant::now();
-        let Self { loaded, broker, control, connectors, workers, sinks, writers, intakes, tallies, progress } = self;
-        let sum = || Summary::of(&intakes, &tallies, &progress, started.elapsed());
-        let (publishers, consumes) = (connectors.iter().map(|(it, _)| it), sinks.iter().map(|(it, _)| it));
-        let stations = Stations::new(publishers, &workers, consumes);
-        let report = || report(&sum(), &stations.headway(&broker).unwrap_or_default());
+        let Self { loaded, broker, control, connectors, workers, sinks, writers, stations, http } = self;
+        let stations: Arc<[Station]> = stations.into();
+        let report = || {
+            let summary = Summary::of(&stations, started.elapsed());
+            report(&summary, &headway::headway(&stations, &broker).unwrap_or_default());
+        };
         let failed = std::sync::Mutex::new(None);
         let fail = |reason: String| {
             failed.lock().expect("no holder panics").get_or_insert(reason);
             control.stop();
         };
         let socket = socket::serve(&loaded, broker.clone(), &control);
+        let overview = || Overview {
+            loaded: loaded.clone(),
+            broker: broker.clone(),
+            control: control.clone(),
+            stations: stations.clone(),
+        };
+        let server = http.map(|listener| http::serve(listener, overview())).transpose();
+        let server = server.map_err(|error| OpenError::Io(error.to_string()))?;
         std::thread::scope(|scope| {
             let mut threads = Vec::new();
             for (publisher, mut connector) in connectors {
@@ -119,10 +134,10 @@ impl Pipeline {
             control.stop();
             housekeeping.join().unwrap_or_else(|_| fail("housekeeping panicked; this is a defect of skuflow".into()));
         });
-        drop(socket);
+        drop((socket, server));
         match failed.into_inner().expect("no holder panics") {
             Some(reason) => Err(RunError::Station(reason)),
-            None => Ok(sum()),
+            None => Ok(Summary::of(&stations, started.elapsed())),
         }
     }
 }

@@ -106,5 +106,9 @@ fn reply(stream: UnixStream, loaded: &Loaded, broker: &Embedded, _control: &Cont
         Ok(request) => answer(&request, broker, loaded),
         Err(error) => Answer::Failed(Remedy::Ask, format!("the request does not decode: {error}")),
     };
+    let answer = match answer {
+        Answer::Failed(remedy, reason) => Answer::Failed(remedy, loaded.variables.conceal(&reason)),
+        rows @ Answer::Rows(_) => rows,
+    };
     (&stream).write_all(&serde_json::to_vec(&answer)?)
 }

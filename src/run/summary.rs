@@ -1,14 +1,13 @@
 //! What a run has done.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use skuflow_ingest::Intake;
 use skuflow_runtime::stage::Tally;
-use skuflow_schemas::Outcome;
-use skuflow_sinks::consume::Progress;
+use skuflow_schemas::{Outcome, Text};
+
+use super::stations::{Counts, Station};
 
 use crate::printable::thousands;
 
@@ -38,35 +37,41 @@ pub struct Summary {
 }
 
 impl Summary {
-    pub(super) fn of(
-        intakes: &[Arc<Intake>],
-        tallies: &[Arc<Tally>],
-        progress: &[Arc<Progress>],
-        elapsed: Duration,
-    ) -> Self {
-        let sum = |outcome| tallies.iter().map(|tally| tally.outcome(outcome)).sum::<u64>();
-        let mut summary = Self {
-            read: intakes.iter().map(|intake| intake.read()).sum(),
-            accepted: sum(Outcome::Accepted),
-            unchanged: sum(Outcome::Unchanged),
-            conflicting: sum(Outcome::Conflicting),
-            duplicates: sum(Outcome::Duplicate) + sum(Outcome::Conflicting),
-            late: sum(Outcome::Late),
-            elapsed,
-            ..Self::default()
-        };
-        let rejected = intakes.iter().map(|intake| intake.rejected());
-        let rejected = rejected.chain(tallies.iter().map(|tally| tally.by_rule(Outcome::Rejected)));
-        for (rule, count) in rejected.flatten() {
-            *summary.dead_letters.entry(rule.to_string()).or_default() += count;
-        }
-        for (rule, count) in tallies.iter().flat_map(|tally| tally.by_rule(Outcome::Suspect)) {
-            *summary.suspect.entry(rule.to_string()).or_default() += count;
-        }
-        for (table, count) in progress.iter().flat_map(|progress| progress.rows()) {
-            *summary.rows.entry(table).or_default() += count;
+    pub(super) fn of(stations: &[Station], elapsed: Duration) -> Self {
+        let mut summary = Self { elapsed, ..Self::default() };
+        for station in stations {
+            match &station.counts {
+                Counts::Connector(intake) => {
+                    summary.read += intake.read();
+                    summary.add_dead_letters(intake.rejected());
+                }
+                Counts::Stage(tally) => summary.add_stage(tally),
+                Counts::Sink(progress) => {
+                    for (table, count) in progress.rows() {
+                        *summary.rows.entry(table).or_default() += count;
+                    }
+                }
+            }
         }
         summary
+    }
+
+    fn add_stage(&mut self, tally: &Tally) {
+        self.accepted += tally.outcome(Outcome::Accepted);
+        self.unchanged += tally.outcome(Outcome::Unchanged);
+        self.conflicting += tally.outcome(Outcome::Conflicting);
+        self.duplicates += tally.outcome(Outcome::Duplicate) + tally.outcome(Outcome::Conflicting);
+        self.late += tally.outcome(Outcome::Late);
+        self.add_dead_letters(tally.by_rule(Outcome::Rejected));
+        for (rule, count) in tally.by_rule(Outcome::Suspect) {
+            *self.suspect.entry(rule.to_string()).or_default() += count;
+        }
+    }
+
+    fn add_dead_letters(&mut self, by_rule: BTreeMap<Text, u64>) {
+        for (rule, count) in by_rule {
+            *self.dead_letters.entry(rule.to_string()).or_default() += count;
+        }
     }
 
     /// Records in the dead letters.

@@ -17,6 +17,7 @@ use skuflow_sinks::consume::{Consume, Progress};
 use skuflow_sinks::serving::Serving;
 
 use super::first_pass::{Behind, FirstPass, InTurn, feeds_tables, is_table, table_sources};
+use super::stations::{Counts, Station};
 use super::{Only, OpenError, Pipeline, complete};
 use crate::config::{Config, ConnectorConfig, Loaded, SinkConfig, StageConfig, StepConfig};
 use crate::names::{CONNECTOR, Names, QUALITY, dead_letters, late};
@@ -41,9 +42,8 @@ pub(super) fn wire(
         workers: Vec::new(),
         sinks: Vec::new(),
         writers: Arc::default(),
-        intakes: Vec::new(),
-        tallies: Vec::new(),
-        progress: Vec::new(),
+        stations: Vec::new(),
+        http: config.http.as_ref().map(|http| super::http::bind(http.listen)).transpose()?,
         loaded: loaded.clone(),
     };
     let first_pass = Arc::new(first_pass(&pipeline, names, only));
@@ -112,7 +112,13 @@ fn add_connector(
     pipeline.writers.add(&complete::connector(&settings.name), 1, written);
     let in_turn = InTurn { name: settings.name.clone(), connector, first_pass };
     pipeline.connectors.push((publisher, Box::new(in_turn)));
-    pipeline.intakes.push(intake);
+    pipeline.stations.push(Station {
+        name: format!("connector:{}", settings.name),
+        counts: Counts::Connector(intake),
+        group: String::new(),
+        reads: Vec::new(),
+        writes: settings.to.iter().map(|topic| names.topic(topic).to_string()).collect(),
+    });
     Ok(())
 }
 
@@ -164,6 +170,7 @@ fn add_stage(pipeline: &mut Pipeline, settings: &StageConfig, names: Names<'_>) 
     pipeline.writers.add(&complete::stage(&settings.name), threads as usize, written);
     for index in 0..threads {
         let id = format!("{}-{}-local-{index}", config.name, settings.name);
+        tally.seat(index); // so that a worker that does not begin is missed
         pipeline.workers.push(Worker {
             spec: spec.clone(),
             broker: Arc::new(pipeline.broker.clone()),
@@ -172,7 +179,13 @@ fn add_stage(pipeline: &mut Pipeline, settings: &StageConfig, names: Names<'_>) 
             tally: tally.clone(),
         });
     }
-    pipeline.tallies.push(tally);
+    pipeline.stations.push(Station {
+        name: format!("stage:{}", settings.name),
+        counts: Counts::Stage(tally),
+        group: names.stage_group(settings),
+        writes: settings.to.iter().map(|topic| names.topic(topic).to_string()).collect(),
+        reads: settings.from.iter().map(|topic| names.topic(topic).to_string()).collect(),
+    });
 }
 
 /// Threads of a stage: a processor each, and a partition at least.
@@ -207,6 +220,12 @@ fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) ->
     };
     let database = serving.database(&pipeline.loaded.base).map_err(OpenError::Data)?;
     pipeline.sinks.push((consume, Serving::new(&settings.name, &database)));
-    pipeline.progress.push(progress);
+    pipeline.stations.push(Station {
+        name: format!("sink:{}", settings.name),
+        counts: Counts::Sink(progress),
+        group: Names::sink_group(settings),
+        reads: settings.from.iter().map(|topic| names.topic(topic).to_string()).collect(),
+        writes: Vec::new(),
+    });
     Ok(())
 }

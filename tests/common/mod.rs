@@ -153,6 +153,11 @@ impl Project {
         std::fs::read_to_string(self.home.path().join(name)).expect("there")
     }
 
+    /// Sets a variable of the environment of all commands.
+    pub fn set(&mut self, variable: &'static str, value: &str) {
+        self.variables.push((variable, value.into()));
+    }
+
     /// Replaces `from`, which is there, by `to` in the config.
     pub fn edit(&self, from: &str, to: &str) {
         let text = std::fs::read_to_string(&self.config).expect("there");
@@ -166,8 +171,8 @@ impl Project {
             .args(arguments)
             .arg("--config")
             .arg(&self.config)
-            .envs(self.variables.iter().cloned())
-            .env("SKUFLOW_LOG", "warn");
+            .env("SKUFLOW_LOG", "warn")
+            .envs(self.variables.iter().cloned());
         command
     }
 

@@ -87,8 +87,11 @@ fn committed(broker: &Memory) -> String {
     shown + &format!("{:?}", broker.all_state())
 }
 
-fn counted(intake: &Intake) -> (u64, BTreeMap<Text, u64>) {
-    (intake.read(), intake.rejected())
+/// Records read, by reason of refusal, their bytes, records and bytes sent, pages, commits.
+fn counted(intake: &Intake) -> (u64, BTreeMap<Text, u64>, [u64; 5]) {
+    let sent = (intake.sent_records(), intake.sent_bytes());
+    let commits = intake.commit_micros().count();
+    (intake.read(), intake.rejected(), [intake.bytes(), sent.0, sent.1, intake.page_records().count(), commits])
 }
 
 #[test]
@@ -96,7 +99,9 @@ fn whatever_goes_wrong_at_a_commit_each_page_is_published_and_counted_once() {
     let whole = broker(Box::new(|_| None));
     let undisturbed = publisher(&whole);
     undisturbed.run(&mut Script).expect("nothing goes wrong");
-    assert_eq!(counted(&undisturbed.intake), (16, BTreeMap::from([("row-malformed".into(), 4)])));
+    let (read, rejected, [bytes, sent, _, pages, commits]) = counted(&undisturbed.intake);
+    assert_eq!((read, rejected), (16, BTreeMap::from([("row-malformed".into(), 4)])));
+    assert_eq!((bytes, sent, pages, commits), (12 * 100, 16 + 4, 4, 4), "a count goes with each refused row");
     for fault in [Fault::Retry, Fault::Abort, Fault::UnknownCommitted, Fault::UnknownLost] {
         let everywhere: Box<dyn Fn(u64) -> bool + Send> = Box::new(|number| number.is_multiple_of(2));
         let once_at = |at: usize| -> Box<dyn Fn(u64) -> bool + Send> { Box::new(move |number| number == at as u64) };
@@ -141,7 +146,8 @@ fn an_event_that_no_topic_takes_is_a_dead_letter_and_the_rest_goes_on() {
     let broker = broker(Box::new(|_| None));
     let publisher = publisher(&broker);
     publisher.run(&mut Large).expect("it goes on");
-    assert_eq!(counted(&publisher.intake), (3, BTreeMap::from([("record-too-large".into(), 1)])));
+    let found = (publisher.intake.read(), publisher.intake.rejected());
+    assert_eq!(found, (3, BTreeMap::from([("record-too-large".into(), 1)])));
     let seen = committed(&broker);
     assert_eq!(seen.matches("raw.sales.v1 ").count(), 2);
     let mut reader = broker.reader().expect("memory");

@@ -209,12 +209,13 @@ fn every_value_has_an_outcome() {
 #[test]
 fn every_copy_has_figures() {
     let mut extremes = Extremes(3);
-    let (steps, mut kept) = (steps("compete"), Kept::default());
+    let (steps, mut kept) = (steps("compete"), [Kept::default(), Kept::default()]);
     let mut count = 0;
     for hour in 0..4_000_i64 {
         let mut event = extremes.event();
-        // At the end of time everything has aged: another product lives in ordinary times.
-        let product = ["P-1", "P-2"][hour as usize % 2];
+        // At the end of time everything has aged: another product lives in ordinary times, in a partition of its own.
+        let partition = hour as usize % 2;
+        let product = ["P-1", "P-2"][partition];
         if let (Some(envelope), "P-2") = (event.envelope_mut(), product) {
             envelope.observed_at = Timestamp::from_micros(1_704_067_200_000_000 + hour * 3_600_000_000);
         }
@@ -230,7 +231,7 @@ fn every_copy_has_figures() {
             _ => {}
         }
         let message = Message { key: format!("demo/{product}"), ..message_of(event.topic(), &event) };
-        for given in process(&steps, &mut kept, &message) {
+        for given in process(&steps, &mut kept[partition], &message) {
             let given = given.value.map(|value| Decoder.decode(&value).expect("is an event"));
             if let Some(Event::Features(figures)) = given {
                 count += 1;

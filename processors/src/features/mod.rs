@@ -168,8 +168,10 @@ fn name(market: &mut Market, product: &Text, envelope: &Envelope) {
 fn set_timer(market: &mut Market, now: Timestamp, context: &mut Context<'_>) {
     if market.wake_at.is_none() && market.now.is_some() && market.changes_with_time() {
         let due = Day(now.day().0.saturating_add(1)).start();
-        market.wake_at = Some(due);
-        context.outbox.wake_at(due);
+        if due > now {
+            market.wake_at = Some(due);
+            context.outbox.wake_at(due);
+        }
     }
 }
 

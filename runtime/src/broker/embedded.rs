@@ -429,6 +429,11 @@ impl Producer for EmbeddedProducer {
         self.bytes
     }
 
+    fn pending_records(&self) -> u64 {
+        let open = self.topics.iter().flat_map(|topic| &topic.partitions);
+        open.map(|(_, builder)| u64::from(builder.records())).sum()
+    }
+
     fn commit(&mut self, commit: Commit<'_>) -> Result<(), TxnError> {
         let engine = self.broker.same_engine(self.epoch).map_err(txn_error)?;
         let mut txn = Txn { now_micros: self.broker.shared.clock.now().micros(), ..Txn::default() };

@@ -308,6 +308,10 @@ impl Producer for MemoryProducer {
         self.bytes
     }
 
+    fn pending_records(&self) -> u64 {
+        self.sent.values().map(|builder| u64::from(builder.records())).sum()
+    }
+
     fn commit(&mut self, commit: Commit<'_>) -> Result<(), TxnError> {
         let mut cluster = self.broker.lock();
         if cluster.epochs.get(&self.id) != Some(&self.epoch) {

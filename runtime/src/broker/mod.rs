@@ -177,6 +177,9 @@ pub trait Producer: Send {
     /// Bytes sent in the open transaction.
     fn pending_bytes(&self) -> usize;
 
+    /// Records sent in the open transaction; asked once per commit.
+    fn pending_records(&self) -> u64;
+
     /// Commits what was sent together with `commit`. On return it is durable, and visible to every reader.
     ///
     /// # Errors

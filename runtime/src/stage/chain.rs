@@ -139,6 +139,10 @@ impl Chain {
     pub(super) fn aborted(&mut self) {
         self.store.aborted();
     }
+
+    pub(super) fn cached(&self) -> (usize, usize) {
+        self.store.cached()
+    }
 }
 
 /// The steps from number `first` to the last, with the states of the key at hand.

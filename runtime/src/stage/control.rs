@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use skuflow_schemas::{Event, Outcome, Text};
+
+use crate::measure::{COMMIT_MICROS, Condition, Distribution};
 
 /// Shared by all threads of a run.
 #[derive(Default)]
@@ -60,20 +63,104 @@ impl Control {
     }
 }
 
-/// What a station has committed in this run.
+/// A transaction that was committed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Committed {
+    /// Records consumed.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Records sent, dead letters and counts among them.
+    pub sent_records: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// How long it took to prepare and to commit it.
+    pub took: Duration,
+}
+
+/// What the tasks of a worker hold in memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Held {
+    /// Keys whose states are cached.
+    pub keys: u64,
+    /// Bytes of those, roughly.
+    pub bytes: u64,
+    /// Ids that are remembered.
+    pub ids: u64,
+    /// Timers that are set.
+    pub timers: u64,
+}
+
+impl Held {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            keys: self.keys + other.keys,
+            bytes: self.bytes + other.bytes,
+            ids: self.ids + other.ids,
+            timers: self.timers + other.timers,
+        }
+    }
+}
+
+/// One worker of a stage, as the others see it.
 #[derive(Default)]
+pub struct Seat {
+    /// How it does.
+    pub condition: Condition,
+    held: Mutex<Held>,
+}
+
+impl Seat {
+    /// Says what its tasks hold.
+    pub fn holds(&self, held: Held) {
+        *self.held.lock().expect("no holder panics") = held;
+    }
+}
+
+/// What a stage has committed in this run, and how its workers do.
 pub struct Tally {
     outcomes: Mutex<BTreeMap<(Outcome, Text), u64>>,
     records: AtomicU64,
-    commits: AtomicU64,
-    rejoins: AtomicU64,
+    bytes: AtomicU64,
+    sent_records: AtomicU64,
+    sent_bytes: AtomicU64,
+    commits: Distribution,
+    seats: Mutex<BTreeMap<u32, Arc<Seat>>>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            outcomes: Mutex::default(),
+            records: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            sent_records: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
+            commits: Distribution::new(COMMIT_MICROS),
+            seats: Mutex::default(),
+        }
+    }
 }
 
 impl Tally {
-    /// Adds a committed transaction: records consumed and quality events published.
-    pub fn committed(&self, records: u64, counted: &[Event]) {
-        self.records.fetch_add(records, Ordering::Relaxed);
-        self.commits.fetch_add(1, Ordering::Relaxed);
+    /// The seat of the worker with this number, which is expected to take it from now on.
+    pub fn seat(&self, index: u32) -> Arc<Seat> {
+        self.seats.lock().expect("no holder panics").entry(index).or_default().clone()
+    }
+
+    fn seats(&self) -> Vec<Arc<Seat>> {
+        self.seats.lock().expect("no holder panics").values().cloned().collect()
+    }
+
+    /// Adds a committed transaction and the quality events published in it.
+    pub fn committed(&self, done: Committed, counted: &[Event]) {
+        self.records.fetch_add(done.records, Ordering::Relaxed);
+        self.bytes.fetch_add(done.bytes, Ordering::Relaxed);
+        self.sent_records.fetch_add(done.sent_records, Ordering::Relaxed);
+        self.sent_bytes.fetch_add(done.sent_bytes, Ordering::Relaxed);
+        self.commits.add(done.took.as_micros() as u64);
         let mut outcomes = self.outcomes.lock().expect("no holder panics");
         for event in counted {
             if let Event::Quality(quality) = event {
@@ -83,24 +170,52 @@ impl Tally {
         }
     }
 
-    /// Notes that a worker lost its place and began anew from what is committed.
-    pub fn rejoined(&self) {
-        self.rejoins.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Records consumed.
     pub fn records(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
     }
 
-    /// Transactions committed.
-    pub fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Relaxed)
+    /// Bytes consumed.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
-    /// How often a worker began anew.
-    pub fn rejoins(&self) -> u64 {
-        self.rejoins.load(Ordering::Relaxed)
+    /// Records sent, dead letters and counts among them.
+    pub fn sent_records(&self) -> u64 {
+        self.sent_records.load(Ordering::Relaxed)
+    }
+
+    /// Bytes sent.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Transactions committed.
+    pub fn commits(&self) -> u64 {
+        self.commits.count()
+    }
+
+    /// How long commits took, in microseconds.
+    pub fn commit_micros(&self) -> &Distribution {
+        &self.commits
+    }
+
+    /// How often a worker had to begin anew from what is committed.
+    pub fn failures(&self) -> u64 {
+        self.seats().iter().map(|seat| seat.condition.failures()).sum()
+    }
+
+    /// Why one of the workers is not ready, if one is not.
+    pub fn unready(&self) -> Option<String> {
+        self.seats().iter().find_map(|seat| seat.condition.unready())
+    }
+
+    /// What all tasks hold in memory.
+    pub fn held(&self) -> Held {
+        self.seats().iter().fold(Held::default(), |sum, seat| {
+            let held = *seat.held.lock().expect("no holder panics");
+            sum.plus(held)
+        })
     }
 
     /// Records with this outcome, under all rules.

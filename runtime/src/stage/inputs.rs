@@ -31,6 +31,8 @@ pub(super) struct InputQueue {
     /// Event time of the last record, the place in time of a tombstone, which has none.
     time: Timestamp,
     bytes: usize,
+    /// Bytes of the records taken since the last commit.
+    taken_bytes: u64,
 }
 
 /// The next record, decoded.
@@ -61,6 +63,7 @@ impl InputQueue {
             idle_since: None,
             time: Timestamp::MIN,
             bytes: 0,
+            taken_bytes: 0,
         }
     }
 
@@ -139,6 +142,7 @@ impl InputQueue {
         let batch = self.batches.front().expect("a head is in the first batch");
         let mut cursor = head.cursor;
         let result = work(head.input, &batch.view(&mut cursor, self.index));
+        self.taken_bytes += (head.next_cursor - head.cursor) as u64;
         self.cursor = head.next_cursor;
         self.index += 1;
         self.next += 1;
@@ -156,8 +160,14 @@ impl InputQueue {
         moved.then(|| Consumed { of: self.of.clone(), from: self.committed, to: self.next })
     }
 
+    /// Bytes of the records in that step.
+    pub(super) fn taken_bytes(&self) -> u64 {
+        self.taken_bytes
+    }
+
     /// The step is committed.
     pub(super) fn committed(&mut self) {
+        self.taken_bytes = 0;
         if let Some(step) = self.consumed() {
             self.committed = Some(step.to);
         }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use skuflow_schemas::Family;
 
 pub use chain::{Step, step};
-pub use control::{Control, Tally};
+pub use control::{Committed, Control, Held, Seat, Tally};
 pub use store::KeyState;
 pub use worker::{StageError, Worker, back_off};
 

@@ -122,7 +122,6 @@ impl SeenTable {
     }
 
     /// Ids in the table.
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }

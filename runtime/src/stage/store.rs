@@ -187,6 +187,11 @@ impl Store {
         }
     }
 
+    /// Keys whose states are cached, and their bytes, roughly.
+    pub(super) fn cached(&self) -> (usize, usize) {
+        (self.cached.len(), self.bytes)
+    }
+
     /// Second chance: over budget, what was not used since the last sweep goes, down to three quarters of the budget.
     fn sweep(&mut self) {
         let target = self.bytes_max / 4 * 3;

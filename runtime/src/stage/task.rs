@@ -16,12 +16,12 @@ use skuflow_schemas::{
     Key, LATE_PREFIX, Outcome, Timestamp,
 };
 
-use super::StageSpec;
 use super::chain::{Chain, Effects};
 use super::counts::Counts;
 use super::inputs::InputQueue;
 use super::seen::SeenTable;
 use super::timers::Timers;
+use super::{Held, StageSpec};
 use crate::broker::{
     Broker, BrokerError, Consumed, Header, Offset, Positions, Producer, Record, RecordView, StateChange, StateReader,
     TopicPartition, TxnError,
@@ -220,8 +220,8 @@ impl Task {
             self.scratch.key = key;
             return self.refuse(from, record, Some(&input), ErrorStage::Processing, &reject, producer);
         }
-        if let Some(event) = input.event() {
-            self.advance(event.observed_at(), producer)?;
+        if let Some(time) = input.stream_time() {
+            self.advance(time, producer)?;
         }
         let value = record.value.unwrap_or_default();
         self.run(producer, &from.topic, value, |chain, effects, committed| {
@@ -358,6 +358,23 @@ impl Task {
             Ok((input.of.clone(), input.aborted(first)))
         });
         rewound.collect()
+    }
+
+    /// What it holds in memory.
+    pub(super) fn held(&self) -> Held {
+        let (keys, bytes) = self.chain.cached();
+        let (keys, bytes) = (keys as u64, bytes as u64);
+        Held { keys, bytes, ids: self.seen.len() as u64, timers: self.timers.len() as u64 }
+    }
+
+    /// Bytes of the records consumed since the last commit.
+    pub(super) fn taken_bytes(&self) -> u64 {
+        self.inputs.iter().map(InputQueue::taken_bytes).sum()
+    }
+
+    /// Whether every record there is at present is processed.
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.inputs.iter().all(|input| input.is_drained() && input.is_at_end())
     }
 
     /// Whether `absent` holds for every input: nothing is left to do, or to come.

@@ -371,7 +371,44 @@ fn every_record_is_counted_once() {
         read,
         clean + dead + quality(Outcome::Duplicate) + quality(Outcome::Unchanged) + quality(Outcome::Conflicting)
     );
-    assert!(tally.rejoins() > 0, "faults happened");
+    assert!(tally.failures() > 0, "faults happened");
+}
+
+/// Records and bytes of the topics that `is_wanted` names.
+fn size(broker: &dyn Broker, is_wanted: &dyn Fn(&str) -> bool) -> (u64, u64) {
+    let (mut records, mut bytes) = (0, 0);
+    let mut reader = broker.reader().expect("open");
+    for topic in broker.topics().expect("open").into_iter().filter(|topic| is_wanted(&topic.name)) {
+        for number in 0..topic.partitions {
+            let of = TopicPartition::new(topic.name.clone(), number);
+            for batch in reader.fetch(&of, 0, usize::MAX).expect("in range") {
+                records += u64::from(batch.records);
+                bytes += batch.bytes.len() as u64;
+            }
+        }
+    }
+    (records, bytes)
+}
+
+#[test]
+fn a_stage_counts_what_is_committed_and_nothing_else() {
+    let is_input = |topic: &str| matches!(topic, "raw.offers.v1" | "raw.sales.v1" | "listings.v1");
+    for faults in [None, Some(Fault::Abort), Some(Fault::UnknownLost)] {
+        let broker = cluster(2);
+        let events: Vec<Event> = (0..40)
+            .flat_map(|n| [offer(n % 7, "s", n as i64, 100 + n as i64), sale(n % 5, n, n as i64, n as i64 % 3)])
+            .collect();
+        publish(&broker, &events);
+        let plan = faults.map(|fault| -> FaultPlan { Box::new(move |number| (number % 3 == 1).then_some(fault)) });
+        let mut stage = Arc::into_inner(clean(1 << 20)).expect("nobody else has it");
+        stage.settings.transaction_records = 9;
+        let tally = run(&broker, &Arc::new(stage), plan);
+        assert_eq!((tally.records(), tally.bytes()), size(&broker, &is_input), "{faults:?}");
+        assert_eq!((tally.sent_records(), tally.sent_bytes()), size(&broker, &|topic| !is_input(topic)), "{faults:?}");
+        assert_eq!(tally.failures() > 0, faults.is_some(), "{faults:?}");
+        assert_eq!((tally.unready(), tally.commits() > 5), (None, true), "{faults:?}");
+        assert!(tally.held().keys > 0 && tally.held().ids > 60, "{:?}", tally.held());
+    }
 }
 
 #[test]

@@ -39,6 +39,11 @@ impl Timers {
         Ok(Self { owner, steps, set, changed: Vec::new() })
     }
 
+    /// How many are set.
+    pub(super) fn len(&self) -> usize {
+        self.set.len()
+    }
+
     /// Adds a timer; a no-op where it is set already.
     pub(super) fn add(&mut self, timer: Timer) {
         if self.set.insert(timer.clone()) {

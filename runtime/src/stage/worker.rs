@@ -7,7 +7,7 @@ use skuflow_schemas::Timestamp;
 
 use super::inputs::InputQueue;
 use super::task::{Next, Task, TaskError, is_full};
-use super::{Control, StageSpec, Tally};
+use super::{Committed, Control, Held, Seat, StageSpec, Tally};
 use crate::broker::{
     Broker, BrokerError, Commit, Consumer, Member, Offset, Polled, Producer, TopicPartition, TxnError,
 };
@@ -50,10 +50,14 @@ impl Worker {
     /// What will not get better by itself; everything else is tried again from what is committed.
     pub fn run(&self) -> Result<(), StageError> {
         let mut failures = 0;
+        let seat = self.tally.seat(self.member.index);
         loop {
             let before = self.tally.commits();
-            let reason = match self.session() {
-                Ok(Ended::Done) => return Ok(()),
+            let reason = match self.session(&seat) {
+                Ok(Ended::Done) => {
+                    seat.condition.is_well();
+                    return Ok(());
+                }
                 Ok(Ended::Rejoin(reason)) => reason,
                 Err(TaskError::Broker(BrokerError::Retry(reason) | BrokerError::Reopen(reason))) => reason,
                 Err(TaskError::Txn(
@@ -65,18 +69,19 @@ impl Worker {
                 Err(error) => return Err(StageError { stage: self.spec.name.clone(), reason: error.to_string() }),
             };
             failures = if self.tally.commits() == before { failures + 1 } else { 1 };
-            self.tally.rejoined();
             tracing::warn!(stage = %self.spec.name, member = %self.member.id, reason, "joining again");
+            seat.condition.failed(reason);
             if back_off(failures, &self.control) {
                 return Ok(());
             }
         }
     }
 
-    fn session(&self) -> Result<Ended, TaskError> {
+    fn session(&self, seat: &Seat) -> Result<Ended, TaskError> {
         let topics: Vec<Arc<str>> = self.spec.inputs.iter().map(|input| input.topic.clone()).collect();
         let mut session = Session {
             worker: self,
+            seat,
             producer: self.broker.producer(&self.member.id)?,
             consumer: self.broker.join(&self.spec.group, &topics, &self.member)?,
             tasks: Vec::new(),
@@ -102,6 +107,7 @@ pub fn back_off(failures: u32, control: &Control) -> bool {
 
 struct Session<'a> {
     worker: &'a Worker,
+    seat: &'a Seat,
     producer: Box<dyn Producer>,
     consumer: Box<dyn Consumer>,
     tasks: Vec<Task>,
@@ -129,6 +135,9 @@ impl Session<'_> {
                 && let Some(ended) = self.commit()?
             {
                 return Ok(ended);
+            }
+            if !busy && self.is_caught_up() {
+                self.seat.condition.is_well();
             }
             if !busy && self.is_finished() {
                 if let Some(ended) = self.commit()? {
@@ -164,6 +173,8 @@ impl Session<'_> {
                 for partition in partitions {
                     self.tasks.push(Task::restore(&self.worker.spec, partition, broker, &positions)?);
                 }
+                self.seat.condition.begun();
+                self.say_what_is_held();
             }
             Polled::Revoked(partitions) => {
                 if let Some(ended) = self.commit()? {
@@ -248,6 +259,15 @@ impl Session<'_> {
         self.pending_records > 0 && (full || due)
     }
 
+    /// Whether all that is there at present is processed and committed.
+    fn is_caught_up(&self) -> bool {
+        self.is_assigned && self.pending_records == 0 && self.tasks.iter().all(Task::is_caught_up)
+    }
+
+    fn say_what_is_held(&self) {
+        self.seat.holds(self.tasks.iter().map(Task::held).fold(Held::default(), Held::plus));
+    }
+
     fn is_finished(&self) -> bool {
         let now = Instant::now();
         let absent = |input: &InputQueue| is_absent(self.worker, input, now);
@@ -264,6 +284,13 @@ impl Session<'_> {
         if consumed.is_empty() {
             return Ok(None);
         }
+        let mut done = Committed {
+            records: self.pending_records as u64,
+            bytes: self.tasks.iter().map(Task::taken_bytes).sum(),
+            sent_records: self.producer.pending_records(),
+            sent_bytes: self.producer.pending_bytes() as u64,
+            took: Duration::ZERO,
+        };
         let generation = self.consumer.generation();
         match self.producer.commit(Commit { consumed: Some((&generation, &consumed)), state }) {
             Ok(()) => {}
@@ -271,14 +298,17 @@ impl Session<'_> {
             Err(error) => return Err(error.into()),
         }
         self.tasks.iter_mut().for_each(Task::committed);
-        self.worker.tally.committed(self.pending_records as u64, &counted);
+        done.took = self.last_commit.elapsed();
+        self.worker.tally.committed(done, &counted);
         self.pending_records = 0;
+        self.say_what_is_held();
         Ok(None)
     }
 
     /// Goes back to what is committed.
     fn abort(&mut self, reason: &str) -> Result<(), TaskError> {
         tracing::warn!(stage = %self.worker.spec.name, reason, "transaction aborted");
+        self.seat.condition.failed(reason.to_owned());
         self.producer.abort();
         let mut seeks: Vec<(TopicPartition, Offset)> = Vec::new();
         for task in &mut self.tasks {

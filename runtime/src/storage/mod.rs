@@ -25,6 +25,7 @@ pub use identity::TopicMeta;
 pub use limits::*;
 pub use lock::DirectoryLock;
 pub use segments::StoredBatch;
+pub use state::state_bytes;
 
 /// A (topic, partition) of this directory; stable across reopening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

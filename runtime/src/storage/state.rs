@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::segments::PartitionMeta;
 use super::{EngineError, Put};
 
+const FILE: &str = "state.redb";
+
 const PAIRS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pairs");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
@@ -42,9 +44,17 @@ struct Layers {
     frozen_bytes: usize,
 }
 
+/// Bytes that the state of a data directory takes on disk.
+///
+/// # Errors
+/// Where there is none.
+pub fn state_bytes(dir: &Path) -> std::io::Result<u64> {
+    Ok(std::fs::metadata(dir.join(FILE))?.len())
+}
+
 impl StateMap {
     pub(super) fn open(dir: &Path, cache_bytes: usize) -> Result<(Self, Meta), EngineError> {
-        let path = dir.join("state.redb");
+        let path = dir.join(FILE);
         // It is made before the first acknowledgement, so a directory with a mark has one.
         if !path.exists() && dir.join("high-water").exists() {
             return Err(EngineError::Damaged(format!(

@@ -127,7 +127,7 @@ fn trouble_is_over_when_a_try_succeeds_though_nothing_is_to_land() {
     notes.stored.insert(TopicPartition::new("t", 0), 0);
     run(&consume, &mut notes).expect("lands at the second try");
     assert_eq!((consume.progress.trouble(), consume.progress.records()), (None, 1));
-    consume.progress.failed("the disk is full".into());
+    consume.progress.condition.failed("the disk is full".into());
     run(&consume, &mut notes).expect("nothing is to land");
     assert_eq!(consume.progress.trouble(), None);
 }

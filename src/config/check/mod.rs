@@ -93,7 +93,7 @@ impl Check<'_> {
     }
 
     fn ranges(&mut self) {
-        let Config { version, data_dir, broker, topics, runtime, .. } = self.config;
+        let Config { version, data_dir, broker, topics, runtime, http, .. } = self.config;
         if *version != 1 && self.tree.field("version").is_some() {
             let message = format!("version {version} is not known");
             self.report("SKU-020", &[Field("version")], message, "write version = 1");
@@ -102,6 +102,12 @@ impl Check<'_> {
             self.report("SKU-020", &[Field("data_dir")], "the data directory has no name".into(), "write \"data\"");
         }
         self.prefix(&topics.prefix);
+        if let Some(http) = http.as_ref().filter(|http| !http.listen.ip().is_loopback()) {
+            let message =
+                format!("`{}` can be reached from other machines, and there is no access control", http.listen);
+            let help = "listen on 127.0.0.1 or [::1], and let a proxy stand before it";
+            self.report("SKU-020", &[Field("http"), Field("listen")], message, help);
+        }
         self.range(&["topics", "partitions"], topics.partitions, 1..=PARTITIONS_MAX);
         if let Some(threads) = runtime.threads {
             let path = [Field("runtime"), Field("threads")];
