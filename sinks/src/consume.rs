@@ -17,6 +17,8 @@ use crate::sink::{Identity, Incoming, Landed, Sink, SinkError};
 #[derive(Default)]
 pub struct Progress {
     records: AtomicU64,
+    files: AtomicU64,
+    bytes: AtomicU64,
     rows: Mutex<BTreeMap<&'static str, u64>>,
     trouble: Mutex<Option<String>>,
     missing: OnceLock<String>,
@@ -26,6 +28,16 @@ impl Progress {
     /// Records landed.
     pub fn records(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
+    }
+
+    /// Files written.
+    pub fn files(&self) -> u64 {
+        self.files.load(Ordering::Relaxed)
+    }
+
+    /// Their bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Rows written, by table.
@@ -67,6 +79,8 @@ impl Progress {
 
     fn landed(&self, landed: Landed) {
         self.records.fetch_add(landed.records, Ordering::Relaxed);
+        self.files.fetch_add(landed.files, Ordering::Relaxed);
+        self.bytes.fetch_add(landed.bytes, Ordering::Relaxed);
         let mut rows = self.rows.lock().expect("no holder panics");
         for (table, count) in landed.rows {
             *rows.entry(table).or_default() += count;
