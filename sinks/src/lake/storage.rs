@@ -71,10 +71,12 @@ impl Local {
         Ok((written, bytes))
     }
 
-    /// Puts `text` at `address`, in the place of what is there. Not flushed: it is made again when a lake is opened.
+    /// Puts `text` at `address`, in the place of what is there: a reader finds the one or the other.
     pub(super) fn replace(&self, address: &str, text: &str) -> io::Result<()> {
         let staged = Staged(self.root.join(STAGED).join(Uuid::new_v4().to_string()));
-        std::fs::write(&staged.0, text)?;
+        let mut file = File::create_new(&staged.0)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
         std::fs::rename(&staged.0, path_of(address))
     }
 

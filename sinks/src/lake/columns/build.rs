@@ -12,7 +12,7 @@ use arrow_schema::{ArrowError, DataType};
 use iceberg::spec::PrimitiveType;
 use skuflow_schemas::Money;
 
-use super::features::figure;
+use super::features::values;
 use super::{Column, Read, Row};
 
 /// Digits of an amount, and those behind the point.
@@ -82,7 +82,7 @@ pub(in crate::lake) fn array<'a>(
         }
         Read::Long(read) | Read::Rising(read) => build!(longs(), read),
         Read::Double(read) => build!(doubles(), read),
-        Read::Figure(number) => build!(doubles(), |row: &Row<'_>| figure(row, number)),
+        Read::Figure(read) => build!(doubles(), |row: &Row<'_>| read(values(row))),
         Read::Flag(read) => build!(BooleanBuilder::with_capacity(count), read),
         Read::Time(read) => build!(TimestampMicrosecondBuilder::with_capacity(count).with_timezone(UTC), read),
         Read::Date(read) => build!(Date32Builder::with_capacity(count), read),

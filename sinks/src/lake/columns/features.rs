@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use skuflow_schemas::{Change, FEATURES};
+use skuflow_schemas::{Change, FEATURES, Values};
 
 use super::common::around;
 use super::{Column, Read, Row, family, money};
@@ -21,8 +21,8 @@ fn nulls(row: &Row<'_>) -> Option<String> {
     if nulls.is_empty() { None } else { serde_json::to_string(&nulls).ok() }
 }
 
-pub(super) fn figure(row: &Row<'_>, number: usize) -> Option<f64> {
-    vector(row).values.in_order()[number]
+pub(super) fn values<'a>(row: &Row<'a>) -> &'a Values {
+    &vector(row).values
 }
 
 #[rustfmt::skip]
@@ -31,7 +31,7 @@ pub(in crate::lake) fn features() -> Vec<Column> {
         Column::required("product", Read::Text(|row| Some(&vector(row).product))),
         Column::new("currency", Read::Text(|row| vector(row).currency.as_deref())),
     ];
-    own.extend(FEATURES.iter().enumerate().map(|(number, spec)| Column::new(spec.name, Read::Figure(number))));
+    own.extend(FEATURES.iter().zip(Values::READ).map(|(spec, read)| Column::new(spec.name, Read::Figure(read))));
     own.extend([
         Column::new("nulls", Read::Json(nulls)),
         Column::new("change_listing", Read::Text(|row| Some(&change(row)?.listing))),

@@ -8,7 +8,7 @@ mod inventory;
 mod offers;
 mod sales;
 
-use skuflow_schemas::{Event, EventId, Money};
+use skuflow_schemas::{Event, EventId, Money, Values};
 
 pub(super) use alerts::alerts;
 pub(super) use build::{array, null_array};
@@ -47,8 +47,8 @@ pub(super) enum Read {
     /// A long that mostly grows from row to row.
     Rising(fn(&Row<'_>) -> Option<i64>),
     Double(fn(&Row<'_>) -> Option<f64>),
-    /// Figure number n of a vector.
-    Figure(usize),
+    /// A figure of a vector.
+    Figure(fn(&Values) -> Option<f64>),
     Flag(fn(&Row<'_>) -> Option<bool>),
     /// Microseconds since the epoch, UTC.
     Time(fn(&Row<'_>) -> Option<i64>),
