@@ -6,7 +6,7 @@ use serde::Deserialize;
 use skuflow_ingest::{file, simulator};
 use skuflow_processors::{alerts, catalog, dedup, features, route, validate};
 use skuflow_schemas::{ByteSize, Span};
-use skuflow_sinks::serving;
+use skuflow_sinks::{lake, serving};
 
 /// `pipelines.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -181,4 +181,7 @@ pub struct SinkConfig {
     /// Tables for applications.
     #[serde(default)]
     pub serving: Option<serving::Config>,
+    /// Tables for analysts.
+    #[serde(default)]
+    pub lake: Option<lake::Config>,
 }

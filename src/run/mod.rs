@@ -16,6 +16,7 @@ use skuflow_ingest::{Connector, Intake, Publisher};
 use skuflow_runtime::broker::embedded::Embedded;
 use skuflow_runtime::stage::{Control, Tally, Worker};
 use skuflow_sinks::consume::{Consume, Progress};
+use skuflow_sinks::lake::Lake;
 use skuflow_sinks::serving::Serving;
 
 pub use only::Only;
@@ -45,7 +46,7 @@ pub struct Pipeline {
     control: Arc<Control>,
     connectors: Vec<(Publisher, Box<dyn Connector>)>,
     workers: Vec<Worker>,
-    sinks: Vec<(Consume, Serving)>,
+    sinks: Vec<(Consume, Store)>,
     writers: Arc<Writers>,
     intakes: Vec<Arc<Intake>>,
     tallies: Vec<Arc<Tally>>,
@@ -98,10 +99,10 @@ impl Pipeline {
                     Err(error) => fail(error.to_string()),
                 }));
             }
-            for (consume, mut serving) in sinks {
+            for (consume, store) in sinks {
                 let fail = &fail;
                 stations.push(scope.spawn(move || {
-                    if let Err(reason) = land(&consume, &mut serving) {
+                    if let Err(reason) = land(&consume, store) {
                         fail(reason);
                     }
                 }));
@@ -121,8 +122,18 @@ impl Pipeline {
     }
 }
 
+/// Where a sink lands its batches.
+enum Store {
+    Serving(Serving),
+    Lake(Lake),
+}
+
 /// A sink talks SQL: its thread has an event loop of its own.
-fn land(consume: &Consume, serving: &mut Serving) -> Result<(), String> {
+fn land(consume: &Consume, store: Store) -> Result<(), String> {
     let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    event_loop.map_err(|error| error.to_string())?.block_on(consume.run(serving))
+    let event_loop = event_loop.map_err(|error| error.to_string())?;
+    match store {
+        Store::Serving(mut serving) => event_loop.block_on(consume.run(&mut serving)),
+        Store::Lake(mut lake) => event_loop.block_on(consume.run(&mut lake)),
+    }
 }

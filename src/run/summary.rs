@@ -31,8 +31,21 @@ pub struct Summary {
     pub late: u64,
     /// Rows that the serving sinks wrote, by table.
     pub rows: BTreeMap<&'static str, u64>,
+    /// What the lakes took in.
+    pub lake: LakeSummary,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+/// What the lakes took in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LakeSummary {
+    /// Rows by table.
+    pub rows: BTreeMap<&'static str, u64>,
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 impl Summary {
@@ -61,8 +74,14 @@ impl Summary {
         for (rule, count) in tallies.iter().flat_map(|tally| tally.by_rule(Outcome::Suspect)) {
             *summary.suspect.entry(rule.to_string()).or_default() += count;
         }
-        for (table, count) in progress.iter().flat_map(|progress| progress.rows()) {
-            *summary.rows.entry(table).or_default() += count;
+        for progress in progress {
+            let is_lake = progress.files() > 0;
+            let rows = if is_lake { &mut summary.lake.rows } else { &mut summary.rows };
+            for (table, count) in progress.rows() {
+                *rows.entry(table).or_default() += count;
+            }
+            summary.lake.files += progress.files();
+            summary.lake.bytes += progress.bytes();
         }
         summary
     }
@@ -85,6 +104,7 @@ impl Summary {
             "suspect": self.suspect,
             "late": self.late,
             "serving": { "rows": self.rows },
+            "lake": { "rows": self.lake.rows, "files": self.lake.files, "bytes": self.lake.bytes },
             "seconds": self.elapsed.as_millis() as f64 / 1000.0,
         })
     }
@@ -111,6 +131,12 @@ impl Summary {
         line("late", self.late, "accepted, but too late for a window");
         for (table, count) in &self.rows {
             line(table, *count, "rows written");
+        }
+        for (table, count) in &self.lake.rows {
+            line(table, *count, "rows in the lake");
+        }
+        if self.lake.files > 0 {
+            line("lake files", self.lake.files, &format!("{} bytes", self.lake.bytes));
         }
         let seconds = self.elapsed.as_secs_f64();
         text.push_str(&format!("  done in {seconds:.1} s\n"));
