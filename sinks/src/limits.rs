@@ -19,7 +19,7 @@ pub const ROW_GROUP_ROWS_MAX: usize = 262_144;
 /// Bytes of a row group, roughly; it is held in memory until it is full.
 pub const ROW_GROUP_BYTES_MAX: usize = 64 << 20;
 /// Rows that are turned into columns at a time.
-pub const ENCODE_ROWS_MAX: usize = 8_192;
+pub const ENCODE_ROWS_MAX: usize = 1_024;
 /// How long a statement waits for another writer of the catalog.
 pub const CATALOG_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a commit that lost against another one, or had no answer, is tried before the batch begins anew.

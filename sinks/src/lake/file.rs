@@ -19,7 +19,7 @@ use parquet::schema::types::ColumnPath;
 use super::bounds::Facts;
 use super::columns::{Column, Row, array, null_array};
 use super::plan::Part;
-use super::storage::Local;
+use super::storage::{Folders, Local};
 use super::tables::Table;
 use crate::limits::{ENCODE_ROWS_MAX, ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX};
 
@@ -102,13 +102,13 @@ fn properties<'a>(columns: impl Iterator<Item = &'a Column>) -> WriterProperties
 /// # Errors
 /// Of kind `InvalidData` where the table is divided in a way that this program does not know.
 pub(super) fn write_part(
-    storage: &Local,
+    (storage, unflushed): (&Local, &mut Folders),
     metadata: &TableMetadata,
     shape: &Shape,
     (address, part, rows): (&str, &Part, &[Row<'_>]),
     before_named: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<DataFile> {
-    let (file, bytes) = storage.create(address, |out| {
+    let (file, bytes) = storage.create(address, unflushed, |out| {
         let file = shape.write(rows, out)?;
         before_named().map(|()| file)
     })?;

@@ -1,8 +1,9 @@
 //! Which files a batch becomes: pure.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
 
-use skuflow_schemas::{BusinessDate, Event, Text};
+use skuflow_schemas::{BusinessDate, Envelope, Event, Text};
 
 use super::columns::Row;
 use super::tables::Table;
@@ -17,11 +18,6 @@ pub(super) struct Part {
 }
 
 impl Part {
-    fn of(table: &Table, row: &Row<'_>) -> Self {
-        let customer = row.event.envelope().filter(|_| table.by_customer).map(|envelope| envelope.customer.clone());
-        Self { customer, day: row.event.observed_at().day().0 }
-    }
-
     /// Its folder under the table's, Hive-style.
     pub(super) fn folder(&self) -> String {
         let date = format!("date={}", encoded(&BusinessDate(self.day).to_string()));
@@ -32,55 +28,67 @@ impl Part {
     }
 }
 
+/// Where a row belongs in its file: the number of its key, event time, its place in the batch.
+type Order = (u32, i64, usize);
+
 /// The rows of each part, by key and in each key by event time, so that what belongs together is read together. Rows of one
 /// time stay in the order of the log.
 pub(super) fn files<'a>(table: &Table, rows: &[Row<'a>]) -> Vec<(Part, Vec<Row<'a>>)> {
-    let ranks = key_ranks(rows);
-    let mut parts: BTreeMap<Part, Vec<(u32, i64, usize)>> = BTreeMap::new();
+    let mut numbers: HashMap<Key<'a>, u32> = HashMap::new();
+    let mut parts: BTreeMap<(&str, i32), Vec<Order>> = BTreeMap::new();
     for (place, row) in rows.iter().enumerate() {
-        let order = (ranks[place], row.event.observed_at().micros(), place);
-        parts.entry(Part::of(table, row)).or_default().push(order);
+        let (key, time, next) = (Key::of(row.event), row.event.observed_at(), numbers.len() as u32);
+        let customer = if table.by_customer { key.0[0] } else { "" };
+        let number = *numbers.entry(key).or_insert(next);
+        parts.entry((customer, time.day().0)).or_default().push((number, time.micros(), place));
     }
-    let sorted = |mut order: Vec<(u32, i64, usize)>| {
+    let ranks = ranks(numbers);
+    let sorted = |mut order: Vec<Order>| {
+        order.iter_mut().for_each(|(number, _, _)| *number = ranks[*number as usize]);
         order.sort_unstable();
         order.into_iter().map(|(_, _, place)| rows[place]).collect()
     };
-    parts.into_iter().map(|(part, order)| (part, sorted(order))).collect()
+    let part = |(customer, day): (&str, i32)| Part { customer: table.by_customer.then(|| customer.into()), day };
+    parts.into_iter().map(|(key, order)| (part(key), sorted(order))).collect()
 }
 
-/// Of each row, which place its key has among the keys: numbers sort faster than texts.
-fn key_ranks(rows: &[Row<'_>]) -> Vec<u32> {
-    let mut seen: HashMap<[&str; 4], u32> = HashMap::new();
-    let numbers: Vec<u32> = rows
-        .iter()
-        .map(|row| {
-            let next = seen.len() as u32;
-            *seen.entry(key(row.event)).or_insert(next)
-        })
-        .collect();
-    let mut keys: Vec<([&str; 4], u32)> = seen.into_iter().collect();
+/// Of each key's number, which place the key has among the keys: numbers sort faster than texts.
+fn ranks(numbers: HashMap<Key<'_>, u32>) -> Vec<u32> {
+    let mut keys: Vec<(Key<'_>, u32)> = numbers.into_iter().collect();
     keys.sort_unstable();
-    let mut rank_of = vec![0; keys.len()];
+    let mut ranks = vec![0; keys.len()];
     for (rank, (_, number)) in (0..).zip(&keys) {
-        rank_of[*number as usize] = rank;
+        ranks[*number as usize] = rank;
     }
-    numbers.into_iter().map(|number| rank_of[number as usize]).collect()
+    ranks
 }
 
 /// What an event is about, as the columns of [`Table::key`] say it.
-fn key(event: &Event) -> [&str; 4] {
-    let (listing, product): (&str, &str) = match event {
-        Event::Offer(offer) => (&offer.native_id, ""),
-        Event::Sale(sale) => (&sale.native_id, ""),
-        Event::Inventory(inventory) => (&inventory.native_id, ""),
-        Event::Features(features) => ("", &features.product),
-        Event::Alert(alert) => ("", &alert.product),
-        Event::Catalog(_) | Event::Listing(_) | Event::Quality(_) => ("", ""),
-    };
-    match event.envelope() {
-        Some(envelope) if product.is_empty() => [&envelope.customer, &envelope.source, &envelope.marketplace, listing],
-        Some(envelope) => [&envelope.customer, product, "", ""],
-        None => [""; 4],
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key<'a>([&'a str; 4]);
+
+impl Hash for Key<'_> {
+    /// Of what differs most: the listing or the product.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [_, product, _, listing] = self.0;
+        (if listing.is_empty() { product } else { listing }).hash(state);
+    }
+}
+
+impl<'a> Key<'a> {
+    fn of(event: &'a Event) -> Self {
+        let listing = |envelope: &'a Envelope, native_id: &'a str| {
+            Self([&envelope.customer, &envelope.source, &envelope.marketplace, native_id])
+        };
+        let product = |envelope: &'a Envelope, product: &'a str| Self([&envelope.customer, product, "", ""]);
+        match event {
+            Event::Offer(offer) => listing(&offer.envelope, &offer.native_id),
+            Event::Sale(sale) => listing(&sale.envelope, &sale.native_id),
+            Event::Inventory(inventory) => listing(&inventory.envelope, &inventory.native_id),
+            Event::Features(features) => product(&features.envelope, &features.product),
+            Event::Alert(alert) => product(&alert.envelope, &alert.product),
+            Event::Catalog(_) | Event::Listing(_) | Event::Quality(_) => Self([""; 4]), // no table takes them
+        }
     }
 }
 
@@ -102,7 +110,7 @@ fn encoded(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use skuflow_schemas::{Envelope, Features, Offer, Timestamp};
+    use skuflow_schemas::{Features, Offer, Timestamp};
 
     use super::*;
     use crate::lake::tables::TABLES;

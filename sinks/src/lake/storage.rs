@@ -1,5 +1,6 @@
 //! Files that are whole and on disk before anything names them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -32,9 +33,11 @@ pub(super) struct Local {
 impl Local {
     /// The lake in the folder `root`, which is made where it is missing.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
-        make_folder(root)?;
+        let mut unflushed = Folders::default();
+        unflushed.make(root)?;
         let root = root.canonicalize()?;
-        make_folder(&root.join(STAGED))?;
+        unflushed.make(&root.join(STAGED))?;
+        unflushed.flush()?;
         Ok(Self { root, reading: LocalFsStorage::new() })
     }
 
@@ -48,13 +51,14 @@ impl Local {
         format!("{SCHEME}{}/{path}", self.root.display())
     }
 
-    /// Makes the file at `address` of what `write` writes; says how large it is.
+    /// Makes the file at `address` of what `write` writes; says how large it is. Its name is on disk when `unflushed` is.
     ///
     /// # Errors
     /// Of kind `AlreadyExists` where there is one of this name. Nothing is at `address` then that was not there before.
     pub(super) fn create<T>(
         &self,
         address: &str,
+        unflushed: &mut Folders,
         write: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>,
     ) -> io::Result<(T, u64)> {
         let path = path_of(address);
@@ -65,10 +69,16 @@ impl Local {
         let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
         let bytes = file.metadata()?.len();
-        make_folder(folder)?;
+        unflushed.make(folder)?;
         std::fs::hard_link(&staged.0, path)?;
-        File::open(folder)?.sync_all()?;
+        unflushed.0.insert(folder.into());
         Ok((written, bytes))
+    }
+
+    fn create_whole(&self, address: &str, bytes: &[u8]) -> Result<()> {
+        let mut unflushed = Folders::default();
+        self.create(address, &mut unflushed, |file| file.write_all(bytes)).map_err(failed)?;
+        unflushed.flush().map_err(failed)
     }
 
     /// Puts `text` at `address`, in the place of what is there: a reader finds the one or the other.
@@ -103,18 +113,30 @@ fn path_of(address: &str) -> &Path {
     Path::new(address.strip_prefix(SCHEME).unwrap_or(address))
 }
 
-/// Makes a folder and those above it, each known to the one above before anything is put in it.
-fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
+/// Folders whose newest entries may not be on disk.
+#[derive(Debug, Default)]
+#[must_use = "what is in them is lost with the power until they are flushed"]
+pub(super) struct Folders(BTreeSet<PathBuf>);
+
+impl Folders {
+    /// Makes a folder and those above it, where they are missing.
+    fn make(&mut self, folder: &Path) -> io::Result<()> {
+        if folder.is_dir() {
+            return Ok(());
+        }
+        let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        self.make(above)?;
+        match std::fs::create_dir(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        self.0.insert(above.into());
+        Ok(())
     }
-    let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    make_folder(above)?;
-    match std::fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+
+    pub(super) fn flush(self) -> io::Result<()> {
+        self.0.iter().try_for_each(|folder| File::open(folder)?.sync_all())
     }
-    File::open(above)?.sync_all()
 }
 
 fn failed(error: io::Error) -> Error {
@@ -137,7 +159,7 @@ impl FileWrite for Written {
 
     async fn close(&mut self) -> Result<()> {
         let bytes = std::mem::take(&mut self.bytes);
-        self.local.create(&self.address, |file| file.write_all(&bytes)).map(drop).map_err(failed)
+        self.local.create_whole(&self.address, &bytes)
     }
 }
 
@@ -161,7 +183,7 @@ impl Storage for Local {
     }
 
     async fn write(&self, path: &str, bytes: Bytes) -> Result<()> {
-        self.create(path, |file| file.write_all(&bytes)).map(drop).map_err(failed)
+        self.create_whole(path, &bytes)
     }
 
     async fn writer(&self, path: &str) -> Result<Box<dyn FileWrite>> {
@@ -205,14 +227,18 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let local = Local::open(&dir.path().join("a/lake")).expect("can be made");
         let address = local.address("t/date=1970-01-01/x");
-        let (_, bytes) = local.create(&address, |file| file.write_all(b"first")).expect("new");
+        let mut unflushed = Folders::default();
+        let (_, bytes) = local.create(&address, &mut unflushed, |file| file.write_all(b"first")).expect("new");
         assert_eq!(bytes, 5);
-        let again = local.create(&address, |file| file.write_all(b"second")).expect_err("there is one");
+        assert_eq!(unflushed.0.len(), 3, "the lake's folder, the table's and the date's: {unflushed:?}");
+        let again = local.create(&address, &mut unflushed, |file| file.write_all(b"second")).expect_err("there is one");
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
-        let failing = local.create(&local.address("t/y"), |_| Err::<(), _>(io::ErrorKind::StorageFull.into()));
+        let no_space = |_: &mut _| Err::<(), _>(io::ErrorKind::StorageFull.into());
+        let failing = local.create(&local.address("t/y"), &mut unflushed, no_space);
         assert_eq!(failing.expect_err("no space").kind(), io::ErrorKind::StorageFull);
         assert_eq!(std::fs::read(path_of(&address)).expect("there"), b"first");
         assert!(!path_of(&local.address("t/y")).exists());
+        unflushed.flush().expect("they are there");
         let staged = std::fs::read_dir(dir.path().join("a/lake").join(STAGED)).expect("there").count();
         assert_eq!(staged, 0, "nothing is left behind");
     }

@@ -21,6 +21,7 @@ use super::offsets::{Verdict, ranges};
 use super::plan::{Part, files};
 use super::snapshot::Append;
 use super::steps::{Hook, Step, Steps};
+use super::storage::Folders;
 use super::tables::Table;
 use crate::limits::METADATA_FILES_KEPT;
 use crate::{Batch, Identity, Incoming, Landed, Sink, SinkError};
@@ -191,10 +192,12 @@ fn write_files(
     steps: &mut Steps,
 ) -> io::Result<Vec<DataFile>> {
     steps.reach(Step::Pending)?;
-    let mut files = Vec::with_capacity(planned.len());
+    let (mut files, mut unflushed) = (Vec::with_capacity(planned.len()), Folders::default());
     for Planned { address, part, rows } in planned {
-        files.push(write_part(&open.storage, metadata, shape, (address, part, rows), || steps.reach(Step::Staged))?);
+        let place = (&open.storage, &mut unflushed);
+        files.push(write_part(place, metadata, shape, (address, part, rows), || steps.reach(Step::Staged))?);
     }
+    unflushed.flush()?;
     steps.reach(Step::Linked)?;
     Ok(files)
 }
