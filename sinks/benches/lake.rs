@@ -53,7 +53,7 @@ fn best(records: u64, mut round: impl FnMut()) -> f64 {
     for _ in 0..ROUNDS {
         let before = cpu();
         round();
-        best = best.max(records as f64 / (cpu() - before).as_secs_f64());
+        best = best.max(records as f64 / cpu().saturating_sub(before).as_secs_f64());
     }
     best
 }

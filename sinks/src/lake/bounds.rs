@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use iceberg::spec::{Datum, PrimitiveType, Schema, Type};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::statistics::Statistics;
 
 /// Counts, sizes and bounds by field id.
 #[derive(Debug, Default)]
@@ -75,7 +76,7 @@ impl Facts {
                 let id = chunk.column_descr().self_type().get_basic_info().id();
                 *facts.sizes.entry(id).or_default() += chunk.compressed_size() as u64;
                 *facts.values.entry(id).or_default() += chunk.num_values() as u64;
-                if let Some(nulls) = chunk.statistics().and_then(|statistics| statistics.null_count_opt()) {
+                if let Some(nulls) = chunk.statistics().and_then(Statistics::null_count_opt) {
                     *facts.nulls.entry(id).or_default() += nulls;
                 }
                 let kind = schema.field_by_id(id).map(|field| field.field_type.as_ref());

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::catalog::{CATALOG_FILE, Catalog, Swap};
 use super::offsets::{OFFSETS, Offsets, Verdict};
-use super::snapshot::{Append, has_commit, updates};
+use super::snapshot::{Append, has_commit, undone, updates};
 use super::steps::{Step, Steps};
 use super::storage::Local;
 use super::tables::Table;
@@ -60,6 +60,14 @@ impl Open {
         let Some(offsets) = offsets else {
             return Err(SinkError::Fatal(format!("{location}: its property `{OFFSETS}` cannot be read")));
         };
+        if let Some(last) = undone(&metadata) {
+            return Err(SinkError::Fatal(format!(
+                "{location}: somebody has put table {} back behind its newest commit ({last}), so its positions would pass over \
+                 rows. Make the snapshot of that commit current again, or give the sink a new, empty `path`, which will be \
+                 filled with what the topics still have",
+                table.full_name
+            )));
+        }
         Ok(Some(Loaded { location, metadata, offsets }))
     }
 
@@ -105,7 +113,7 @@ impl Open {
             steps.reach(Step::Described).map_err(|error| SinkError::Retry(error.to_string()))?;
             let swap = self.catalog.swap(table, (&location, &new), append.commit_id).await?;
             if steps.reach(Step::Swapped).map_or(Swap::Unknown, |()| swap) == Swap::Won {
-                expired.iter().for_each(|old| self.storage.remove(old));
+                self.remove(&expired).await;
                 self.hint(table).await?;
                 return Ok(Committed::Now);
             }
@@ -130,6 +138,15 @@ impl Open {
         built.metadata.write_to(&self.io, &next).await?;
         let expired = built.expired_metadata_logs.into_iter().map(|log| log.metadata_file).collect();
         Ok((next.to_string(), expired))
+    }
+
+    /// Removes metadata files that no metadata file remembers.
+    async fn remove(&self, expired: &[String]) {
+        for old in expired {
+            if let Err(error) = self.io.delete(old).await {
+                tracing::warn!(old, %error, "an old metadata file stays");
+            }
+        }
     }
 
     /// Says beside the metadata files which one it is, for readers without a catalog. Two writers may say it in any order,

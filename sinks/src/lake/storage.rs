@@ -89,15 +89,6 @@ impl Local {
         file.sync_all()?;
         std::fs::rename(&staged.0, path_of(address))
     }
-
-    /// Removes what is at `address`, if anything.
-    pub(super) fn remove(&self, address: &str) {
-        if let Err(error) = std::fs::remove_file(path_of(address))
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(address, %error, "an old file of the lake stays");
-        }
-    }
 }
 
 /// The second name of a file, taken away when it has its first or never will.
@@ -228,7 +219,7 @@ mod tests {
         let local = Local::open(&dir.path().join("a/lake")).expect("can be made");
         let address = local.address("t/date=1970-01-01/x");
         let mut unflushed = Folders::default();
-        let (_, bytes) = local.create(&address, &mut unflushed, |file| file.write_all(b"first")).expect("new");
+        let ((), bytes) = local.create(&address, &mut unflushed, |file| file.write_all(b"first")).expect("new");
         assert_eq!(bytes, 5);
         assert_eq!(unflushed.0.len(), 3, "the lake's folder, the table's and the date's: {unflushed:?}");
         let again = local.create(&address, &mut unflushed, |file| file.write_all(b"second")).expect_err("there is one");

@@ -39,13 +39,14 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop").block_on(future)
 }
 
-fn money(minor: i64, code: &str, exponent: u8) -> Option<Money> {
-    Some(Money { minor, currency: Currency::parse(code).expect("three letters"), exponent })
+fn money(minor: i64, code: &str, exponent: u8) -> Money {
+    Money { minor, currency: Currency::parse(code).expect("three letters"), exponent }
 }
 
 /// Event `number` of a table: few keys, some of each optional value, and of each odd one.
 pub fn event(table: &Table, number: u64) -> Event {
     let n = number as i64;
+    let every = |nth: u64| number.is_multiple_of(nth);
     let late = if number % 11 == 3 { 3 * 86_400_000_000 } else { 0 };
     let envelope = Envelope {
         event_id: EventId(u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes()),
@@ -54,8 +55,8 @@ pub fn event(table: &Table, number: u64) -> Event {
         source: "shop".into(),
         marketplace: "uk".into(),
         observed_at: Timestamp::from_micros(BEGIN + n * PACE - late),
-        source_version: (number % 5 == 0).then(|| "v2".into()),
-        cause_id: (number % 3 == 0).then(|| EventId([number as u8; 16])),
+        source_version: every(5).then(|| "v2".into()),
+        cause_id: every(3).then_some(EventId([number as u8; 16])),
         ..Envelope::default()
     };
     let native_id = format!("L{}", number % 7).into();
@@ -63,15 +64,15 @@ pub fn event(table: &Table, number: u64) -> Event {
         "offers" => Event::Offer(Box::new(Offer {
             envelope,
             native_id,
-            seller: (number % 4 != 0).then(|| format!("Verkäufer „{}“", number % 5).into()),
-            price: if number % 13 == 0 { money(i64::MAX, "JPY", 0) } else { money(n * 100 + 99, "GBP", 2) },
-            shipping: if number % 3 == 0 { money(-1, "EUR", 6) } else { None },
+            seller: (!every(4)).then(|| format!("Verkäufer „{}“", number % 5).into()),
+            price: Some(if every(13) { money(i64::MAX, "JPY", 0) } else { money(n * 100 + 99, "GBP", 2) }),
+            shipping: every(3).then(|| money(-1, "EUR", 6)),
             availability: [Availability::InStock, Availability::OutOfStock][number as usize % 2],
-            stock_level: (number % 2 == 0).then_some(n),
-            ranks: if number % 6 == 0 { vec![Rank { category: "Büro".into(), rank: n }] } else { Vec::new() },
+            stock_level: every(2).then_some(n),
+            ranks: if every(6) { vec![Rank { category: "Büro".into(), rank: n }] } else { Vec::new() },
             rating: (number % 2 == 1).then(|| n as f64 / 3.0),
-            suspect: if number % 8 == 0 { vec!["magnitude-jump".into()] } else { Vec::new() },
-            pack: (number % 9 == 0).then(|| Pack { quantity: 0.5, unit: "kg".into() }),
+            suspect: if every(8) { vec!["magnitude-jump".into()] } else { Vec::new() },
+            pack: every(9).then(|| Pack { quantity: 0.5, unit: "kg".into() }),
             ..Offer::default()
         })),
         "sales" => Event::Sale(Box::new(Sale {
@@ -80,7 +81,7 @@ pub fn event(table: &Table, number: u64) -> Event {
             order_id: format!("O{}", number / 3).into(),
             line_id: format!("{}", number % 3).into(),
             units: n % 9 - 2,
-            unit_price: money(n * 10, "EUR", 3),
+            unit_price: Some(money(n * 10, "EUR", 3)),
             status: [SaleStatus::Completed, SaleStatus::Returned][number as usize % 2],
             business_date: BusinessDate(20_000 + n as i32 / 100),
             ..Sale::default()
@@ -94,11 +95,11 @@ pub fn event(table: &Table, number: u64) -> Event {
             ..Inventory::default()
         })),
         "features" => {
-            let change = Change { listing: "shop/uk/L1".into(), price: money(n, "GBP", 2), ..Change::default() };
+            let change = Change { listing: "shop/uk/L1".into(), price: Some(money(n, "GBP", 2)), ..Change::default() };
             let mut features = Features {
                 envelope,
                 product: format!("P{}", number % 7).into(),
-                change: (number % 2 == 0).then_some(change),
+                change: every(2).then_some(change),
                 ..Features::default()
             };
             features.values.price_index = Some(n as f64 / 7.0);
@@ -110,7 +111,7 @@ pub fn event(table: &Table, number: u64) -> Event {
             rule: "price-war".into(),
             severity: Severity::Critical,
             message: format!("Preis gefallen: {n} €").into(),
-            value: (number % 2 == 0).then_some(n as f64),
+            value: every(2).then_some(n as f64),
             ..Alert::default()
         })),
     }

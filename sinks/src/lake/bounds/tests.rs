@@ -56,13 +56,20 @@ fn bounds_hold_all_rows_of_all_row_groups() {
         4,
         &["\"aaaa\"..\"zzz{\"", "1..1", "0.000001..0.000001"],
     );
-    // Nothing is larger than this when it is cut, so there is no upper bound, and no bound at all.
+    // Nothing is larger than this when it is cut, so it stays whole.
     let highest = "\u{10ffff}".repeat(4);
-    check(
-        &[value("m", 1), value(&highest, 1), value("a", 1), value("b", 1)],
-        4,
-        &["none", "1..1", "0.000001..0.000001"],
-    );
+    let whole = format!("\"a\"..\"{highest}\"");
+    let values = [value("m", 1), value(&highest, 1), value("a", 1), value("b", 1)];
+    check(&values, 4, &[&whole, "1..1", "0.000001..0.000001"]);
+}
+
+#[test]
+fn a_row_group_that_does_not_say_leaves_no_bounds() {
+    let between = || Bounds::Between(Datum::long(3), Datum::long(4));
+    for bounds in [between().and(Bounds::Unknown), Bounds::Unknown.and(between()), Bounds::Unknown.and(Bounds::Empty)] {
+        assert!(matches!(bounds, Bounds::Unknown));
+    }
+    assert!(matches!(between().and(Bounds::Empty), Bounds::Between(low, _) if low == Datum::long(3)));
 }
 
 #[test]
