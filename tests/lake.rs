@@ -5,6 +5,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use skuflow_runtime::testing::lake_readers;
@@ -79,4 +80,19 @@ fn the_sample_lands_in_the_lake() {
 fn retail_lands_in_the_lake() {
     let Some(files) = retail_files() else { return };
     check(Project::retail(&files), &[("sales.v1", "processed.sales")]);
+}
+
+#[test]
+fn killed_runs_land_each_record_once() {
+    let Some(files) = retail_files() else { return };
+    let (project, lake) = with_lake(Project::retail(&files), &["sales.v1"]);
+    project.edit("lake\" }", "lake\", commit_interval = \"1s\", batch_bytes_max = \"1MiB\" }");
+    for kill in 0..6 {
+        project.run_and_kill_after(Duration::from_millis(150 + 130 * kill));
+    }
+    project.run_once();
+    let expected = ids(&project, "sales.v1");
+    for (table, found) in read(&lake).unwrap_or_default() {
+        assert_eq!(found, expected, "{table}");
+    }
 }
