@@ -23,8 +23,8 @@ use skuflow_sinks::lake::{TABLES, Table};
 use skuflow_sinks::{Incoming, Sink as _};
 use world::{batch, broker, events, lake, path_of, pointer, ready, table_files, wait};
 
-const RECORDS: u64 = 200_000;
-const ROUNDS: u32 = 3;
+const RECORDS: u64 = 240_000;
+const ROUNDS: u32 = 5;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
