@@ -71,11 +71,11 @@ fn speed(count: u64) {
         let broker = broker_of(table, count);
         let whole = batch(&broker, table, 0, (None, count));
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut round = 0;
+        let folder = |round: u32| dir.path().join(format!("lake-{round}"));
+        let open = |round| ready(&broker, lake(&folder(round), table, None)); // made once, landed in for weeks
+        let mut lakes: Vec<_> = (0..ROUNDS).map(open).collect();
         let lands = best(count, || {
-            round += 1;
-            let folder = dir.path().join(format!("lake-{round}"));
-            let mut lake = ready(&broker, lake(&folder, table, None));
+            let mut lake = lakes.pop().expect("one per round");
             assert_eq!(wait(lake.land(&whole)).expect("lands").records, count);
         });
         let records = &whole.parts.values().next().expect("one").records;
@@ -85,7 +85,7 @@ fn speed(count: u64) {
                 write(&out(number), records.chunks(8_192).map(plain_columns));
             }
         });
-        let files = table_files(&dir.path().join("lake-1"), table).expect("made").1;
+        let files = table_files(&folder(0), table).expect("made").1;
         let columns: Vec<Vec<RecordBatch>> = files.iter().map(|file| read(&path_of(file.file_path()))).collect();
         let bare = best(count, || {
             for (number, columns) in columns.iter().enumerate() {

@@ -1,6 +1,5 @@
 //! From rows to one array per column.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow_array::builder::{
@@ -71,13 +70,8 @@ pub(in crate::lake) fn array<'a>(
         Read::Json(read) => build!(texts(16), read),
         Read::Id(read) => {
             let mut builder = texts(32);
-            rows.for_each(|row| match read(row) {
-                Some(id) => {
-                    let _a_string_takes_all = write!(builder, "{id}");
-                    builder.append_value("");
-                }
-                None => builder.append_null(),
-            });
+            let ids = rows.map(|row| read(row).map(|id| id.hex()));
+            ids.for_each(|id| builder.append_option(id.as_ref().map(|id| str::from_utf8(id).expect("hex is ASCII"))));
             Arc::new(builder.finish())
         }
         Read::Long(read) | Read::Rising(read) => build!(longs(), read),
