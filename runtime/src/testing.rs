@@ -38,3 +38,22 @@ impl Drop for SmallDisk {
         let _the_directory_goes_anyway = Command::new("umount").arg("-l").arg(self.0.path()).output();
     }
 }
+
+/// The Python that has the readers of the lake, `SKUFLOW_PYTHON` or `python3`. `None` where it lacks them, which is said, and
+/// is a failure where `SKUFLOW_REQUIRE` wants them.
+///
+/// # Panics
+/// See above.
+pub fn lake_readers() -> Option<String> {
+    const IMPORTS: &str =
+        "import duckdb, duckdb_extension_avro, duckdb_extension_httpfs, duckdb_extension_iceberg, pyarrow, pyiceberg";
+    let python = std::env::var("SKUFLOW_PYTHON").unwrap_or_else(|_| "python3".into());
+    let imported = Command::new(&python).args(["-c", IMPORTS]).output();
+    if imported.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    let is_required = std::env::var("SKUFLOW_REQUIRE").is_ok_and(|required| required.contains("duckdb"));
+    assert!(!is_required, "duckdb is required, and {python} lacks it, its extensions or PyIceberg");
+    eprintln!("skipped: duckdb (SKUFLOW_PYTHON may name a Python that has it, its extensions and PyIceberg)");
+    None
+}

@@ -109,6 +109,9 @@ macro_rules! features {
             pub fn in_order(&self) -> [Option<f64>; FEATURES.len()] {
                 [$(self.$name,)+]
             }
+
+            /// What reads each value, in the order of [`FEATURES`].
+            pub const READ: [fn(&Self) -> Option<f64>; FEATURES.len()] = [$(|values| values.$name,)+];
         }
 
         impl Reasons {

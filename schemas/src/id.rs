@@ -41,7 +41,7 @@ impl EventId {
     }
 
     /// The id as hex digits.
-    pub(crate) fn hex(&self) -> [u8; 32] {
+    pub fn hex(&self) -> [u8; 32] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut hex = [0; 32];
         for (pair, byte) in hex.chunks_exact_mut(2).zip(&self.0) {

@@ -39,3 +39,14 @@ pub enum QuantityRelation {
     #[serde(other)]
     Unknown,
 }
+
+impl QuantityRelation {
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::AtLeast => "at_least",
+            Self::Unknown => "unknown",
+        }
+    }
+}

@@ -31,3 +31,14 @@ pub enum Role {
     #[serde(other)]
     Unknown,
 }
+
+impl Role {
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Competitor => "competitor",
+            Self::Unknown => "unknown",
+        }
+    }
+}

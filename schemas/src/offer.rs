@@ -101,6 +101,24 @@ pub enum Availability {
     Unknown,
 }
 
+impl Availability {
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InStock => "in_stock",
+            Self::Limited => "limited",
+            Self::Low => "low",
+            Self::Backorder => "backorder",
+            Self::Preorder => "preorder",
+            Self::MadeToOrder => "made_to_order",
+            Self::InStoreOnly => "in_store_only",
+            Self::OutOfStock => "out_of_stock",
+            Self::Discontinued => "discontinued",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Condition of the goods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -144,6 +162,19 @@ pub enum Fulfilment {
     Unknown,
 }
 
+impl Fulfilment {
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Marketplace => "marketplace",
+            Self::Seller => "seller",
+            Self::Digital => "digital",
+            Self::Pickup => "pickup",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Whether an offer holds the Buy Box.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -155,6 +186,18 @@ pub enum BuyBox {
     #[default]
     #[serde(other)]
     Unknown,
+}
+
+impl BuyBox {
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Won => "won",
+            Self::Lost => "lost",
+            Self::None => "none",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// A sales rank within a category; 1 is best.

@@ -46,3 +46,16 @@ pub enum SaleStatus {
     #[serde(other)]
     Unknown,
 }
+
+impl SaleStatus {
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
+            Self::Returned => "returned",
+            Self::Unknown => "unknown",
+        }
+    }
+}

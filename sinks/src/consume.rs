@@ -19,6 +19,8 @@ pub struct Progress {
     /// How it does.
     pub condition: Condition,
     records: AtomicU64,
+    files: AtomicU64,
+    file_bytes: AtomicU64,
     bytes: AtomicU64,
     rows: Mutex<BTreeMap<&'static str, u64>>,
     missing: OnceLock<String>,
@@ -32,6 +34,8 @@ impl Default for Progress {
         Self {
             condition: Condition::default(),
             records: AtomicU64::new(0),
+            files: AtomicU64::new(0),
+            file_bytes: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             rows: Mutex::default(),
             missing: OnceLock::new(),
@@ -46,6 +50,16 @@ impl Progress {
     /// Records landed.
     pub fn records(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
+    }
+
+    /// Files written.
+    pub fn files(&self) -> u64 {
+        self.files.load(Ordering::Relaxed)
+    }
+
+    /// Their bytes.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes.load(Ordering::Relaxed)
     }
 
     /// Rows written, by table.
@@ -101,6 +115,8 @@ impl Progress {
         self.landings.add(took.as_micros() as u64);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         self.records.fetch_add(landed.records, Ordering::Relaxed);
+        self.files.fetch_add(landed.files, Ordering::Relaxed);
+        self.file_bytes.fetch_add(landed.bytes, Ordering::Relaxed);
         let mut rows = self.rows.lock().expect("no holder panics");
         for (table, count) in landed.rows {
             *rows.entry(table).or_default() += count;

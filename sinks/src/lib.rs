@@ -8,6 +8,7 @@
 
 pub mod batcher;
 pub mod consume;
+pub mod lake;
 pub mod limits;
 pub mod serving;
 mod sink;

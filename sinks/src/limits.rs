@@ -10,3 +10,27 @@ pub const BATCH_BYTES_MAX: usize = 16 << 20;
 pub const BATCH_AGE: Duration = Duration::from_millis(500);
 /// How long a statement waits for another process that has the database, before the sink drops its batch and begins anew.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Records of one commit to a table of the lake at most; all of them are held in memory until then.
+pub const LAKE_RECORDS_MAX: usize = 262_144;
+/// Bytes of their values at most, unless configured; decoded they take about five times as much.
+pub const LAKE_BYTES_MAX: u64 = 32 << 20;
+/// Rows of one row group of a lake's file at most: what readers share out among processors.
+pub const ROW_GROUP_ROWS_MAX: usize = 262_144;
+/// Bytes of a row group, roughly; it is held in memory until it is full.
+pub const ROW_GROUP_BYTES_MAX: usize = 64 << 20;
+/// Rows that are turned into columns at a time.
+pub const ENCODE_ROWS_MAX: usize = 1_024;
+/// How long a statement waits for another writer of the catalog.
+pub const CATALOG_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a commit that lost against another one, or had no answer, is tried before the batch begins anew.
+pub const COMMIT_TRIES_MAX: u32 = 20;
+/// Of how many commits one expires snapshots and merges manifests.
+pub const TIDY_EVERY: i64 = 20;
+/// Snapshots that stay when others expire.
+pub const SNAPSHOTS_KEPT: usize = 100;
+/// Metadata files that stay when others are removed: a reader that has found one has that many commits to open it.
+pub const METADATA_FILES_KEPT: usize = 100;
+/// Files that one manifest names, roughly; a manifest that has this many is not merged any more.
+pub const MANIFEST_FILES_MAX: u64 = 1_000;
+
+const _: () = assert!(ENCODE_ROWS_MAX <= ROW_GROUP_ROWS_MAX && TIDY_EVERY > 0);

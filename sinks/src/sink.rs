@@ -81,6 +81,10 @@ pub struct Landed {
     pub records: u64,
     /// Rows written, by table.
     pub rows: BTreeMap<&'static str, u64>,
+    /// Files written, where rows are in files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// A landing that failed, by remedy.

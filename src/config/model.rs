@@ -7,7 +7,7 @@ use serde::Deserialize;
 use skuflow_ingest::{file, simulator};
 use skuflow_processors::{alerts, catalog, dedup, features, route, validate};
 use skuflow_schemas::{ByteSize, Span};
-use skuflow_sinks::serving;
+use skuflow_sinks::{lake, serving};
 
 /// `pipelines.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -199,4 +199,7 @@ pub struct SinkConfig {
     /// Tables for applications.
     #[serde(default)]
     pub serving: Option<serving::Config>,
+    /// Tables for analysts.
+    #[serde(default)]
+    pub lake: Option<lake::Config>,
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use skuflow_ingest::{Cursor, Poll};
+use skuflow_sinks::lake::CATALOG_FILE;
 
 use crate::config::Loaded;
 use crate::run::connector;
@@ -25,8 +26,11 @@ pub fn connect(loaded: &Loaded) -> Vec<Value> {
         rows.push(row(&format!("connector:{}", settings.name), first_page(settings, loaded)));
     }
     for sink in &config.sink {
-        let Some(serving) = &sink.serving else { continue };
-        let opened = serving.database(&loaded.base).and_then(|path| database(&path));
+        let opened = match (&sink.serving, &sink.lake) {
+            (Some(serving), _) => serving.database(&loaded.base).and_then(|path| database(&path)),
+            (None, Some(lake)) => database(&loaded.base.join(&lake.path).join(CATALOG_FILE)),
+            (None, None) => continue,
+        };
         rows.push(row(&format!("sink:{}", sink.name), opened));
     }
     rows

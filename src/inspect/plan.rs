@@ -45,7 +45,9 @@ fn stations(loaded: &Loaded, threads: u32, groups: &BTreeSet<&str>) -> Vec<Value
         })
     });
     let sinks = config.sink.iter().map(|sink| {
-        let writes = sink.serving.as_ref().map(|serving| loaded.variables.conceal(&serving.url));
+        let written = sink.serving.as_ref().map(|serving| &serving.url);
+        let written = written.or_else(|| sink.lake.as_ref().map(|lake| &lake.path));
+        let writes = written.map(|written| loaded.variables.conceal(written));
         json!({
             "station": format!("sink:{}", sink.name), "threads": 1, "reads": names.topics(&sink.from),
             "writes": Vec::from_iter(writes), "start": start(&Names::sink_group(sink)),

@@ -23,6 +23,7 @@ use skuflow_ingest::{Connector, Publisher};
 use skuflow_runtime::broker::embedded::Embedded;
 use skuflow_runtime::stage::{Control, Worker};
 use skuflow_sinks::consume::Consume;
+use skuflow_sinks::lake::Lake;
 use skuflow_sinks::serving::Serving;
 
 pub use headway::Headway;
@@ -55,7 +56,7 @@ pub struct Pipeline {
     control: Arc<Control>,
     connectors: Vec<(Publisher, Box<dyn Connector>)>,
     workers: Vec<Worker>,
-    sinks: Vec<(Consume, Serving)>,
+    sinks: Vec<(Consume, Store)>,
     writers: Arc<Writers>,
     stations: Vec<Station>,
     http: Option<TcpListener>,
@@ -119,10 +120,10 @@ impl Pipeline {
                     Err(error) => fail(error.to_string()),
                 }));
             }
-            for (consume, mut serving) in sinks {
+            for (consume, store) in sinks {
                 let fail = &fail;
                 threads.push(scope.spawn(move || {
-                    if let Err(reason) = land(&consume, &mut serving) {
+                    if let Err(reason) = land(&consume, store) {
                         fail(reason);
                     }
                 }));
@@ -142,8 +143,18 @@ impl Pipeline {
     }
 }
 
+/// Where a sink lands its batches.
+enum Store {
+    Serving(Serving),
+    Lake(Lake),
+}
+
 /// A sink talks SQL: its thread has an event loop of its own.
-fn land(consume: &Consume, serving: &mut Serving) -> Result<(), String> {
+fn land(consume: &Consume, store: Store) -> Result<(), String> {
     let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    event_loop.map_err(|error| error.to_string())?.block_on(consume.run(serving))
+    let event_loop = event_loop.map_err(|error| error.to_string())?;
+    match store {
+        Store::Serving(mut serving) => event_loop.block_on(consume.run(&mut serving)),
+        Store::Lake(mut lake) => event_loop.block_on(consume.run(&mut lake)),
+    }
 }

@@ -32,8 +32,21 @@ pub struct Summary {
     pub late: u64,
     /// Rows that the serving sinks wrote, by table.
     pub rows: BTreeMap<&'static str, u64>,
+    /// What the lakes took in.
+    pub lake: LakeSummary,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+/// What the lakes took in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LakeSummary {
+    /// Rows by table.
+    pub rows: BTreeMap<&'static str, u64>,
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 impl Summary {
@@ -47,9 +60,13 @@ impl Summary {
                 }
                 Counts::Stage(tally) => summary.add_stage(tally),
                 Counts::Sink(progress) => {
+                    let is_lake = progress.files() > 0;
+                    let rows = if is_lake { &mut summary.lake.rows } else { &mut summary.rows };
                     for (table, count) in progress.rows() {
-                        *summary.rows.entry(table).or_default() += count;
+                        *rows.entry(table).or_default() += count;
                     }
+                    summary.lake.files += progress.files();
+                    summary.lake.bytes += progress.file_bytes();
                 }
             }
         }
@@ -92,6 +109,7 @@ impl Summary {
             "suspect": self.suspect,
             "late": self.late,
             "serving": { "rows": self.rows },
+            "lake": { "rows": self.lake.rows, "files": self.lake.files, "bytes": self.lake.bytes },
             "seconds": self.elapsed.as_millis() as f64 / 1000.0,
         })
     }
@@ -121,6 +139,13 @@ impl Summary {
             text.push_str("\n  rows written\n");
         }
         for (table, count) in &self.rows {
+            text.push_str(&format!("    {table:<28}{:>12}\n", thousands(*count)));
+        }
+        if self.lake.files > 0 {
+            let (files, bytes) = (thousands(self.lake.files), thousands(self.lake.bytes));
+            text.push_str(&format!("\n  rows in the lake: {files} files, {bytes} bytes\n"));
+        }
+        for (table, count) in &self.lake.rows {
             text.push_str(&format!("    {table:<28}{:>12}\n", thousands(*count)));
         }
         text

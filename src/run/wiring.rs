@@ -14,11 +14,12 @@ use skuflow_runtime::stage::{Control, InputSpec, StageSettings, StageSpec, Step,
 use skuflow_schemas::topic;
 use skuflow_sinks::batcher::Cut;
 use skuflow_sinks::consume::{Consume, Progress};
+use skuflow_sinks::lake::{Lake, Table};
 use skuflow_sinks::serving::Serving;
 
 use super::first_pass::{Behind, FirstPass, InTurn, feeds_tables, is_table, table_sources};
 use super::stations::{Counts, Station};
-use super::{Only, OpenError, Pipeline, complete};
+use super::{Only, OpenError, Pipeline, Store, complete};
 use crate::config::{Config, ConnectorConfig, Loaded, SinkConfig, StageConfig, StepConfig};
 use crate::names::{CONNECTOR, Names, QUALITY, dead_letters, late};
 
@@ -206,26 +207,39 @@ fn step_factory(settings: &StepConfig) -> Arc<dyn Step> {
 }
 
 fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) -> Result<(), OpenError> {
-    let Some(serving) = &settings.serving else {
+    let mut add = |name: &str, topics: Vec<Arc<str>>, cut: Cut, store: Store| {
+        let progress = Arc::new(Progress::default());
+        pipeline.stations.push(Station {
+            name: format!("sink:{name}"),
+            counts: Counts::Sink(progress.clone()),
+            group: Names::sink_group(settings),
+            reads: topics.iter().map(ToString::to_string).collect(),
+            writes: Vec::new(),
+        });
+        let consume = Consume {
+            name: settings.name.clone(),
+            topics,
+            broker: Arc::new(pipeline.broker.clone()),
+            cut,
+            control: pipeline.control.clone(),
+            progress,
+        };
+        pipeline.sinks.push((consume, store));
+    };
+    if let Some(serving) = &settings.serving {
+        let database = serving.database(&pipeline.loaded.base).map_err(OpenError::Data)?;
+        let cut = Cut { age_max: serving.batch_age.into(), ..Cut::default() };
+        add(&settings.name, names.topics(&settings.from), cut, Store::Serving(Serving::new(&settings.name, &database)));
+    } else if let Some(lake) = &settings.lake {
+        // A table has its topic to itself, and positions of its own: each is a loop of its own.
+        let path = pipeline.loaded.base.join(&lake.path);
+        for (table, topic) in settings.from.iter().filter_map(|name| Some((Table::of_topic(name)?, names.topic(name))))
+        {
+            let store = Lake::new(&settings.name, &path, table, Clock::System);
+            add(&format!("{}/{}", settings.name, table.name), vec![topic], lake.cut(), Store::Lake(store));
+        }
+    } else {
         return Err(OpenError::Data(format!("sink `{}` has no kind", settings.name)));
-    };
-    let progress = Arc::new(Progress::default());
-    let consume = Consume {
-        name: settings.name.clone(),
-        topics: names.topics(&settings.from),
-        broker: Arc::new(pipeline.broker.clone()),
-        cut: Cut { age_max: serving.batch_age.into(), ..Cut::default() },
-        control: pipeline.control.clone(),
-        progress: progress.clone(),
-    };
-    let database = serving.database(&pipeline.loaded.base).map_err(OpenError::Data)?;
-    pipeline.sinks.push((consume, Serving::new(&settings.name, &database)));
-    pipeline.stations.push(Station {
-        name: format!("sink:{}", settings.name),
-        counts: Counts::Sink(progress),
-        group: Names::sink_group(settings),
-        reads: settings.from.iter().map(|topic| names.topic(topic).to_string()).collect(),
-        writes: Vec::new(),
-    });
+    }
     Ok(())
 }

@@ -37,7 +37,7 @@ impl Sink for Notes {
             self.stored.insert(of.clone(), part.range.to);
         }
         self.landings.push(batch.parts.iter().map(|(of, part)| (of.partition, part.records.len())).collect());
-        Ok(Landed { records: batch.records().count() as u64, rows: BTreeMap::new() })
+        Ok(Landed { records: batch.records().count() as u64, ..Landed::default() })
     }
 }
 

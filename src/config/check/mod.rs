@@ -12,6 +12,7 @@ use skuflow_ingest::{ConfigProblem, simulator};
 use skuflow_schemas::{
     ByteSize, DEAD_LETTER_PREFIX, Family, LATE_PREFIX, Span, TOPICS, TopicSpec, check_customer, topic,
 };
+use skuflow_sinks::{lake, serving};
 
 use super::model::{Config, ConnectorConfig, SinkConfig};
 use super::problem::Problem;
@@ -27,6 +28,10 @@ const THREADS_MAX: u32 = PARTITIONS_MAX;
 const COMMIT_INTERVAL_MAX: Span = Span::from_millis(60_000);
 /// Longest time to wait for an input, or for a batch to fill.
 const PATIENCE_MAX: Span = Span::from_millis(3_600_000);
+/// Times between commits to the lake: each makes a file per table, customer and day.
+const LAKE_COMMIT_INTERVALS: RangeInclusive<Span> = Span::from_millis(1_000)..=Span::from_millis(3_600_000);
+/// Bytes of records in one commit to the lake.
+const LAKE_BATCH_BYTES: RangeInclusive<ByteSize> = ByteSize(1 << 20)..=ByteSize(256 << 20);
 /// Shortest time of each of these.
 const MOMENT: Span = Span::from_millis(1);
 /// Least memory for decoded state.
@@ -266,24 +271,68 @@ impl Check<'_> {
 
     fn sink(&mut self, index: usize, sink: &SinkConfig, base: &Path) {
         let block = [Field("sink"), Item(index)];
-        match &sink.serving {
-            None if !self.whole => {}
-            None => self.report(
+        match (&sink.serving, &sink.lake) {
+            (None, None) if !self.whole => {}
+            (None, None) => self.report(
                 "SKU-013",
                 &block,
                 format!("sink `{}` has no kind", sink.name),
-                "add `serving = { url = \"sqlite:…\" }`",
+                "add `serving = { url = \"sqlite:…\" }` or `lake = { path = \"…\" }`",
             ),
-            Some(serving) => {
-                let at = |field| [Field("sink"), Item(index), Field("serving"), Field(field)];
-                if let Err(reason) = serving.database(base) {
-                    self.report("SKU-050", &at("url"), reason, "");
-                }
-                if !(MOMENT..=PATIENCE_MAX).contains(&serving.batch_age) {
-                    let message = format!("`batch_age` cannot be {}", serving.batch_age);
-                    self.report("SKU-020", &at("batch_age"), message, &format!("choose {MOMENT} to {PATIENCE_MAX}"));
-                }
-            }
+            (Some(_), Some(_)) => self.report(
+                "SKU-013",
+                &block,
+                format!("sink `{}` has more than one kind", sink.name),
+                "make two sinks of it",
+            ),
+            (Some(serving), None) => self.serving(index, serving, base),
+            (None, Some(lake)) => self.lake(index, sink, lake),
+        }
+    }
+
+    fn serving(&mut self, index: usize, serving: &serving::Config, base: &Path) {
+        let at = |field| [Field("sink"), Item(index), Field("serving"), Field(field)];
+        if let Err(reason) = serving.database(base) {
+            self.report("SKU-050", &at("url"), reason, "");
+        }
+        if !(MOMENT..=PATIENCE_MAX).contains(&serving.batch_age) {
+            let message = format!("`batch_age` cannot be {}", serving.batch_age);
+            self.report("SKU-020", &at("batch_age"), message, &format!("choose {MOMENT} to {PATIENCE_MAX}"));
+        }
+    }
+
+    fn lake(&mut self, index: usize, sink: &SinkConfig, lake: &lake::Config) {
+        let at = |field| [Field("sink"), Item(index), Field("lake"), Field(field)];
+        if lake.path.trim().is_empty() {
+            self.report("SKU-050", &at("path"), "the folder of the lake has no name".into(), "write \"data/lake\"");
+        }
+        if !LAKE_COMMIT_INTERVALS.contains(&lake.commit_interval) {
+            let message = format!("`commit_interval` cannot be {}", lake.commit_interval);
+            let (shortest, longest) = LAKE_COMMIT_INTERVALS.into_inner();
+            self.report("SKU-020", &at("commit_interval"), message, &format!("choose {shortest} to {longest}"));
+        }
+        if !LAKE_BATCH_BYTES.contains(&lake.batch_bytes_max) {
+            let message = format!("`batch_bytes_max` cannot be {}", lake.batch_bytes_max);
+            let (least, most) = LAKE_BATCH_BYTES.into_inner();
+            self.report("SKU-020", &at("batch_bytes_max"), message, &format!("choose {least} to {most}"));
+        }
+        for (place, name) in sink.from.iter().enumerate() {
+            self.landed(&[Field("sink"), Item(index), Field("from"), Item(place)], index, (lake, name));
+        }
+    }
+
+    /// A topic that lands in a lake has a table there, and no other sink lands it in the same one.
+    fn landed(&mut self, path: &[At<'_>], index: usize, (lake, name): (&lake::Config, &String)) {
+        if topic(name).is_some() && lake::Table::of_topic(name).is_none() {
+            let known: Vec<String> = lake::TABLES.iter().map(|table| format!("\"{}\"", table.topic)).collect();
+            let message = format!("the lake has no table for `{name}`");
+            self.report("SKU-033", path, message, &format!("it has tables for [{}]", known.join(", ")));
+        }
+        let into_it = |other: &&SinkConfig| other.lake.as_ref().is_some_and(|other| other.path == lake.path);
+        let other = self.config.sink[..index].iter().filter(into_it).find(|other| other.from.contains(name));
+        if let Some(other) = other {
+            let message = format!("sink `{}` lands `{name}` in this lake already", other.name);
+            self.report("SKU-034", path, message, "one sink fills a table");
         }
     }
 }

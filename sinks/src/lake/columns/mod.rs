@@ -1,0 +1,103 @@
+//! Columns: from an event to the values of a row, and from rows to Arrow arrays.
+
+mod alerts;
+mod build;
+mod common;
+mod features;
+mod inventory;
+mod offers;
+mod sales;
+
+use skuflow_schemas::{Event, EventId, Money, Values};
+
+pub(super) use alerts::alerts;
+pub(super) use build::{array, null_array};
+pub(super) use features::features;
+pub(super) use inventory::inventory;
+pub(super) use offers::offers;
+pub(super) use sales::sales;
+
+/// A row: an event, and where it was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row<'a> {
+    pub(super) event: &'a Event,
+    pub(super) topic: &'a str,
+    pub(super) partition: u32,
+    pub(super) offset: u64,
+    /// When the lake took it in, microseconds.
+    pub(super) ingested_at: i64,
+}
+
+/// A column of a table. Its field id is that of the field of this name in the created table.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    pub(super) name: String,
+    pub(super) is_required: bool,
+    pub(super) read: Read,
+}
+
+/// Reads one value of a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Read {
+    Text(for<'a> fn(&Row<'a>) -> Option<&'a str>),
+    /// Lists and records, as JSON.
+    Json(fn(&Row<'_>) -> Option<String>),
+    Id(fn(&Row<'_>) -> Option<EventId>),
+    Long(fn(&Row<'_>) -> Option<i64>),
+    /// A long that mostly grows from row to row.
+    Rising(fn(&Row<'_>) -> Option<i64>),
+    Double(fn(&Row<'_>) -> Option<f64>),
+    /// A figure of a vector.
+    Figure(fn(&Values) -> Option<f64>),
+    Flag(fn(&Row<'_>) -> Option<bool>),
+    /// Microseconds since the epoch, UTC.
+    Time(fn(&Row<'_>) -> Option<i64>),
+    /// Days since the epoch.
+    Date(fn(&Row<'_>) -> Option<i32>),
+    /// `DECIMAL(18,6)`, null where the amount is too large for it; the minor units beside it always hold it.
+    Amount(fn(&Row<'_>) -> Option<Money>),
+    Minor(fn(&Row<'_>) -> Option<Money>),
+    Exponent(fn(&Row<'_>) -> Option<Money>),
+    Currency(fn(&Row<'_>) -> Option<Money>),
+}
+
+impl Column {
+    fn new(name: impl Into<String>, read: Read) -> Self {
+        Self { name: name.into(), is_required: false, read }
+    }
+
+    fn required(name: &str, read: Read) -> Self {
+        Self { is_required: true, ..Self::new(name, read) }
+    }
+}
+
+/// An amount, its minor units, their exponent and its currency.
+fn money(name: &str, read: fn(&Row<'_>) -> Option<Money>) -> [Column; 4] {
+    [
+        Column::new(name, Read::Amount(read)),
+        Column::new(format!("{name}_minor"), Read::Minor(read)),
+        Column::new(format!("{name}_exponent"), Read::Exponent(read)),
+        Column::new(format!("{name}_currency"), Read::Currency(read)),
+    ]
+}
+
+/// A list as JSON; nothing where it is empty.
+fn list<T: serde::Serialize>(list: &[T]) -> Option<String> {
+    if list.is_empty() { None } else { serde_json::to_string(list).ok() }
+}
+
+/// The value of a family in its own table.
+macro_rules! family {
+    ($name:ident, $variant:ident) => {
+        fn $name<'a>(row: &Row<'a>) -> &'a skuflow_schemas::$variant {
+            match row.event {
+                skuflow_schemas::Event::$variant(event) => event,
+                other => unreachable!("a table of another family was given a {}", other.family().name()),
+            }
+        }
+    };
+}
+use family;
+
+#[cfg(test)]
+mod tests;

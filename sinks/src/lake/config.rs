@@ -1,0 +1,42 @@
+//! Settings of the lake sink.
+
+use serde::{Deserialize, Serialize};
+use skuflow_schemas::{ByteSize, Span};
+
+use crate::batcher::Cut;
+use crate::limits::{LAKE_BYTES_MAX, LAKE_RECORDS_MAX};
+
+/// Settings of sink `lake`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The folder of the tables and their catalog, relative to the config file. It stays where it is: the tables know their
+    /// files by absolute paths.
+    pub path: String,
+    /// Age at which rows are committed however few they are, 1s to 1h. More: fewer, larger files; less: fresher tables.
+    #[serde(default = "commit_interval")]
+    pub commit_interval: Span,
+    /// Bytes of records per table at which they are committed earlier, 1MiB to 256MiB. More: larger files; less: less
+    /// memory, of which decoded records take about five times as much.
+    #[serde(default = "batch_bytes_max")]
+    pub batch_bytes_max: ByteSize,
+}
+
+fn commit_interval() -> Span {
+    Span::from_millis(60_000)
+}
+
+fn batch_bytes_max() -> ByteSize {
+    ByteSize(LAKE_BYTES_MAX)
+}
+
+impl Config {
+    /// When a batch is committed.
+    pub fn cut(&self) -> Cut {
+        Cut {
+            records_max: LAKE_RECORDS_MAX,
+            bytes_max: usize::try_from(self.batch_bytes_max.0).unwrap_or(usize::MAX),
+            age_max: self.commit_interval.into(),
+        }
+    }
+}

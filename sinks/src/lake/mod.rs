@@ -1,0 +1,31 @@
+//! Sink `lake`: Iceberg tables for analysts, in files that every engine reads.
+//!
+//! ```text
+//!   Batch ─▶ plan: a file per customer and day ─▶ file: columns, sorted, Parquet ─▶ storage: whole, on disk, named
+//!                                                                                        │
+//!   readers ◀─ catalog: one pointer per table ◀─ commit: guard, snapshot, swap ◀─────────┘
+//! ```
+//!
+//! Files first, then one swap of the pointer, which shows them and moves the positions together. `plan`, `columns`,
+//! `bounds`, `offsets` and `tables` are pure. What a file or a swap came to is looked up where it is not known, and nothing is
+//! deleted that anybody may name.
+
+mod bounds;
+mod catalog;
+mod columns;
+mod commit;
+mod config;
+mod file;
+mod offsets;
+mod plan;
+mod snapshot;
+mod steps;
+mod storage;
+mod tables;
+mod writer;
+
+pub use catalog::{CATALOG_FILE, CATALOG_NAME};
+pub use config::Config;
+pub use steps::{Hook, Step};
+pub use tables::{TABLES, Table};
+pub use writer::Lake;

@@ -1,0 +1,255 @@
+//! What a commit changes of a table: its files in a new snapshot, and the positions; now and then also what has become
+//! too much.
+
+use std::collections::{HashMap, HashSet};
+
+use iceberg::io::FileIO;
+use iceberg::spec::{
+    DataFile, MAIN_BRANCH, ManifestContentType, ManifestFile, ManifestList, ManifestListWriter, ManifestWriter,
+    ManifestWriterBuilder, Operation, Snapshot, SnapshotReference, SnapshotRetention, SnapshotSummaryCollector,
+    Summary, TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
+};
+use iceberg::{Error, ErrorKind, Result, TableUpdate};
+use uuid::Uuid;
+
+use super::offsets::{OFFSETS, Offsets, ranges};
+use crate::limits::{MANIFEST_FILES_MAX, SNAPSHOTS_KEPT, TIDY_EVERY};
+use crate::{Batch, Identity};
+
+/// The property of a table that names its newest commit by a lake.
+const LAST_COMMIT: &str = "skuflow.last-commit";
+/// In the summary of a snapshot: which commit made it.
+const COMMIT_ID: &str = "skuflow.commit-id";
+const WRITER: &str = "skuflow.writer";
+const FROM: &str = "skuflow.from";
+const TO: &str = "skuflow.to";
+
+/// What a commit adds.
+pub(super) struct Append<'a> {
+    pub(super) commit_id: &'a str,
+    /// The sink that commits.
+    pub(super) writer: &'a str,
+    pub(super) batch: &'a Batch,
+    pub(super) identity: &'a Identity,
+    pub(super) files: Vec<DataFile>,
+    pub(super) now_ms: i64,
+}
+
+/// Whether a snapshot that the table stands on is of this commit.
+pub(super) fn has_commit(metadata: &TableMetadata, commit_id: &str) -> bool {
+    lineage(metadata).filter_map(commit_of).any(|known| known == commit_id)
+}
+
+/// The newest commit of a lake, where somebody has put the table back behind it: its positions would pass over rows.
+pub(super) fn undone(metadata: &TableMetadata) -> Option<&str> {
+    let last = metadata.properties().get(LAST_COMMIT)?;
+    let is_undone = match lineage(metadata).find_map(commit_of) {
+        Some(newest) => newest != last,
+        // Nothing of ours: undone if the table's history is whole, and else expired.
+        None => lineage(metadata).last().is_none_or(|first| first.parent_snapshot_id().is_none()),
+    };
+    is_undone.then_some(last)
+}
+
+fn commit_of(snapshot: &Snapshot) -> Option<&String> {
+    snapshot.summary().additional_properties.get(COMMIT_ID)
+}
+
+/// The table's snapshot, the one before it, and so on as far as they are kept.
+fn lineage(metadata: &TableMetadata) -> impl Iterator<Item = &Snapshot> {
+    let first = metadata.current_snapshot().map(AsRef::as_ref);
+    std::iter::successors(first, |snapshot| {
+        snapshot.parent_snapshot_id().and_then(|id| metadata.snapshot_by_id(id)).map(AsRef::as_ref)
+    })
+}
+
+/// The changes that make `append` the table's newest snapshot, `offsets` being its positions so far. Writes the snapshot's
+/// manifests, under names with `tag`.
+pub(super) async fn updates(
+    io: &FileIO,
+    metadata: &TableMetadata,
+    append: &Append<'_>,
+    offsets: &Offsets,
+    tag: &str,
+) -> Result<Vec<TableUpdate>> {
+    let is_tidy = metadata.next_sequence_number() % TIDY_EVERY == 0;
+    let snapshot_id = new_id(metadata);
+    let mut manifests = Manifests { io, metadata, snapshot_id, tag, count: 0 };
+    let mut list = stored(io, metadata).await?;
+    if is_tidy {
+        list = manifests.merged(list).await?;
+    }
+    if !append.files.is_empty() {
+        let mut writer = manifests.begin(metadata.default_partition_spec_id())?;
+        for file in &append.files {
+            writer.add_file(file.clone(), UNASSIGNED_SEQUENCE_NUMBER)?; // it takes that of the snapshot
+        }
+        list.insert(0, writer.write_manifest_file().await?);
+    }
+    let snapshot = Snapshot::builder()
+        .with_snapshot_id(snapshot_id)
+        .with_parent_snapshot_id(metadata.current_snapshot_id())
+        .with_sequence_number(metadata.next_sequence_number())
+        .with_timestamp_ms(append.now_ms.max(metadata.last_updated_ms())) // a clock that was put back stops no commit
+        .with_manifest_list(manifests.list(list).await?)
+        .with_summary(summary(metadata, append))
+        .with_schema_id(metadata.current_schema_id())
+        .build();
+    let retention = SnapshotRetention::branch(None, None, None);
+    let moved = offsets.moved(append.batch, append.identity);
+    let properties = [(OFFSETS.into(), moved.to_text()), (LAST_COMMIT.into(), append.commit_id.into())];
+    let mut updates = vec![
+        TableUpdate::AddSnapshot { snapshot },
+        TableUpdate::SetSnapshotRef {
+            ref_name: MAIN_BRANCH.into(),
+            reference: SnapshotReference::new(snapshot_id, retention),
+        },
+        TableUpdate::SetProperties { updates: HashMap::from(properties) },
+    ];
+    let snapshot_ids = if is_tidy { expired(metadata) } else { Vec::new() };
+    if !snapshot_ids.is_empty() {
+        updates.push(TableUpdate::RemoveSnapshots { snapshot_ids });
+    }
+    Ok(updates)
+}
+
+fn new_id(metadata: &TableMetadata) -> i64 {
+    let ids = std::iter::repeat_with(|| (Uuid::new_v4().as_u64_pair().0 >> 1) as i64);
+    ids.into_iter().find(|id| metadata.snapshot_by_id(*id).is_none()).expect("there are more ids than snapshots")
+}
+
+/// The manifests of the table's snapshot.
+async fn stored(io: &FileIO, metadata: &TableMetadata) -> Result<Vec<ManifestFile>> {
+    let Some(snapshot) = metadata.current_snapshot() else { return Ok(Vec::new()) };
+    let bytes = io.new_input(snapshot.manifest_list())?.read().await?;
+    let list = ManifestList::parse_with_version(&bytes, metadata.format_version())?;
+    Ok(list.consume_entries().into_iter().collect())
+}
+
+/// Writes the manifests of a snapshot.
+struct Manifests<'a> {
+    io: &'a FileIO,
+    metadata: &'a TableMetadata,
+    snapshot_id: i64,
+    tag: &'a str,
+    count: usize,
+}
+
+impl Manifests<'_> {
+    fn begin(&mut self, spec_id: i32) -> Result<ManifestWriter> {
+        let path = format!("{}/metadata/{}-m{}.avro", self.metadata.location(), self.tag, self.count);
+        self.count += 1;
+        let spec = self.metadata.partition_spec_by_id(spec_id);
+        let spec = spec.ok_or_else(|| Error::new(ErrorKind::DataInvalid, "a partition spec is missing"))?;
+        let (schema, spec) = (self.metadata.current_schema().clone(), spec.as_ref().clone());
+        let output = self.io.new_output(path)?;
+        Ok(ManifestWriterBuilder::new(output, Some(self.snapshot_id), schema, spec).build_v2_data())
+    }
+
+    /// The same files in fewer manifests: the small ones become one.
+    async fn merged(&mut self, list: Vec<ManifestFile>) -> Result<Vec<ManifestFile>> {
+        let (small, mut kept) = small_ones(list, self.metadata.default_partition_spec_id());
+        if small.is_empty() {
+            return Ok(kept);
+        }
+        let lost =
+            || Error::new(ErrorKind::DataInvalid, "a manifest names a file without saying which snapshot added it");
+        let mut writer = self.begin(self.metadata.default_partition_spec_id())?;
+        for manifest in small {
+            for entry in manifest.load_manifest(self.io).await?.entries().iter().filter(|entry| entry.is_alive()) {
+                writer.add_existing_file(
+                    entry.data_file().clone(),
+                    entry.snapshot_id().ok_or_else(lost)?,
+                    entry.sequence_number().ok_or_else(lost)?,
+                    entry.file_sequence_number,
+                )?;
+            }
+        }
+        kept.insert(0, writer.write_manifest_file().await?);
+        Ok(kept)
+    }
+
+    /// Writes the list of all manifests of the snapshot; says where.
+    async fn list(&self, manifests: Vec<ManifestFile>) -> Result<String> {
+        let path = format!("{}/metadata/snap-{}-{}.avro", self.metadata.location(), self.snapshot_id, self.tag);
+        let output = self.io.new_output(&path)?.writer().await?;
+        let (parent, number) = (self.metadata.current_snapshot_id(), self.metadata.next_sequence_number());
+        let mut list = ManifestListWriter::v2(output, self.snapshot_id, parent, number);
+        list.add_manifests(manifests.into_iter())?;
+        list.close().await?;
+        Ok(path)
+    }
+}
+
+/// The smallest manifests, as many as may become one, and the others. One alone stays as it is.
+fn small_ones(list: Vec<ManifestFile>, spec_id: i32) -> (Vec<ManifestFile>, Vec<ManifestFile>) {
+    let files = |manifest: &ManifestFile| {
+        let count = |count: Option<u32>| count.map(u64::from);
+        // One that does not say how many files it names is not small.
+        count(manifest.added_files_count).zip(count(manifest.existing_files_count)).map(|(added, old)| added + old)
+    };
+    let of_ours = |manifest: &ManifestFile| {
+        manifest.content == ManifestContentType::Data && manifest.partition_spec_id == spec_id
+    };
+    let mut sizes: Vec<u64> = list.iter().filter(|manifest| of_ours(manifest)).filter_map(files).collect();
+    sizes.sort_unstable();
+    let mut total = 0;
+    let fitting = sizes.iter().take_while(|size| {
+        total += **size;
+        total <= MANIFEST_FILES_MAX
+    });
+    let fitting = fitting.count();
+    if fitting < 2 {
+        return (Vec::new(), list);
+    }
+    let limit = sizes[fitting - 1];
+    let mut left = fitting;
+    list.into_iter().partition(|manifest| {
+        let takes = left > 0 && of_ours(manifest) && files(manifest).is_some_and(|files| files <= limit);
+        left -= usize::from(takes);
+        takes
+    })
+}
+
+/// Snapshots behind the last ones, but for those that somebody has given a name.
+fn expired(metadata: &TableMetadata) -> Vec<i64> {
+    let mut kept: HashSet<i64> = lineage(metadata).take(SNAPSHOTS_KEPT - 1).map(Snapshot::snapshot_id).collect();
+    kept.extend(named(metadata));
+    metadata.snapshots().map(|snapshot| snapshot.snapshot_id()).filter(|id| !kept.contains(id)).collect()
+}
+
+/// Snapshots that branches and tags point at; the library tells them in its JSON alone.
+fn named(metadata: &TableMetadata) -> Vec<i64> {
+    let json = serde_json::to_value(metadata).unwrap_or_default();
+    let refs = json.get("refs").and_then(|refs| refs.as_object());
+    refs.into_iter().flatten().filter_map(|(_, points)| points.get("snapshot-id")?.as_i64()).collect()
+}
+
+/// What the snapshot says of itself, totals included.
+fn summary(metadata: &TableMetadata, append: &Append<'_>) -> Summary {
+    let mut collected = SnapshotSummaryCollector::default();
+    for file in &append.files {
+        collected.add_file(file, metadata.current_schema().clone(), metadata.default_partition_spec().clone());
+    }
+    let mut properties = collected.build();
+    let before = metadata.current_snapshot().map(|snapshot| &snapshot.summary().additional_properties);
+    let number = |properties: Option<&HashMap<String, String>>, name: &str| {
+        properties.and_then(|properties| properties.get(name)?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    for (total, added) in [
+        ("total-data-files", "added-data-files"),
+        ("total-records", "added-records"),
+        ("total-files-size", "added-files-size"),
+        ("total-delete-files", "added-delete-files"),
+        ("total-position-deletes", "added-position-deletes"),
+        ("total-equality-deletes", "added-equality-deletes"),
+    ] {
+        let sum = number(before, total) + number(Some(&properties), added);
+        properties.insert(total.into(), sum.to_string());
+    }
+    let [from, to] = ranges(append.batch);
+    for (name, value) in [(COMMIT_ID, append.commit_id), (WRITER, append.writer), (FROM, &from), (TO, &to)] {
+        properties.insert(name.into(), value.into());
+    }
+    Summary { operation: Operation::Append, additional_properties: properties }
+}

@@ -1,0 +1,236 @@
+//! Files that are whole and on disk before anything names them.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_core::stream::BoxStream;
+use iceberg::io::{
+    FileIO, FileIOBuilder, FileMetadata, FileRead, FileWrite, InputFile, LocalFsStorage, OutputFile, Storage,
+    StorageConfig, StorageFactory,
+};
+use iceberg::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Where files are written before they get their names; files of writers that died may stay there.
+const STAGED: &str = "staged";
+const SCHEME: &str = "file://";
+
+/// The folder of a lake. A file under it is written aside, flushed, linked to its name, which no file may have, and its
+/// folder flushed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Local {
+    root: PathBuf,
+    #[serde(skip)]
+    reading: LocalFsStorage,
+}
+
+impl Local {
+    /// The lake in the folder `root`, which is made where it is missing.
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
+        let mut unflushed = Folders::default();
+        unflushed.make(root)?;
+        let root = root.canonicalize()?;
+        unflushed.make(&root.join(STAGED))?;
+        unflushed.flush()?;
+        Ok(Self { root, reading: LocalFsStorage::new() })
+    }
+
+    /// As Iceberg's own code wants it.
+    pub(super) fn file_io(&self) -> FileIO {
+        FileIOBuilder::new(Arc::new(self.clone())).build()
+    }
+
+    /// The address of what is at `path` under the lake's folder.
+    pub(super) fn address(&self, path: &str) -> String {
+        format!("{SCHEME}{}/{path}", self.root.display())
+    }
+
+    /// Makes the file at `address` of what `write` writes; says how large it is. Its name is on disk when `unflushed` is.
+    ///
+    /// # Errors
+    /// Of kind `AlreadyExists` where there is one of this name. Nothing is at `address` then that was not there before.
+    pub(super) fn create<T>(
+        &self,
+        address: &str,
+        unflushed: &mut Folders,
+        write: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>,
+    ) -> io::Result<(T, u64)> {
+        let path = path_of(address);
+        let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let staged = Staged(self.root.join(STAGED).join(Uuid::new_v4().to_string()));
+        let mut file = BufWriter::new(File::create_new(&staged.0)?);
+        let written = write(&mut file)?;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        let bytes = file.metadata()?.len();
+        unflushed.make(folder)?;
+        std::fs::hard_link(&staged.0, path)?;
+        unflushed.0.insert(folder.into());
+        Ok((written, bytes))
+    }
+
+    fn create_whole(&self, address: &str, bytes: &[u8]) -> Result<()> {
+        let mut unflushed = Folders::default();
+        self.create(address, &mut unflushed, |file| file.write_all(bytes)).map_err(failed)?;
+        unflushed.flush().map_err(failed)
+    }
+
+    /// Puts `text` at `address`, in the place of what is there: a reader finds the one or the other.
+    pub(super) fn replace(&self, address: &str, text: &str) -> io::Result<()> {
+        let staged = Staged(self.root.join(STAGED).join(Uuid::new_v4().to_string()));
+        let mut file = File::create_new(&staged.0)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&staged.0, path_of(address))
+    }
+}
+
+/// The second name of a file, taken away when it has its first or never will.
+struct Staged(PathBuf);
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        let _it_may_have_been_renamed = std::fs::remove_file(&self.0);
+    }
+}
+
+fn path_of(address: &str) -> &Path {
+    Path::new(address.strip_prefix(SCHEME).unwrap_or(address))
+}
+
+/// Folders whose newest entries may not be on disk.
+#[derive(Debug, Default)]
+#[must_use = "what is in them is lost with the power until they are flushed"]
+pub(super) struct Folders(BTreeSet<PathBuf>);
+
+impl Folders {
+    /// Makes a folder and those above it, where they are missing.
+    fn make(&mut self, folder: &Path) -> io::Result<()> {
+        if folder.is_dir() {
+            return Ok(());
+        }
+        let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        self.make(above)?;
+        match std::fs::create_dir(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        self.0.insert(above.into());
+        Ok(())
+    }
+
+    pub(super) fn flush(self) -> io::Result<()> {
+        self.0.iter().try_for_each(|folder| File::open(folder)?.sync_all())
+    }
+}
+
+fn failed(error: io::Error) -> Error {
+    Error::new(ErrorKind::Unexpected, error.to_string()).with_source(error)
+}
+
+/// A file that is made when it is closed.
+struct Written {
+    local: Local,
+    address: String,
+    bytes: Vec<u8>,
+}
+
+#[async_trait]
+impl FileWrite for Written {
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.bytes.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.local.create_whole(&self.address, &bytes)
+    }
+}
+
+#[async_trait]
+#[typetag::serde]
+impl Storage for Local {
+    async fn exists(&self, path: &str) -> Result<bool> {
+        self.reading.exists(path).await
+    }
+
+    async fn metadata(&self, path: &str) -> Result<FileMetadata> {
+        self.reading.metadata(path).await
+    }
+
+    async fn read(&self, path: &str) -> Result<Bytes> {
+        self.reading.read(path).await
+    }
+
+    async fn reader(&self, path: &str) -> Result<Box<dyn FileRead>> {
+        self.reading.reader(path).await
+    }
+
+    async fn write(&self, path: &str, bytes: Bytes) -> Result<()> {
+        self.create_whole(path, &bytes)
+    }
+
+    async fn writer(&self, path: &str) -> Result<Box<dyn FileWrite>> {
+        Ok(Box::new(Written { local: self.clone(), address: path.into(), bytes: Vec::new() }))
+    }
+
+    async fn delete(&self, path: &str) -> Result<()> {
+        self.reading.delete(path).await
+    }
+
+    async fn delete_prefix(&self, path: &str) -> Result<()> {
+        self.reading.delete_prefix(path).await
+    }
+
+    async fn delete_stream(&self, paths: BoxStream<'static, String>) -> Result<()> {
+        self.reading.delete_stream(paths).await
+    }
+
+    fn new_input(&self, path: &str) -> Result<InputFile> {
+        Ok(InputFile::new(Arc::new(self.clone()), path.into()))
+    }
+
+    fn new_output(&self, path: &str) -> Result<OutputFile> {
+        Ok(OutputFile::new(Arc::new(self.clone()), path.into()))
+    }
+}
+
+#[typetag::serde]
+impl StorageFactory for Local {
+    fn build(&self, _: &StorageConfig) -> Result<Arc<dyn Storage>> {
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_made_once_and_whole() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let local = Local::open(&dir.path().join("a/lake")).expect("can be made");
+        let address = local.address("t/date=1970-01-01/x");
+        let mut unflushed = Folders::default();
+        let ((), bytes) = local.create(&address, &mut unflushed, |file| file.write_all(b"first")).expect("new");
+        assert_eq!(bytes, 5);
+        assert_eq!(unflushed.0.len(), 3, "the lake's folder, the table's and the date's: {unflushed:?}");
+        let again = local.create(&address, &mut unflushed, |file| file.write_all(b"second")).expect_err("there is one");
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        let no_space = |_: &mut _| Err::<(), _>(io::ErrorKind::StorageFull.into());
+        let failing = local.create(&local.address("t/y"), &mut unflushed, no_space);
+        assert_eq!(failing.expect_err("no space").kind(), io::ErrorKind::StorageFull);
+        assert_eq!(std::fs::read(path_of(&address)).expect("there"), b"first");
+        assert!(!path_of(&local.address("t/y")).exists());
+        unflushed.flush().expect("they are there");
+        let staged = std::fs::read_dir(dir.path().join("a/lake").join(STAGED)).expect("there").count();
+        assert_eq!(staged, 0, "nothing is left behind");
+    }
+}

@@ -1,0 +1,13 @@
+//! The lake sink: what lands is what the topics have, once, whatever befalls the writer.
+
+#[path = "lake/world.rs"]
+mod world;
+
+#[path = "lake/crashes.rs"]
+mod crashes;
+#[path = "lake/growth.rs"]
+mod growth;
+#[path = "lake/readers.rs"]
+mod readers;
+#[path = "lake/writers.rs"]
+mod writers;

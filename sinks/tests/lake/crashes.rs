@@ -1,0 +1,112 @@
+//! The process ends at each step of a landing, as by a kill or a power cut; the next one goes on.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use skuflow_sinks::lake::{Step, TABLES};
+
+use super::world::{SMALL, broker, lake, land, pointer, ready, records, rows};
+
+const FOLDER: &str = "SKUFLOW_TEST_LAKE";
+const CRASH: &str = "SKUFLOW_TEST_LAKE_CRASH";
+/// Records of the topic where the child crashes by itself, and where it is killed.
+const COUNT: u64 = 200;
+const COUNT_TO_KILL: u64 = 3_000;
+
+/// Not a test by itself: what the child runs, until it comes to a step for the n-th time.
+#[test]
+fn child_lands_until_it_crashes() {
+    let (Ok(folder), Ok(crash)) = (std::env::var(FOLDER), std::env::var(CRASH)) else { return };
+    let [name, times, count] = crash.split(':').collect::<Vec<_>>()[..] else { panic!("a step and two numbers") };
+    let (mut left, count): (u32, u64) = (times.parse().expect("a number"), count.parse().expect("a number"));
+    let step = Step::ALL.into_iter().find(|step| format!("{step:?}") == name).expect("a step");
+    let hook = move |at| {
+        left -= u32::from(at == step);
+        if left == 0 {
+            std::process::abort();
+        }
+        Ok(())
+    };
+    land(&broker(count), Path::new(&folder), &TABLES[0], SMALL, Some(Box::new(hook)));
+}
+
+fn child(folder: &Path, crash: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this test"));
+    command
+        .args(["crashes::child_lands_until_it_crashes", "--exact", "--nocapture"])
+        .env(FOLDER, folder)
+        .env(CRASH, crash)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+/// Reads until told to stop: what is found is always whole, without a row twice, and never less than before.
+fn read_all_the_time(folder: &Path, stop: &AtomicBool) -> usize {
+    let (mut reads, mut before) = (0, 0);
+    while !stop.load(Ordering::Relaxed) {
+        let mut rows = rows(folder, &TABLES[0]);
+        let count = rows.len();
+        rows.dedup();
+        assert!(rows.len() == count && count >= before, "{count} rows, {before} before");
+        (reads, before) = (reads + 1, count);
+        std::thread::yield_now();
+    }
+    reads
+}
+
+#[test]
+fn crashed_at_any_step_the_rows_are_those_of_the_topic() {
+    let broker = broker(COUNT);
+    let expected = records(&broker, &TABLES[0]);
+    for step in Step::ALL {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (folder, stop) = (dir.path().join("lake"), AtomicBool::new(false));
+        drop(ready(&broker, lake(&folder, &TABLES[0], None)));
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(|| read_all_the_time(&folder, &stop));
+            for times in 1..=3 {
+                let status = child(&folder, &format!("{step:?}:{times}:{COUNT}")).status().expect("starts");
+                assert!(!status.success(), "{step:?}, time {times}: the child ended by itself");
+            }
+            land(&broker, &folder, &TABLES[0], SMALL, None);
+            stop.store(true, Ordering::Relaxed);
+            assert!(reading.join().expect("no reader errs") > 0, "somebody read");
+        });
+        assert_eq!(rows(&folder, &TABLES[0]), expected, "{step:?}");
+        let hint = folder.join("processed/data_type=offers/metadata/version-hint.text");
+        let hint = std::fs::read_to_string(hint).expect("there");
+        let pointer = pointer(&folder, &TABLES[0]).expect("made");
+        assert!(pointer.ends_with(&format!("/{hint}.metadata.json")), "{hint} of {pointer}");
+    }
+}
+
+#[test]
+fn killed_at_any_moment_the_rows_are_those_of_the_topic() {
+    const KILLS: u64 = 20;
+    let broker = broker(COUNT_TO_KILL);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (folder, stop) = (dir.path().join("lake"), AtomicBool::new(false));
+    drop(ready(&broker, lake(&folder, &TABLES[0], None)));
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| read_all_the_time(&folder, &stop));
+        for kill in 0..KILLS {
+            let mut running = child(&folder, &format!("Over:1000:{COUNT_TO_KILL}")).spawn().expect("starts");
+            let end = Instant::now() + Duration::from_millis(10 + 13 * (kill * 7 % KILLS));
+            while Instant::now() < end {
+                std::thread::yield_now();
+            }
+            running.kill().expect("it was started");
+            let status = running.wait().expect("it was started");
+            assert!(!status.success(), "kill {kill}: the child ended by itself");
+        }
+        let before = rows(&folder, &TABLES[0]).len();
+        let progress = land(&broker, &folder, &TABLES[0], SMALL, None);
+        assert!(before > 0 && progress.records() > 0, "the kills came while it landed");
+        stop.store(true, Ordering::Relaxed);
+        assert!(reading.join().expect("no reader errs") > 0, "somebody read");
+    });
+    assert_eq!(rows(&folder, &TABLES[0]), records(&broker, &TABLES[0]));
+}

@@ -1,0 +1,81 @@
+"""Reads a lake as its readers do and prints, per table and way of reading, the rows, the rows of a stretch of time, and how many
+files that took. Arguments: the lake's folder, the catalog's file and name, begin and end of the stretch in microseconds."""
+
+import datetime
+import decimal
+import glob
+import json
+import os
+import re
+import sys
+import urllib.parse
+
+import duckdb
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
+
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+def plain(value):
+    """A value as JSON has it: times in microseconds, amounts as text."""
+    if isinstance(value, datetime.datetime):
+        return (value - EPOCH) // datetime.timedelta(microseconds=1)
+    if isinstance(value, (decimal.Decimal, datetime.date)):
+        return str(value)
+    return value
+
+
+def rows(arrow):
+    return [{name: plain(value) for name, value in row.items()} for row in arrow.to_pylist()]
+
+
+def extension(name):
+    package = __import__(f"duckdb_extension_{name}")
+    return glob.glob(os.path.join(os.path.dirname(package.__file__), "**", "*.duckdb_extension"), recursive=True)[0]
+
+
+def duck():
+    connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
+    for name in ("avro", "httpfs", "iceberg"):
+        connection.execute(f"LOAD '{extension(name)}'")
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def iso(micros):
+    return (EPOCH + datetime.timedelta(microseconds=micros)).isoformat()
+
+
+def files_of(plan):
+    """How many files a plan has read of how many."""
+    read = re.search(r"Total Files Read:\s*(\d+)", plan)
+    return int(read.group(1)) if read else None
+
+
+folder, database, name, begin, end = sys.argv[1:]
+begin, end = int(begin), int(end)
+connection = duck()
+catalog = SqlCatalog(name, uri=f"sqlite:///{os.path.join(folder, database)}", warehouse=f"file://{folder}")
+for zone in catalog.list_namespaces():
+    for identifier in catalog.list_tables(zone):
+        table = catalog.load_table(identifier)
+        location = urllib.parse.urlparse(table.location()).path
+        metadata = urllib.parse.urlparse(table.metadata_location).path
+        total = len(list(table.scan().plan_files()))
+
+        def show(reader, all_rows, some_rows, files):
+            print(json.dumps({
+                "table": ".".join(identifier), "reader": reader, "rows": all_rows, "some": some_rows,
+                "files_read": files, "files": total,
+            }))
+
+        for reader, source in (("duckdb, metadata file", metadata), ("duckdb, version hint", location)):
+            scan = f"SELECT * FROM iceberg_scan('{source}')"
+            some = f"{scan} WHERE observed_at >= TIMESTAMPTZ '{iso(begin)}' AND observed_at < TIMESTAMPTZ '{iso(end)}'"
+            plan = connection.execute(f"EXPLAIN ANALYZE {some}").fetchall()[0][1]
+            show(reader, rows(connection.execute(scan).to_arrow_table()), rows(connection.execute(some).to_arrow_table()),
+                 files_of(plan))
+        stretch = And(GreaterThanOrEqual("observed_at", iso(begin)), LessThan("observed_at", iso(end)))
+        some = table.scan(row_filter=stretch)
+        show("pyiceberg", rows(table.scan().to_arrow()), rows(some.to_arrow()), len(list(some.plan_files())))
