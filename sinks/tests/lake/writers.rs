@@ -55,7 +55,7 @@ fn every_table_has_the_rows_of_its_topic() {
         assert_eq!(rows(&folder, table), records(&broker, table), "{}", table.full_name);
         let (_, files) = table_files(&folder, table).expect("made");
         assert_eq!(progress.files(), files.len() as u64);
-        assert_eq!(progress.bytes(), files.iter().map(DataFile::file_size_in_bytes).sum::<u64>());
+        assert_eq!(progress.file_bytes(), files.iter().map(DataFile::file_size_in_bytes).sum::<u64>());
         publish(&broker, table, 200..250);
         assert_eq!(land(&broker, &folder, table, SMALL, None).records(), 50, "it goes on where it ended");
         assert_eq!(rows(&folder, table), records(&broker, table), "{}", table.full_name);
