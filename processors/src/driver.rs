@@ -23,8 +23,8 @@ use skuflow_schemas::{
 pub use script::report;
 
 use crate::{
-    Context, Counted, Input, Outbox, Output, Processor, Reject, Rows, Seen, SeenIds, State, Stated, Timer, alerts,
-    catalog, dedup, features, route, validate,
+    Context, Counted, GRACE_MICROS, Input, Outbox, Output, Processor, Reject, Rows, Seen, SeenIds, State, Stated,
+    Timer, alerts, catalog, dedup, features, route, validate,
 };
 
 /// Ends the inputs of a scenario; what follows is its outcome.
@@ -195,18 +195,26 @@ fn process(steps: &[Box<dyn Step>], kept: &mut Kept, message: &Message) -> Vec<M
     let mut published = Vec::new();
     if time > kept.stream_time {
         kept.stream_time = time;
-        fire_due(steps, kept, message, &mut published);
+        fire_due(None, steps, kept, message, &mut published);
     }
     let value = message.value.as_deref();
     Turn { steps, kept, topic: &message.topic, value, published: &mut published }.call(0, key, Call::Apply(input));
-    fire_due(steps, kept, message, &mut published); // what the record has set may be due already
+    let grace = kept.stream_time.map(|time| time.plus_micros(-GRACE_MICROS));
+    fire_due(grace, steps, kept, message, &mut published); // what the record has set may be due already
     published
 }
 
-/// Fires the timers that are due, in their order.
-fn fire_due(steps: &[Box<dyn Step>], kept: &mut Kept, message: &Message, published: &mut Vec<Message>) {
+/// Fires the timers that are due, in their order, unless the first of them was due before `from`.
+fn fire_due(
+    from: Option<Timestamp>,
+    steps: &[Box<dyn Step>],
+    kept: &mut Kept,
+    message: &Message,
+    published: &mut Vec<Message>,
+) {
     for _ in 0..WAKES_PER_RECORD_MAX {
-        if kept.timers.first().map(|timer| timer.due) > kept.stream_time {
+        let due = kept.timers.first().map(|timer| timer.due);
+        if due > kept.stream_time || due < from {
             return;
         }
         let Some(timer) = kept.timers.pop_first() else { return };

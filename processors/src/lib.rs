@@ -23,4 +23,5 @@ pub mod validate;
 pub use limits::*;
 pub use processor::{
     Context, Counted, Input, Outbox, Output, Processor, Reject, Rows, Seen, SeenIds, State, Stated, Timer,
+    place_in_time,
 };

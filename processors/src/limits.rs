@@ -1,6 +1,6 @@
 //! Named maxima of the steps.
 
-use skuflow_schemas::Timestamp;
+use skuflow_schemas::{Span, Timestamp};
 
 /// Sellers of one listing whose last offer is kept; the one observed longest ago gives way. What was sent of an offer that
 /// gave way is not sent again nor taken back when the catalog changes: it stands until it is no longer active.
@@ -13,6 +13,10 @@ pub const LISTINGS_PER_PRODUCT_MAX: usize = 4_096;
 pub const WINDOW_DAYS: i32 = 30;
 /// Days after which a window is dropped, on top of [`WINDOW_DAYS`].
 pub const GRACE_DAYS: i32 = 7;
+/// [`GRACE_DAYS`] in microseconds.
+pub const GRACE_MICROS: i64 = Span::from_days(GRACE_DAYS as i64).micros();
+/// Event time that is believed to be ahead of the moment a record was taken in; beyond it a record has no place in time.
+pub const AHEAD_MAX: Span = Span::from_days(1);
 /// Largest amount, and largest value of an order line: a billion, in millionths. Thousands of them still add up in 64 bits.
 pub const AMOUNT_MICROS_MAX: i128 = 1_000_000_000_000_000;
 /// 1990-01-01T00:00:00Z: no record that is older was observed by any shop system. A clock that was never set says 1970.

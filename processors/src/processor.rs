@@ -6,6 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skuflow_schemas::{Day, Decoder, Encoder, Envelope, Event, EventId, Family, Key, Outcome, Text, Timestamp};
 
+use crate::AHEAD_MAX;
+
 /// One deterministic step of a stage.
 ///
 /// The runtime keeps one state per step and key; a key is what [`Key::entity`] gives of the record's key.
@@ -132,7 +134,7 @@ impl Input {
     pub fn stream_time(&self) -> Option<Timestamp> {
         match self.event()? {
             Event::Catalog(_) | Event::Listing(_) => None,
-            event => Some(event.observed_at()),
+            event => place_in_time(event),
         }
     }
 
@@ -143,6 +145,15 @@ impl Input {
             Self::Tombstone { .. } => None,
         }
     }
+}
+
+/// Where an event stands among those of other inputs; `None` where its time cannot be: a record that claims to be of the next
+/// century would hold back all that is behind it until every other input is through.
+pub fn place_in_time(event: &Event) -> Option<Timestamp> {
+    let observed_at = event.observed_at();
+    let is_known =
+        event.envelope().is_none_or(|envelope| observed_at.micros_since(envelope.ingested_at) <= AHEAD_MAX.micros());
+    is_known.then_some(observed_at)
 }
 
 /// What a step gives: to the next step, or, from the last one, to the topic of its family.

@@ -1,5 +1,6 @@
 //! Named maxima of the runtime.
 
+pub use skuflow_processors::AHEAD_MAX;
 pub use skuflow_schemas::RECORD_BYTES_MAX;
 use skuflow_schemas::{DEAD_LETTER_OVERHEAD_BYTES_MAX, Span};
 
@@ -11,8 +12,6 @@ pub const TXN_RECORDS_MAX: usize = 50_000;
 pub const TXN_BYTES_MAX: usize = 12 << 20;
 /// Records a worker processes before it polls again.
 pub const RECORDS_PER_TURN_MAX: usize = 4_096;
-/// Event time that is believed to be ahead of the moment a record was taken in; beyond it a record has no place in time.
-pub const AHEAD_MAX: Span = Span::from_days(1);
 /// Event time that a task goes ahead of the other tasks of its worker at most.
 pub const TASKS_APART_MAX: Span = Span::from_millis(10_000);
 /// Largest dead letter: the largest record and the headers that say what is wrong with it.

@@ -55,7 +55,7 @@ pub(super) enum Heard {
     /// The own offer is none any more.
     TakenBack { offer: OwnOffer, at: Timestamp },
     /// A competitor was said to hold the Buy Box.
-    CompetitorWon { at: Timestamp },
+    CompetitorWon { at: Timestamp, is_change: bool },
     /// The competitor that was said to hold it at `won` is none any more.
     CompetitorLeft { won: Timestamp, at: Timestamp },
 }
@@ -82,12 +82,19 @@ pub(super) struct Lived {
     pub(super) rank: Option<i64>,
 }
 
+/// A competitor holds the Buy Box.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Won {
+    /// It does until the source says otherwise.
+    is_change: bool,
+}
+
 /// The past of a product.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct History {
     own: Vec<Own>,
-    /// When a competitor was said to hold the Buy Box; `false` where it was taken back.
-    wins: Series<bool>,
+    /// When a competitor was said to hold the Buy Box; `None` where it was taken back.
+    wins: Series<Option<Won>>,
     /// The completed days of the window of which anything is known, in order.
     days: Vec<Lived>,
 }
@@ -119,10 +126,10 @@ impl History {
                     own.ranked.put(at, None);
                 }
             }
-            Heard::CompetitorWon { at } => self.wins.put(at, true),
+            Heard::CompetitorWon { at, is_change } => self.wins.put(at, Some(Won { is_change })),
             Heard::CompetitorLeft { won, at } => {
-                if self.wins.last().is_some_and(|last| *last == (won, true)) {
-                    self.wins.put(at, false);
+                if self.wins.last().is_some_and(|(last, held)| *last == won && held.is_some()) {
+                    self.wins.put(at, None);
                 }
             }
         }
@@ -164,8 +171,10 @@ impl History {
             own.rated.prune(from, active);
             own.ranked.prune(from, active);
         }
-        self.own.retain(|own| !own.asked.is_empty());
-        self.wins.prune(from, active);
+        let is_over = |own: &Own| own.asked.last().is_none_or(|(at, said)| said.is_none() && *at <= from);
+        self.own.retain(|own| !is_over(own));
+        let holds_on = matches!(self.wins.at(from), Some((_, Some(Won { is_change: true }))));
+        self.wins.prune(from, if holds_on { i64::MAX } else { active });
     }
 
     /// Prices of before are in another currency than those from now on.
@@ -219,8 +228,11 @@ impl History {
             lived.price_last = Some(price);
         }
         let ours = standing.filter(|(_, asked)| asked.holds_box).map(|(at, _)| at).max();
-        let theirs =
-            self.wins.at(from).filter(|(at, held)| *held && from.micros_since(*at) < active).map(|(at, _)| *at);
+        let theirs = self
+            .wins
+            .at(from)
+            .filter(|(at, held)| held.is_some_and(|won| won.is_change || from.micros_since(*at) < active));
+        let theirs = theirs.map(|(at, _)| *at);
         if ours.is_some() || theirs.is_some() {
             lived.box_known_micros += micros;
             lived.box_lost_micros += if theirs > ours { micros } else { 0 };

@@ -49,7 +49,7 @@ pub struct Market {
 }
 
 impl State for Market {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
     fn heap_bytes(&self) -> usize {
         let own = self.offers.iter().filter(|offer| offer.own.is_some()).count() * size_of::<OwnSaid>();
@@ -185,6 +185,10 @@ impl Market {
         if track.retracted {
             let previous = found.map(|at| self.offers.remove(at))?;
             self.leave(&previous, rows);
+            if previous.is_change {
+                let (now, of) = (self.time(), previous.seller); // it held until now
+                self.sellers.iter_mut().filter(|seller| seller.id == of).for_each(|seller| seller.last_at = now);
+            }
             if self.offers.iter().all(|other| other.seller != previous.seller) {
                 let sellers = self.sellers.iter_mut().filter(|seller| seller.id == previous.seller);
                 sellers.for_each(|seller| (seller.entered_at, seller.lowered_at) = (None, None));
@@ -260,7 +264,9 @@ impl Market {
                 let (rating, rank) = (said.rating.map(|(_, rating)| rating), own.rank.map(|(_, rank)| rank));
                 Heard::Asked { offer: said.own_offer(), at: said.at, is_change: said.is_change, asked, rating, rank }
             }
-            (None, Role::Competitor) if said.buy_box == BuyBox::Won => Heard::CompetitorWon { at: said.at },
+            (None, Role::Competitor) if said.buy_box == BuyBox::Won => {
+                Heard::CompetitorWon { at: said.at, is_change: said.is_change }
+            }
             _ => return,
         };
         self.past.hear(&heard, rows);

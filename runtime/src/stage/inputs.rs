@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use skuflow_processors::Input;
-use skuflow_schemas::{DecodeError, Decoder, Event, Family, Key, Timestamp, body_hash};
+use skuflow_processors::{Input, place_in_time};
+use skuflow_schemas::{DecodeError, Decoder, Family, Key, Timestamp, body_hash};
 
 use crate::broker::{Consumed, Offset, RecordBatch, RecordView, TopicPartition};
-use crate::limits::{AHEAD_MAX, INPUT_BYTES_MAX};
+use crate::limits::INPUT_BYTES_MAX;
 
 /// Records of one topic that wait for the task, and how far it has come.
 pub(super) struct InputQueue {
@@ -179,15 +179,6 @@ impl InputQueue {
         *self = rewound;
         self.next
     }
-}
-
-/// Where an event stands among those of other inputs; `None` where its time cannot be: a record that claims to be of the next
-/// century would hold back all that is behind it until every other input is through.
-fn place_in_time(event: &Event) -> Option<Timestamp> {
-    let observed_at = event.observed_at();
-    let is_known =
-        event.envelope().is_none_or(|envelope| observed_at.micros_since(envelope.ingested_at) <= AHEAD_MAX.micros());
-    is_known.then_some(observed_at)
 }
 
 fn decode(decoder: Decoder, record: &RecordView<'_>, family: Family) -> Result<Input, DecodeError> {

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use skuflow_processors::{Counted, Input, Output, Reject};
+use skuflow_processors::{Counted, GRACE_MICROS, Input, Output, Reject};
 use skuflow_schemas::{
     ATTEMPT_HEADER, DEAD_LETTER_PREFIX, DeadLetter, DecodeError, Decoder, Encoder, ErrorStage, Event, HEADER_PREFIX,
     Key, LATE_PREFIX, Outcome, Timestamp,
@@ -228,7 +228,9 @@ impl Task {
             chain.feed(&key, input, effects, committed)
         })?;
         self.scratch.key = key;
-        self.fire_due(producer) // what the record has set may be due already, where it is older than others
+        // What the record has set may be due already, where it is older than others. A key that is far behind keeps its own
+        // time until the stream moves on.
+        self.fire_due(self.stream_time.plus_micros(-GRACE_MICROS), producer)
     }
 
     /// Moves stream time on and fires what is due, before the record that moved it.
@@ -237,11 +239,15 @@ impl Task {
             return Ok(());
         }
         self.stream_time = to;
-        self.fire_due(producer)
+        self.fire_due(Timestamp::MIN, producer)
     }
 
-    fn fire_due(&mut self, producer: &mut dyn Producer) -> Result<(), TaskError> {
+    /// Fires what is due, unless the first of it was due before `from`.
+    fn fire_due(&mut self, from: Timestamp, producer: &mut dyn Producer) -> Result<(), TaskError> {
         for _ in 0..WAKES_PER_RECORD_MAX {
+            if self.timers.first_due().is_some_and(|due| due < from) {
+                break;
+            }
             let Some(timer) = self.timers.take_due(self.stream_time) else { break };
             let topic = self.spec.inputs[0].topic.clone();
             self.run(producer, &topic, &[], |chain, effects, committed| chain.wake(&timer, effects, committed))?;

@@ -51,6 +51,11 @@ impl Timers {
         }
     }
 
+    /// When the first of them is due.
+    pub(super) fn first_due(&self) -> Option<Timestamp> {
+        self.set.first().map(|timer| timer.due)
+    }
+
     /// Takes out the first timer that is due at `now`.
     pub(super) fn take_due(&mut self, now: Timestamp) -> Option<Timer> {
         if self.set.first()?.due > now {

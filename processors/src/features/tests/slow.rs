@@ -66,7 +66,7 @@ struct Story {
     /// When own offers were no more.
     gone: BTreeMap<Who, Vec<i64>>,
     /// When a competitor held the Buy Box; `false` when that one was no more.
-    wins: BTreeMap<i64, bool>,
+    wins: BTreeMap<i64, Option<Offer>>,
     entry: Option<Catalog>,
     in_catalog_since: Option<i64>,
     market_since: Option<i64>,
@@ -135,8 +135,10 @@ impl Story {
         if role(offer) == Role::Own {
             put(self.own.entry(who.clone()).or_default(), self.now, None);
             self.gone.entry(who.clone()).or_default().push(self.now);
-        } else if offer.buy_box == BuyBox::Won && self.wins.last_key_value() == Some((&at, &true)) {
-            self.wins.insert(self.now, false);
+        } else if offer.buy_box == BuyBox::Won
+            && self.wins.last_key_value().is_some_and(|(last, held)| *last == at && held.is_some())
+        {
+            self.wins.insert(self.now, None);
         }
     }
 
@@ -147,6 +149,9 @@ impl Story {
             if let Some((at, offer)) = stood {
                 self.leave(&who, at, &offer);
                 self.said.remove(&who);
+                if offer.envelope.source_version.is_some() {
+                    self.seen.insert(seller(&who), self.now);
+                }
                 if self.all_standing(active).iter().all(|(other, _)| seller(other) != seller(&who)) {
                     self.entered.remove(&seller(&who));
                     self.lowered.remove(&seller(&who));
@@ -166,7 +171,7 @@ impl Story {
             let gone = past.iter().max_by_key(|(at, _)| *at).filter(|(_, said)| said.is_none()).map(|(at, _)| *at);
             put(past, at.max(gone.unwrap_or(at)), Some(offer.clone()));
         } else if offer.buy_box == BuyBox::Won {
-            self.wins.insert(at, true);
+            self.wins.insert(at, Some(offer.clone()));
         }
         if let Some((before, previous)) = stood.filter(|(before, _)| *before <= at) {
             if role(&previous) != role(offer) {
@@ -265,7 +270,9 @@ impl Story {
                 past.price_last = Some(price);
             }
             let ours = own.iter().filter(|(_, offer)| offer.buy_box == BuyBox::Won).map(|(at, _)| *at).max();
-            let theirs = self.wins.range(..=moment).next_back().filter(|(at, held)| **held && moment - *at < active);
+            let theirs = self.wins.range(..=moment).next_back();
+            let theirs =
+                theirs.filter(|(at, held)| held.as_ref().is_some_and(|offer| holds(offer, moment - *at, active)));
             let theirs = theirs.map(|(at, _)| *at);
             past.box_known += f64::from(u8::from(ours.is_some() || theirs.is_some()));
             past.box_lost += f64::from(u8::from(theirs > ours));
