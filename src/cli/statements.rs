@@ -21,9 +21,9 @@ struct Example {
 fn example(look: &Look) -> Example {
     let (about, select, rest, fields): (_, _, _, &[&str]) = match look.table.full_name {
         "processed.offers" => (
-            "the lowest prices",
+            "the busiest listings",
             "marketplace, native_id, price_currency, min(coalesce(landed_price, price)) AS lowest, count(*) AS offers",
-            "GROUP BY ALL ORDER BY lowest, native_id",
+            "GROUP BY ALL ORDER BY offers DESC, native_id",
             &["observed_at", "native_id", "seller", "price", "price_currency"],
         ),
         "processed.sales" => (
