@@ -2,9 +2,11 @@
 
 mod check;
 mod demo;
+mod lake;
 mod logs;
 mod output;
 mod schema;
+mod statements;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -131,6 +133,11 @@ enum Command {
     },
     /// Show how far each stage and sink is behind, in records and in seconds of event time.
     Freshness(Thresholds),
+    /// Look at the tables of the lake, and print statements that read them.
+    Lake {
+        #[command(subcommand)]
+        command: lake::Lake,
+    },
     /// List topics and families, or say what the fields of one family are, and how its figures are computed.
     Schema {
         /// The family.
@@ -252,6 +259,7 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
             let request = Request::DropOffsets { group: group.clone() };
             output::rows(&inspect(arguments, &request)?, arguments.format);
         }
+        Command::Lake { command } => lake::lake(command, &load(arguments)?, arguments.format)?,
         Command::Freshness(thresholds) => return freshness(arguments, thresholds),
     }
     Ok(ExitCode::SUCCESS)

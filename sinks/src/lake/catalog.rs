@@ -61,6 +61,21 @@ impl Catalog {
         Ok(Self { path: path.into(), connection })
     }
 
+    /// Opens the catalog at `path` for a moment, beside its writers; `None` where there is none yet.
+    pub(super) async fn open_to_read(path: &Path) -> Result<Option<Self>, SinkError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        // Where nobody has it open it is a plain file, of which a reader may neither make a log nor need one.
+        let is_at_rest = !path.with_extension("db-wal").exists();
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(is_at_rest);
+        let options = options.busy_timeout(CATALOG_BUSY_TIMEOUT);
+        let mut connection = options.connect().await.map_err(|error| failed(path, &error))?;
+        let is_made = sqlx::query("SELECT 1 FROM sqlite_schema WHERE name = 'iceberg_tables'");
+        let is_made = is_made.fetch_optional(&mut connection).await.map_err(|error| failed(path, &error))?;
+        Ok(is_made.map(|_| Self { path: path.into(), connection }))
+    }
+
     /// The metadata file of a table; `None` where there is no such table.
     pub(super) async fn pointer(&mut self, table: &Table) -> Result<Option<String>, SinkError> {
         let query = sqlx::query_scalar(

@@ -16,6 +16,7 @@ mod columns;
 mod commit;
 mod config;
 mod file;
+mod look;
 mod offsets;
 mod plan;
 mod snapshot;
@@ -26,6 +27,7 @@ mod writer;
 
 pub use catalog::{CATALOG_FILE, CATALOG_NAME};
 pub use config::Config;
+pub use look::{ColumnSeen, FileSeen, Look, SnapshotSeen, look};
 pub use steps::{Hook, Step};
 pub use tables::{TABLES, Table};
 pub use writer::Lake;

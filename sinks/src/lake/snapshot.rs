@@ -19,10 +19,10 @@ use crate::{Batch, Identity};
 /// The property of a table that names its newest commit by a lake.
 const LAST_COMMIT: &str = "skuflow.last-commit";
 /// In the summary of a snapshot: which commit made it.
-const COMMIT_ID: &str = "skuflow.commit-id";
+pub(super) const COMMIT_ID: &str = "skuflow.commit-id";
 const WRITER: &str = "skuflow.writer";
-const FROM: &str = "skuflow.from";
-const TO: &str = "skuflow.to";
+pub(super) const FROM: &str = "skuflow.from";
+pub(super) const TO: &str = "skuflow.to";
 
 /// What a commit adds.
 pub(super) struct Append<'a> {
@@ -119,7 +119,7 @@ fn new_id(metadata: &TableMetadata) -> i64 {
 }
 
 /// The manifests of the table's snapshot.
-async fn stored(io: &FileIO, metadata: &TableMetadata) -> Result<Vec<ManifestFile>> {
+pub(super) async fn stored(io: &FileIO, metadata: &TableMetadata) -> Result<Vec<ManifestFile>> {
     let Some(snapshot) = metadata.current_snapshot() else { return Ok(Vec::new()) };
     let bytes = io.new_input(snapshot.manifest_list())?.read().await?;
     let list = ManifestList::parse_with_version(&bytes, metadata.format_version())?;

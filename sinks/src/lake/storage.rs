@@ -100,7 +100,7 @@ impl Drop for Staged {
     }
 }
 
-fn path_of(address: &str) -> &Path {
+pub(super) fn path_of(address: &str) -> &Path {
     Path::new(address.strip_prefix(SCHEME).unwrap_or(address))
 }
 

@@ -1,0 +1,222 @@
+//! `skuflow lake`: the tables of a config's lakes, what one is made of, and statements for those who read them.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+use skuflow_runtime::clock::Clock;
+use skuflow_schemas::Timestamp;
+use skuflow_sinks::SinkError;
+use skuflow_sinks::lake::{Look, SnapshotSeen, TABLES, look};
+
+use super::{EXIT_DATA, EXIT_IO, EXIT_UNAVAILABLE, Failure, Format, output, statements, usage};
+use crate::config::Loaded;
+use crate::printable::{printable, thousands};
+
+#[derive(Subcommand)]
+pub(super) enum Lake {
+    /// List the tables: rows, files, and the latest commit.
+    Ls,
+    /// Show one table: columns, partitions, snapshots and files.
+    Show {
+        /// The table, like `offers` or `processed.offers`.
+        table: String,
+        /// How many snapshots and files, the latest first.
+        #[arg(long, short = 'n', default_value_t = 10)]
+        limit: usize,
+    },
+    /// Print statements that read the tables, with the paths of this config.
+    Sql {
+        /// Only this table.
+        table: Option<String>,
+        /// Only for this reader.
+        #[arg(long, value_enum)]
+        reader: Option<Reader>,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub(super) enum Reader {
+    DuckDb,
+    PyIceberg,
+}
+
+/// A table, in which lake it is, and the sink of the config that fills it.
+pub(super) struct Seen {
+    pub(super) root: PathBuf,
+    pub(super) look: Look,
+    sink: Option<String>,
+}
+
+/// Runs one of the commands. Nothing is changed.
+pub(super) fn lake(command: &Lake, loaded: &Loaded, format: Format) -> Result<(), Failure> {
+    let wanted = match command {
+        Lake::Ls => None,
+        Lake::Show { table, .. } => Some(table.as_str()),
+        Lake::Sql { table, .. } => table.as_deref(),
+    };
+    let name = wanted.map(full_name).transpose()?;
+    let mut seen = look_at_all(loaded)?;
+    seen.retain(|seen| name.is_none_or(|name| seen.look.table.full_name == name));
+    if seen.is_empty() {
+        let reason = format!("table {} is not in the lake yet", name.unwrap_or_default());
+        return Err(Failure::new(EXIT_UNAVAILABLE, &reason));
+    }
+    match command {
+        Lake::Ls => output::rows(&seen.iter().map(row).collect::<Vec<_>>(), format),
+        Lake::Show { limit, .. } => seen.iter().for_each(|seen| show(seen, *limit, format)),
+        Lake::Sql { reader, .. } => print_statements(&seen, *reader, format),
+    }
+    Ok(())
+}
+
+/// The table that is meant.
+fn full_name(name: &str) -> Result<&'static str, Failure> {
+    let found = TABLES.iter().find(|table| table.name == name || table.full_name == name);
+    let names = || TABLES.each_ref().map(|table| table.full_name).join(", ");
+    found
+        .map(|table| table.full_name)
+        .ok_or_else(|| usage(&format!("there is no table `{name}`; there are: {}", names())))
+}
+
+/// The tables of all lakes of the config, at least one of which has a commit.
+fn look_at_all(loaded: &Loaded) -> Result<Vec<Seen>, Failure> {
+    let mut roots: Vec<PathBuf> = Vec::new();
+    let of_sinks =
+        || loaded.config.sink.iter().filter_map(|sink| Some((sink, loaded.base.join(&sink.lake.as_ref()?.path))));
+    for (_, path) in of_sinks() {
+        let root = path.canonicalize().unwrap_or(path);
+        if !roots.contains(&root) {
+            roots.push(root);
+        }
+    }
+    if roots.is_empty() {
+        return Err(usage("the config has no lake; add a sink with `lake = { path = \"data/lake\" }`"));
+    }
+    let mut all = Vec::new();
+    for root in &roots {
+        let fills = |topic: &str| {
+            let mut sinks = of_sinks().filter(|(_, path)| path.canonicalize().is_ok_and(|path| path == *root));
+            sinks.find(|(sink, _)| sink.from.iter().any(|from| from == topic)).map(|(sink, _)| sink.name.clone())
+        };
+        let looks = read(root).map_err(|error| failure(&error, loaded))?;
+        all.extend(looks.into_iter().map(|look| Seen { root: root.clone(), sink: fills(look.table.topic), look }));
+    }
+    if all.iter().all(|seen| seen.look.snapshots.is_empty()) {
+        let folders = roots.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(", ");
+        let reason = format!("nothing was committed to the lake in {folders} yet; `skuflow run` does");
+        return Err(Failure::new(EXIT_UNAVAILABLE, &loaded.variables.conceal(&reason)));
+    }
+    Ok(all)
+}
+
+fn read(root: &Path) -> Result<Vec<Look>, SinkError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| SinkError::Retry(error.to_string()))?.block_on(look(root))
+}
+
+fn failure(error: &SinkError, loaded: &Loaded) -> Failure {
+    let exit = if matches!(error, SinkError::Retry(_)) { EXIT_IO } else { EXIT_DATA };
+    Failure::new(exit, &loaded.variables.conceal(&error.to_string()))
+}
+
+/// A table in a line.
+fn row(seen: &Seen) -> Value {
+    let look = &seen.look;
+    let committed = look.snapshots.first().map(|newest| newest.at);
+    let age = committed.map(|at| (Clock::System.now().micros_since(at) / 1_000_000).max(0));
+    json!({
+        "zone": look.table.zone, "table": look.table.name, "rows": look.rows(), "files": look.files.len(),
+        "bytes": look.bytes(), "snapshots": look.snapshots.len(), "committed_at": text(committed), "age_seconds": age,
+        "latest_event": text(look.event_time().map(|(_, latest)| latest)), "sink": seen.sink,
+    })
+}
+
+fn text(at: Option<Timestamp>) -> Option<String> {
+    at.map(|at| at.to_string())
+}
+
+/// A table in full, but for snapshots and files beyond `limit`.
+fn show(seen: &Seen, limit: usize, format: Format) {
+    let look = &seen.look;
+    let columns = look.columns.iter().map(|column| {
+        let optional = if column.is_required { "" } else { "?" };
+        json!({ "column": column.name, "type": format!("{}{optional}", column.kind) })
+    });
+    let partitions = look.divided_by.iter().map(|(by, name)| json!({ "partition": name, "by": by }));
+    let snapshots = look.snapshots.iter().take(limit).map(snapshot);
+    let files = look.files.iter().take(limit).map(|file| {
+        let within = file.path.strip_prefix(&look.folder).unwrap_or(&file.path).display().to_string();
+        json!({
+            "partition": file.part, "rows": file.rows, "bytes": file.bytes,
+            "first_event": text(file.event_time.map(|(first, _)| first)),
+            "last_event": text(file.event_time.map(|(_, last)| last)),
+            "file": within,
+        })
+    });
+    let parts: [(&str, Vec<Value>); 4] = [
+        ("columns", columns.collect()),
+        ("partitions", partitions.collect()),
+        ("snapshots", snapshots.collect()),
+        ("files", files.collect()),
+    ];
+    match format {
+        Format::Json => output::json(&whole(seen, parts)),
+        Format::Text => {
+            output::text(&heading(look));
+            for (name, rows) in parts {
+                let all = match name {
+                    "snapshots" => look.snapshots.len(),
+                    "files" => look.files.len(),
+                    _ => rows.len(),
+                };
+                let more =
+                    if rows.len() < all { format!(" (the latest {} of {all})", rows.len()) } else { String::new() };
+                output::text(&format!("\n{name}{more}\n"));
+                output::rows(&rows, format);
+            }
+        }
+    }
+}
+
+/// The line of the table, where it is, and its parts.
+fn whole(seen: &Seen, parts: [(&str, Vec<Value>); 4]) -> Value {
+    let [folder, metadata_file] = [&seen.look.folder, &seen.look.metadata_file].map(|path| path.display().to_string());
+    let mut whole = Map::new();
+    whole.insert("table".into(), row(seen));
+    whole.insert("folder".into(), folder.into());
+    whole.insert("metadata_file".into(), metadata_file.into());
+    whole.extend(parts.map(|(name, rows)| (name.to_owned(), rows.into())));
+    whole.into()
+}
+
+fn heading(look: &Look) -> String {
+    let [rows, files, bytes] = [look.rows(), look.files.len() as u64, look.bytes()].map(thousands);
+    let paths = [&look.folder, &look.metadata_file].map(|path| printable(&path.display().to_string()));
+    let mut heading = format!("{}: {rows} rows in {files} files, {bytes} bytes\n", look.table.full_name);
+    heading.push_str(&format!("folder    {}\nmetadata  {}\n", paths[0], paths[1]));
+    if let Some((first, last)) = look.event_time() {
+        heading.push_str(&format!("events    {first} to {last}\n"));
+    }
+    heading
+}
+
+/// A snapshot, with the offsets that it moved from and to.
+fn snapshot(commit: &SnapshotSeen) -> Value {
+    let moved = commit.to.as_object().into_iter().flatten();
+    let moved: Map<String, Value> = moved.map(|(of, to)| (of.clone(), json!([commit.from[of], to]))).collect();
+    json!({
+        "snapshot": commit.id, "committed_at": commit.at.to_string(), "rows": commit.rows, "commit_id": commit.commit_id,
+        "offsets": moved,
+    })
+}
+
+fn print_statements(seen: &[Seen], reader: Option<Reader>, format: Format) {
+    let duckdb = (reader != Some(Reader::PyIceberg)).then(|| statements::duckdb(seen));
+    let pyiceberg = (reader != Some(Reader::DuckDb)).then(|| statements::pyiceberg(seen));
+    match format {
+        Format::Json => output::json(&json!({ "duckdb": duckdb, "pyiceberg": pyiceberg })),
+        Format::Text => output::text(&Vec::from_iter(duckdb.into_iter().chain(pyiceberg)).join("\n")),
+    }
+}

@@ -1,0 +1,127 @@
+//! Statements that read a lake, for `DuckDB` and `PyIceberg`, to be pasted or piped: pure.
+
+use std::path::Path;
+
+use skuflow_schemas::Timestamp;
+use skuflow_sinks::lake::{CATALOG_FILE, CATALOG_NAME, Look};
+
+use super::lake::Seen;
+use crate::printable::{printable, printable_json};
+
+/// A question to a table, about its latest day.
+struct Example {
+    about: &'static str,
+    /// The same in SQL, before and after its source.
+    sql: (&'static str, &'static str),
+    /// Columns of single rows.
+    fields: &'static [&'static str],
+}
+
+#[rustfmt::skip]
+fn example(look: &Look) -> Example {
+    let (about, select, rest, fields): (_, _, _, &[&str]) = match look.table.full_name {
+        "processed.offers" => (
+            "the busiest listings",
+            "marketplace, native_id, price_currency, min(coalesce(landed_price, price)) AS lowest, count(*) AS offers",
+            "GROUP BY ALL ORDER BY offers DESC, native_id",
+            &["observed_at", "native_id", "seller", "price", "price_currency"],
+        ),
+        "processed.sales" => (
+            "what sells best",
+            "native_id, unit_price_currency, sum(units) AS units, sum(units * unit_price) AS revenue",
+            "GROUP BY ALL ORDER BY units DESC, native_id",
+            &["observed_at", "native_id", "units", "unit_price", "unit_price_currency"],
+        ),
+        "processed.inventory" => (
+            "the lowest stock",
+            "native_id, location, arg_max(quantity, observed_at) AS quantity, max(observed_at) AS seen",
+            "GROUP BY ALL ORDER BY quantity, native_id",
+            &["observed_at", "native_id", "location", "quantity"],
+        ),
+        "curated.features" => (
+            "the figures of each product",
+            "product, arg_max(price_index, observed_at) AS price_index, count(*) AS changes",
+            "GROUP BY ALL ORDER BY changes DESC, product",
+            &["observed_at", "product", "price_index", "competitor_count_active"],
+        ),
+        "curated.alerts" => (
+            "alerts by rule",
+            "rule, severity, count(*) AS alerts, max(observed_at) AS latest",
+            "GROUP BY ALL ORDER BY alerts DESC, rule",
+            &["observed_at", "severity", "product", "message"],
+        ),
+        _ => ("rows", "*", "", &["event_id", "observed_at"]),
+    };
+    Example { about, sql: (select, rest), fields }
+}
+
+/// The beginning of its latest day, UTC.
+fn latest_day(look: &Look) -> String {
+    let latest = look.event_time().map_or(Timestamp::from_micros(0), |(_, latest)| latest);
+    latest.day().start().to_string().replace('Z', "+00:00")
+}
+
+/// A path as a string of SQL.
+fn sql_text(path: &Path) -> String {
+    format!("'{}'", printable(&path.display().to_string()).replace('\'', "''"))
+}
+
+/// A text as a string of Python; what JSON escapes, Python reads.
+fn python_text(text: &str) -> String {
+    printable_json(&text.into())
+}
+
+/// Tables with a commit, and names of the others.
+fn split(seen: &[Seen]) -> (Vec<&Seen>, Vec<&'static str>) {
+    let (full, empty): (Vec<&Seen>, Vec<&Seen>) = seen.iter().partition(|seen| !seen.look.snapshots.is_empty());
+    (full, empty.into_iter().map(|seen| seen.look.table.full_name).collect())
+}
+
+fn remark(mark: &str, empty: &[&str]) -> String {
+    if empty.is_empty() { String::new() } else { format!("\n{mark} nothing was committed yet: {}\n", empty.join(", ")) }
+}
+
+/// For `DuckDB`: by the folder, whose version hint follows the table, and by the metadata file, which stays.
+pub(super) fn duckdb(seen: &[Seen]) -> String {
+    let (full, empty) = split(seen);
+    let mut text = String::from("-- DuckDB 1.5.5\nINSTALL iceberg;\nLOAD iceberg;\nSET TimeZone = 'UTC';\n");
+    for look in full.into_iter().map(|seen| &seen.look) {
+        let (name, day) = (look.table.full_name, latest_day(look));
+        let [folder, metadata] = [&look.folder, &look.metadata_file].map(|path| sql_text(path));
+        let Example { about, sql: (select, rest), .. } = example(look);
+        let committed = look.snapshots.first().map(|newest| newest.at.to_string()).unwrap_or_default();
+        text.push_str(&format!(
+            "\n-- {name}: as it is when this runs; as it was committed at {committed}; {about} of its latest day\n\
+             SELECT '{name}' AS \"table\", count(*) AS rows FROM iceberg_scan({folder});\n\
+             SELECT '{name}' AS \"table\", count(*) AS rows FROM iceberg_scan({metadata});\n\
+             SELECT {select}\nFROM iceberg_scan({folder})\nWHERE observed_at >= TIMESTAMPTZ '{day}'\n{rest} LIMIT 5;\n"
+        ));
+    }
+    text + &remark("--", &empty)
+}
+
+/// For `PyIceberg`: by the catalog.
+pub(super) fn pyiceberg(seen: &[Seen]) -> String {
+    let (full, empty) = split(seen);
+    let mut text = String::from("# PyIceberg 0.12\nfrom pyiceberg.catalog.sql import SqlCatalog\n");
+    let mut opened = None;
+    for Seen { root, look, .. } in full {
+        if opened.replace(root) != Some(root) {
+            let uri = python_text(&format!("sqlite:///{}", root.join(CATALOG_FILE).display()));
+            let warehouse = python_text(&format!("file://{}", root.display()));
+            text.push_str(&format!(
+                "\ncatalog = SqlCatalog({}, uri={uri}, warehouse={warehouse})\n",
+                python_text(CATALOG_NAME)
+            ));
+        }
+        let (name, day) = (look.table.full_name, latest_day(look));
+        let fields = example(look).fields.iter().map(|field| python_text(field)).collect::<Vec<_>>().join(", ");
+        text.push_str(&format!(
+            "\ntable = catalog.load_table(\"{name}\")\n\
+             print(\"{name}\", table.scan().count())\n\
+             latest = table.scan(\n    row_filter=\"observed_at >= '{day}'\",\n    selected_fields=({fields}),\n    limit=5,\n)\n\
+             for row in latest.to_arrow().to_pylist():\n    print(row)\n"
+        ));
+    }
+    text + &remark("#", &empty)
+}
