@@ -217,6 +217,6 @@ fn print_statements(seen: &[Seen], reader: Option<Reader>, format: Format) {
     let pyiceberg = (reader != Some(Reader::DuckDb)).then(|| statements::pyiceberg(seen));
     match format {
         Format::Json => output::json(&json!({ "duckdb": duckdb, "pyiceberg": pyiceberg })),
-        Format::Text => output::text(&Vec::from_iter(duckdb.into_iter().chain(pyiceberg)).join("\n")),
+        Format::Text => output::text(&duckdb.into_iter().chain(pyiceberg).collect::<Vec<_>>().join("\n")),
     }
 }
