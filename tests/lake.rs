@@ -108,7 +108,7 @@ fn masked(text: &str, folder: &Path) -> String {
         match words.as_slice() {
             [] | [_] => header.clear(),
             words if header.is_empty() && !line.contains(')') => {
-                header = words.iter().map(|word| (*word).to_owned()).collect()
+                header = words.iter().map(|word| (*word).to_owned()).collect();
             }
             _ => {}
         }
