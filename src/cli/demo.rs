@@ -46,7 +46,7 @@ pub(super) fn demo(arguments: &Arguments, folder: &Path, market: Market) -> Resu
 fn next(folder: &Path) -> String {
     let (folder, skuflow) = (folder.display(), program());
     format!(
-        "\nnext:\n  cd {folder}\n  {skuflow} tap alerts.v1 -n 3\n  {skuflow} schema features\n  sqlite3 data/serving.db \"select \
+        "\nnext:\n  cd {folder}\n  {skuflow} tap alerts.v1 -n 3\n  {skuflow} lake sql\n  sqlite3 data/serving.db \"select \
          product, price_index, competitor_count_active from product_features limit 5\"\n"
     )
 }

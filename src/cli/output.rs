@@ -119,7 +119,7 @@ impl Progress {
 
     /// How far the run is.
     pub(super) fn show(&self, summary: &Summary, headway: &Headway) {
-        let share = headway.is_of_all.then(|| headway.least());
+        let share = headway.is_of_all.then(|| headway.mean());
         self.step(share, &progress_line(summary, headway));
     }
 
@@ -169,6 +169,7 @@ fn progress_line(summary: &Summary, headway: &Headway) -> String {
     let mut line = format!("{} records, {}/s so far", thousands(settled), thousands(rate as u64));
     let behind = headway.stations.iter().filter(|(_, share)| *share < 1.0);
     for (at, (station, share)) in behind.enumerate() {
+        let station = station.split_once(':').map_or(station.as_str(), |(_, name)| name);
         line.push_str(&format!("{} {station} {} %", if at == 0 { ";" } else { "," }, (share * 100.0) as u64));
     }
     line
@@ -187,12 +188,12 @@ mod tests {
     fn progress_says_records_rate_and_who_is_at_work() {
         let summary =
             Summary { accepted: 1_200_000, unchanged: 34_567, elapsed: Duration::from_secs(10), ..Summary::default() };
-        let stations =
-            [("market", 1.0), ("clean", 0.999), ("tables", 0.25)].map(|(name, share)| (name.to_owned(), share));
+        let stations = [("connector:market", 1.0), ("stage:clean", 0.999), ("sink:tables", 0.25)]
+            .map(|(name, share)| (name.to_owned(), share));
         let mut headway = Headway { stations: stations.to_vec(), is_of_all: true };
         let line = progress_line(&summary, &headway);
         assert_eq!(line, "1 234 567 records, 123 456/s so far; clean 99 %, tables 25 %");
-        assert!((headway.least() - 0.25).abs() < 1e-9);
+        assert!((headway.mean() - (1.0 + 0.999 + 0.25) / 3.0).abs() < 1e-9);
         headway.stations.clear();
         assert_eq!(progress_line(&Summary::default(), &headway), "0 records, 0/s so far");
     }

@@ -17,9 +17,10 @@ pub struct Headway {
 }
 
 impl Headway {
-    /// The share of the station that is furthest behind.
-    pub fn least(&self) -> f64 {
-        self.stations.iter().map(|(_, share)| *share).fold(1.0, f64::min)
+    /// The mean share: a sink that lands once a minute has nothing for as long, and the run goes on all the same.
+    pub fn mean(&self) -> f64 {
+        let sum: f64 = self.stations.iter().map(|(_, share)| *share).sum();
+        if self.stations.is_empty() { 1.0 } else { sum / self.stations.len() as f64 }
     }
 }
 
