@@ -331,6 +331,7 @@ impl Reader for EmbeddedReader {
         let batches = batches.into_iter().map(|batch| RecordBatch {
             base_offset: batch.base_offset,
             records: batch.records,
+            gap: 0,
             appended_at: Timestamp::from_micros(batch.time_micros),
             bytes: batch.payload,
         });

@@ -53,6 +53,7 @@ struct Cluster {
     version: u64,
     commits: u64,
     faults: Option<FaultPlan>,
+    has_markers: bool,
 }
 
 struct Topic {
@@ -72,6 +73,13 @@ impl Memory {
     pub fn new(id: &str) -> Self {
         let cluster = Cluster { id: id.into(), ..Cluster::default() };
         Self { shared: Arc::new(Shared { cluster: Mutex::new(cluster), changed: Condvar::new() }) }
+    }
+
+    /// One whose transactions end with an offset that holds no record, as on Kafka.
+    #[must_use]
+    pub fn with_markers(self) -> Self {
+        self.lock().has_markers = true;
+        self
     }
 
     /// Lets `plan` decide what goes wrong from now on.
@@ -131,13 +139,14 @@ impl Cluster {
     }
 
     fn apply(&mut self, sent: &mut BTreeMap<TopicPartition, BatchBuilder>, commit: Commit<'_>) {
+        let gap = u64::from(self.has_markers);
         for (of, builder) in sent.iter_mut().filter(|(_, builder)| !builder.is_empty()) {
             let (records, bytes) = builder.take();
             let partition = self.partition_mut(of).expect("checked when sent");
             let base_offset = partition.next;
-            partition.next += u64::from(records);
+            partition.next += u64::from(records) + gap;
             let appended_at = Timestamp::default();
-            partition.batches.push(RecordBatch { base_offset, records, appended_at, bytes: bytes.into() });
+            partition.batches.push(RecordBatch { base_offset, records, gap, appended_at, bytes: bytes.into() });
         }
         if let Some((generation, consumed)) = commit.consumed {
             let positions = self.positions.entry(generation.group.to_string()).or_default();

@@ -87,13 +87,15 @@ impl BatchBuilder {
     }
 }
 
-/// Committed records of one partition with consecutive offsets.
+/// Committed records of one partition with consecutive offsets, and what lies behind them up to the next batch.
 #[derive(Clone, Debug)]
 pub struct RecordBatch {
     /// Offset of the first record.
     pub base_offset: Offset,
-    /// How many there are.
+    /// How many there are; none where a batch only says that offsets hold nothing.
     pub records: u32,
+    /// Offsets behind the last record that hold none: control markers, aborted records, what compaction took.
+    pub gap: u64,
     /// When the broker took them in.
     pub appended_at: Timestamp,
     /// The records, see the module.
@@ -101,9 +103,9 @@ pub struct RecordBatch {
 }
 
 impl RecordBatch {
-    /// Offset behind the last record.
+    /// Offset behind the batch, where the next one begins.
     pub fn next_offset(&self) -> Offset {
-        self.base_offset + Offset::from(self.records)
+        self.base_offset + Offset::from(self.records) + self.gap
     }
 
     /// The records, first to last.
@@ -253,7 +255,8 @@ mod tests {
             builder.push(record);
         }
         let (records, bytes) = builder.take();
-        let batch = RecordBatch { base_offset: 10, records, appended_at: Timestamp::default(), bytes: bytes.into() };
+        let batch =
+            RecordBatch { base_offset: 10, records, gap: 3, appended_at: Timestamp::default(), bytes: bytes.into() };
         let read: Vec<_> = batch.iter().map(|view| (view.offset, view.to_owned())).collect();
         assert_eq!(read.len(), 3);
         for (index, (offset, record)) in read.iter().enumerate() {
@@ -264,6 +267,7 @@ mod tests {
         }
         assert_eq!(read[0].1.headers[1], ("b".to_owned(), long));
         assert_eq!(batch.from(12).count(), 1);
+        assert_eq!(batch.next_offset(), 16, "three records and three offsets without one");
         assert!(builder.is_empty());
     }
 }

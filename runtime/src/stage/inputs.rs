@@ -69,12 +69,19 @@ impl InputQueue {
 
     /// Takes records that were polled.
     pub(super) fn push(&mut self, from: Offset, batch: RecordBatch) {
-        assert_eq!(from, self.polled, "{}: polled records are consecutive", self.of);
+        assert_eq!(from, self.polled, "{}: polled batches follow each other", self.of);
         self.polled = batch.next_offset();
+        let skip = from.saturating_sub(batch.base_offset) as u32;
+        if skip >= batch.records {
+            match self.batches.back_mut() {
+                Some(last) => last.gap += self.polled - from,
+                None => self.next = self.polled,
+            }
+            return;
+        }
         self.bytes += batch.bytes.len();
         self.idle_since = None;
         self.absent = false;
-        let skip = from.saturating_sub(batch.base_offset) as u32;
         self.batches.push_back(batch);
         if self.batches.len() == 1 {
             self.skip_to(skip);
@@ -145,8 +152,9 @@ impl InputQueue {
         self.taken_bytes += (head.next_cursor - head.cursor) as u64;
         self.cursor = head.next_cursor;
         self.index += 1;
-        self.next += 1;
+        self.next = batch.base_offset + Offset::from(self.index);
         if self.index == batch.records {
+            self.next = batch.next_offset();
             self.bytes -= batch.bytes.len();
             self.batches.pop_front();
             (self.cursor, self.index) = (0, 0);

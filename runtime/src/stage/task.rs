@@ -373,6 +373,11 @@ impl Task {
         Held { keys, bytes, ids: self.seen.len() as u64, timers: self.timers.len() as u64 }
     }
 
+    /// Whether it has moved since the last commit, if only over offsets that hold no record.
+    pub(super) fn has_moved(&self) -> bool {
+        self.inputs.iter().any(|input| input.consumed().is_some())
+    }
+
     /// Bytes of the records consumed since the last commit.
     pub(super) fn taken_bytes(&self) -> u64 {
         self.inputs.iter().map(InputQueue::taken_bytes).sum()

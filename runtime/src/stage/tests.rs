@@ -116,7 +116,7 @@ const TOPICS: &[&str] = &[
 ];
 
 fn cluster(partitions: u32) -> Memory {
-    let broker = Memory::new("test");
+    let broker = Memory::new("test").with_markers();
     make_topics(&broker, partitions);
     broker
 }

@@ -256,7 +256,7 @@ impl Session<'_> {
         let full =
             self.pending_records >= self.worker.spec.settings.transaction_records || is_full(self.producer.as_ref());
         let due = self.last_commit.elapsed() >= self.worker.spec.settings.commit_interval;
-        self.pending_records > 0 && (full || due)
+        (full && self.pending_records > 0) || (due && self.tasks.iter().any(Task::has_moved))
     }
 
     /// Whether all that is there at present is processed and committed.
