@@ -1,6 +1,8 @@
 //! What tests of several crates need of the machine.
 #![expect(clippy::print_stderr, reason = "a test says what it skips")]
 
+pub mod kafka;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -21,8 +23,7 @@ impl SmallDisk {
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Self(dir));
         }
-        let is_required = std::env::var("SKUFLOW_REQUIRE").is_ok_and(|required| required.contains("tmpfs"));
-        assert!(!is_required, "tmpfs is required");
+        assert!(!is_required("tmpfs"), "tmpfs is required");
         eprintln!("skipped: tmpfs (mounting needs root)");
         None
     }
@@ -52,8 +53,12 @@ pub fn lake_readers() -> Option<String> {
     if imported.is_ok_and(|output| output.status.success()) {
         return Some(python);
     }
-    let is_required = std::env::var("SKUFLOW_REQUIRE").is_ok_and(|required| required.contains("duckdb"));
-    assert!(!is_required, "duckdb is required, and {python} lacks it, its extensions or PyIceberg");
+    assert!(!is_required("duckdb"), "duckdb is required, and {python} lacks it, its extensions or PyIceberg");
     eprintln!("skipped: duckdb (SKUFLOW_PYTHON may name a Python that has it, its extensions and PyIceberg)");
     None
+}
+
+/// Whether a missing `service` is a failure rather than a reason to skip.
+fn is_required(service: &str) -> bool {
+    std::env::var("SKUFLOW_REQUIRE").is_ok_and(|required| required.split(',').any(|named| named == service))
 }
