@@ -4,6 +4,7 @@
 //! visible and durable together, or not at all.
 
 pub mod embedded;
+pub mod kafka;
 mod local;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
@@ -113,7 +114,8 @@ pub struct Member {
 /// Reads committed records from any position.
 pub trait Reader: Send {
     /// Committed records of a partition from `from` on, at most `bytes_max` (one larger record comes alone); empty at the
-    /// end. A batch may begin before `from`: use [`RecordBatch::from`].
+    /// end. The first batch may begin before `from`: use [`RecordBatch::from`]. Each other begins where the one before ends,
+    /// and the last one at the end of the partition ends there too, whatever the last offsets hold.
     ///
     /// # Errors
     /// [`BrokerError::OutOfRange`] where `from` is before the first offset or behind the next one.
@@ -155,7 +157,7 @@ pub enum Polled {
     Revoked(Vec<u32>),
     /// These are gone already: drop the tasks, commit nothing.
     Lost(Vec<u32>),
-    /// Records of one partition, in order, without gaps.
+    /// Records of one partition, in order; each batch begins where the one before ends.
     Records {
         /// Whose.
         of: TopicPartition,

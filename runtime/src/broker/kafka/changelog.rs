@@ -1,0 +1,125 @@
+//! State as records: which changelog is whose, and how a store is brought up to it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::limits::{FETCH_MAX, RESTORE_STALL_MAX};
+use super::reader::Fetcher;
+use super::store::Store;
+use super::{Shared, unknown};
+use crate::broker::{BrokerError, Reader, TopicPartition};
+use crate::limits::{BACKOFF_MIN, FETCH_BYTES_MAX};
+
+/// An owner of state and the partition that holds its changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Changelog {
+    pub(super) owner: Arc<str>,
+    pub(super) of: TopicPartition,
+}
+
+impl Changelog {
+    /// `task:<group>/<partition>` has its partition of `changelog.<group>`, which is co-partitioned with what the group
+    /// reads; `<kind>:<name>` has the one partition of `changelog.<pipeline>.<kind>.<name>`.
+    pub(super) fn of(owner: &Arc<str>, pipeline: &str) -> Result<Self, String> {
+        let (kind, name) = owner.split_once(':').ok_or_else(|| format!("`{owner}` is no owner of state"))?;
+        let of = match (kind, name.rsplit_once('/')) {
+            ("task", Some((group, partition))) => {
+                let partition = partition.parse().map_err(|_| format!("`{owner}` names no partition"))?;
+                TopicPartition::new(topic_of_group(group), partition)
+            }
+            _ => TopicPartition::new(format!("changelog.{pipeline}.{kind}.{name}"), 0),
+        };
+        Ok(Self { owner: owner.clone(), of })
+    }
+
+    fn is_of_a_task(&self) -> bool {
+        self.owner.starts_with("task:")
+    }
+
+    /// Makes sure that the topic is there. Those of tasks are made when their group is joined, which knows how many
+    /// partitions they need.
+    pub(super) fn ensure(&self, shared: &Shared) -> Result<(), BrokerError> {
+        if !self.is_of_a_task() {
+            return shared.ensure_changelog(&self.of.topic, 1).map(drop);
+        }
+        match shared.partitions(&self.of.topic)? {
+            Some(count) if self.of.partition < count => Ok(()),
+            _ => Err(unknown(&self.of)),
+        }
+    }
+
+    /// The owner's store, brought up to everything that is committed.
+    ///
+    /// The end is the high watermark and not the end of what is committed at present: a predecessor's last transaction may
+    /// be committed already with its marker still to come, and it is waited for. So the predecessor must be fenced before:
+    /// tasks know that it is since they hold a newer generation and have asked for the stable positions of their group,
+    /// connectors since they opened their producer.
+    pub(super) fn restore(&self, shared: &Arc<Shared>) -> Result<Arc<Store>, BrokerError> {
+        self.ensure(shared)?;
+        let topic = shared.topic(&self.of.topic)?.ok_or_else(|| unknown(&self.of))?;
+        let store = shared.open_store(&self.owner, &topic.id)?;
+        let end = shared.high_watermark(&self.of)?;
+        let (first, _) = shared.offsets(&self.of)?;
+        let from = store.position().map_err(BrokerError::Retry)?;
+        if from < first || from > end {
+            tracing::warn!(owner = %self.owner, from, first, end, "the store is not of this changelog; restoring it anew");
+            store.wipe(first).map_err(BrokerError::Retry)?;
+        }
+        let began = Instant::now();
+        let read = self.replay(shared, &store, end)?;
+        store.is_current().map_err(BrokerError::Retry)?;
+        let ms = began.elapsed().as_millis() as u64;
+        tracing::debug!(owner = %self.owner, from, end, read, ms, "state restored");
+        Ok(store)
+    }
+
+    /// Applies what the changelog holds from the store's position up to `end`; how many records that was.
+    fn replay(&self, shared: &Arc<Shared>, store: &Store, end: u64) -> Result<u64, BrokerError> {
+        let mut position = store.position().map_err(BrokerError::Retry)?;
+        if position >= end {
+            return Ok(0);
+        }
+        let mut reader = Fetcher::new(shared)?;
+        let mut read = 0;
+        let mut until = Instant::now() + RESTORE_STALL_MAX;
+        while position < end {
+            let batches = reader.fetch(&self.of, position, FETCH_BYTES_MAX)?;
+            let Some(last) = batches.last() else {
+                if Instant::now() >= until {
+                    let of = &self.of;
+                    return Err(BrokerError::Retry(format!("{of}: a transaction stays open at offset {position}")));
+                }
+                std::thread::park_timeout(BACKOFF_MIN);
+                continue;
+            };
+            let records = batches.iter().flat_map(|batch| batch.from(position));
+            let changes = records.filter_map(|record| Some((record.key?, record.value)));
+            store.apply(changes, last.next_offset()).map_err(BrokerError::Retry)?;
+            read += batches.iter().map(|batch| u64::from(batch.records)).sum::<u64>();
+            position = last.next_offset();
+            until = Instant::now() + RESTORE_STALL_MAX;
+        }
+        Ok(read)
+    }
+}
+
+/// The changelog of the tasks of a group.
+pub(super) fn topic_of_group(group: &str) -> String {
+    format!("changelog.{group}")
+}
+
+const _: () = assert!(FETCH_MAX.as_secs() < RESTORE_STALL_MAX.as_secs());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_owner_has_a_partition_of_its_own() {
+        let of = |owner: &str| Changelog::of(&owner.into(), "shop").map(|changelog| changelog.of.to_string());
+        assert_eq!(of("task:shop-clean/3").as_deref(), Ok("changelog.shop-clean/3"));
+        assert_eq!(of("connector:market").as_deref(), Ok("changelog.shop.connector.market/0"));
+        assert!(of("market").is_err());
+        assert!(of("task:shop-clean/x").is_err());
+    }
+}

@@ -1,0 +1,22 @@
+//! Named maxima of the Kafka broker.
+
+use std::time::Duration;
+
+/// Bytes of the largest record that a changelog takes.
+pub(super) const RECORD_BYTES_MAX: usize = 16 << 20;
+/// How long a question to the cluster may take.
+pub(super) const ASK_MAX: Duration = Duration::from_secs(20);
+/// How long a step of a transaction may take until its outcome counts as unknown.
+pub(super) const TXN_STEP_MAX: Duration = Duration::from_secs(30);
+/// How long records that are known to be there may take to come.
+pub(super) const FETCH_MAX: Duration = Duration::from_secs(30);
+/// How long the restore of a state may stand still: longer than a predecessor's transaction may stay open.
+pub(super) const RESTORE_STALL_MAX: Duration = Duration::from_secs(90);
+/// Age at which what was applied to a store is written through to the disk.
+pub(super) const STORE_FLUSH_MAX: Duration = Duration::from_secs(1);
+/// Time to look at one partition while all are waited for.
+pub(super) const LOOK_MAX: Duration = Duration::from_millis(5);
+/// `delete.retention.ms` of changelogs: how long a tombstone can still be read.
+pub(super) const TOMBSTONES_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Time between two looks at what others have committed.
+pub(super) const WAIT_MAX: Duration = Duration::from_millis(20);

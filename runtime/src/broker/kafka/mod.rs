@@ -1,0 +1,266 @@
+//! The broker on Apache Kafka.
+//!
+//! ```text
+//!   worker ─▶ consumer.rs   member of a group (static, classic protocol), fetches through reader.rs
+//!          ─▶ producer.rs   transactions: records, changelog records, positions with the generation
+//!          ─▶ changelog.rs  whose changes are where; store.rs keeps a local copy of them
+//!   native.rs  calls into librdkafka that `rdkafka` does not have;  admin.rs  topics;  errors.rs  remedies
+//! ```
+
+mod admin;
+mod changelog;
+mod consumer;
+mod errors;
+mod limits;
+mod native;
+mod producer;
+mod reader;
+mod settings;
+mod store;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use rdkafka::admin::AdminClient;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerGroupMetadata};
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+
+use super::{
+    Broker, BrokerError, Consumer, Generation, Member, Offset, Pair, Positions, Producer, Reader, StateReader,
+    TopicInfo, TopicPartition,
+};
+use crate::clock::Clock;
+use changelog::Changelog;
+use consumer::{KafkaConsumer, Membership};
+use errors::broker_error;
+use limits::ASK_MAX;
+use native::Client;
+use producer::KafkaProducer;
+use reader::Fetcher;
+use settings::Logs;
+pub use settings::Settings;
+use store::Store;
+
+/// A Kafka cluster; clones share the connections.
+#[derive(Clone)]
+pub struct Kafka {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    clock: Clock,
+    cluster_id: String,
+    admin: AdminClient<Logs>,
+    /// Asks where what is committed ends, and where everything ends.
+    asks: Client,
+    asks_ahead: Client,
+    /// Asks for the positions of groups.
+    groups: Mutex<HashMap<String, Arc<Client>>>,
+    members: Mutex<Vec<(Arc<str>, Weak<Membership>)>>,
+    counts: Mutex<HashMap<Arc<str>, u32>>,
+    changelogs: Mutex<HashMap<String, TopicInfo>>,
+    stores: Mutex<HashMap<Arc<str>, Weak<Store>>>,
+    commits: AtomicU64,
+}
+
+impl Kafka {
+    /// Connects to a cluster.
+    ///
+    /// # Errors
+    /// `Fatal` for settings that cannot be, `Retry` where nobody answers.
+    pub fn connect(settings: Settings, clock: Clock) -> Result<Self, BrokerError> {
+        if let Some(name) = settings.refused().next() {
+            return Err(BrokerError::Fatal(format!("`{name}` is not for the user to set: the guarantees rest on it")));
+        }
+        let made = |error| broker_error(&error);
+        let asks: Client = BaseConsumer::from_config_and_context(&settings.reading(), Logs).map_err(made)?;
+        let asks_ahead = BaseConsumer::from_config_and_context(&settings.reading_ahead(), Logs).map_err(made)?;
+        let admin = AdminClient::from_config_and_context(&settings.base(), Logs).map_err(made)?;
+        asks.fetch_metadata(None, ASK_MAX).map_err(made)?;
+        let cluster_id = asks.client().fetch_cluster_id(ASK_MAX);
+        let cluster_id = cluster_id.ok_or_else(|| BrokerError::Retry("the cluster does not say its id".into()))?;
+        let shared = Shared {
+            settings,
+            clock,
+            cluster_id,
+            admin,
+            asks,
+            asks_ahead,
+            groups: Mutex::default(),
+            members: Mutex::default(),
+            counts: Mutex::default(),
+            changelogs: Mutex::default(),
+            stores: Mutex::default(),
+            commits: AtomicU64::new(1),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+}
+
+fn unknown(of: &TopicPartition) -> BrokerError {
+    BrokerError::Fatal(format!("there is no {of}"))
+}
+
+impl Shared {
+    fn client(&self, config: &ClientConfig) -> Result<Client, BrokerError> {
+        BaseConsumer::from_config_and_context(config, Logs).map_err(|error| broker_error(&error))
+    }
+
+    fn asking(&self, group: &str) -> Result<Arc<Client>, BrokerError> {
+        let mut groups = self.groups.lock().expect("no holder panics");
+        if let Some(client) = groups.get(group) {
+            return Ok(client.clone());
+        }
+        let client = Arc::new(self.client(&self.settings.asking(group))?);
+        groups.insert(group.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    /// Stable positions: an open transaction that moves one is waited for.
+    fn committed(&self, group: &str) -> Result<Positions, BrokerError> {
+        let mut asked = TopicPartitionList::new();
+        for topic in self.topics()? {
+            for number in 0..topic.partitions {
+                asked.add_partition(&topic.name, number as i32);
+            }
+        }
+        if asked.count() == 0 {
+            return Ok(Positions::new());
+        }
+        let answer = self.asking(group)?.committed_offsets(asked, ASK_MAX).map_err(|error| broker_error(&error))?;
+        let positions = answer.elements().into_iter().filter_map(|place| match place.offset() {
+            KafkaOffset::Offset(next) => {
+                Some((TopicPartition::new(place.topic(), place.partition() as u32), next as Offset))
+            }
+            _ => None,
+        });
+        Ok(positions.collect())
+    }
+
+    fn add_member(&self, group: &str, membership: &Arc<Membership>) {
+        let mut members = self.members.lock().expect("no holder panics");
+        members.retain(|(_, membership)| membership.strong_count() > 0);
+        members.push((group.into(), Arc::downgrade(membership)));
+    }
+
+    /// What the member of this generation shows to the cluster, if it is that still.
+    fn member(&self, generation: &Generation) -> Option<ConsumerGroupMetadata> {
+        let members = self.members.lock().expect("no holder panics");
+        let of_group = members.iter().filter(|(group, _)| *group == generation.group);
+        let alive = of_group.filter_map(|(_, membership)| membership.upgrade());
+        let mut found = alive.filter_map(|membership| {
+            // In this order: generations only grow, so what still holds after was shown.
+            let shown = membership.group_metadata()?;
+            let (member, number) = native::membership(membership.as_ref())?;
+            let number = u64::try_from(number).ok().filter(|number| *number > 0)?;
+            (*member == *generation.member && number == generation.number).then_some(shown)
+        });
+        found.next()
+    }
+
+    /// The store of an owner, where it is open.
+    fn store(&self, owner: &str) -> Option<Arc<Store>> {
+        self.stores.lock().expect("no holder panics").get(owner)?.upgrade()
+    }
+
+    fn open_store(&self, owner: &Arc<str>, topic_id: &str) -> Result<Arc<Store>, BrokerError> {
+        let mut stores = self.stores.lock().expect("no holder panics");
+        stores.retain(|_, store| store.strong_count() > 0);
+        if let Some(store) = stores.get(owner).and_then(Weak::upgrade) {
+            return Ok(store);
+        }
+        let dir = store::dir_of(&self.settings.state_dir, owner);
+        let store = Store::open(&dir, &self.cluster_id, topic_id, &self.clock).map_err(BrokerError::Retry)?;
+        let store = Arc::new(store);
+        stores.insert(owner.clone(), Arc::downgrade(&store));
+        Ok(store)
+    }
+
+    /// Something was committed.
+    fn changed(&self) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Broker for Kafka {
+    fn cluster_id(&self) -> Result<String, BrokerError> {
+        Ok(self.shared.cluster_id.clone())
+    }
+
+    fn topics(&self) -> Result<Vec<TopicInfo>, BrokerError> {
+        self.shared.topics()
+    }
+
+    fn ensure_topic(&self, name: &str, partitions: u32) -> Result<TopicInfo, BrokerError> {
+        self.shared.ensure_topic(name, partitions)
+    }
+
+    fn offsets(&self, of: &TopicPartition) -> Result<(Offset, Offset), BrokerError> {
+        self.shared.offsets(of)
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader>, BrokerError> {
+        Ok(Box::new(Fetcher::new(&self.shared)?))
+    }
+
+    fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>, BrokerError> {
+        Ok(Box::new(KafkaProducer::open(&self.shared, transactional_id)?))
+    }
+
+    fn join(&self, group: &str, topics: &[Arc<str>], member: &Member) -> Result<Box<dyn Consumer>, BrokerError> {
+        Ok(Box::new(KafkaConsumer::join(&self.shared, group, topics, member)?))
+    }
+
+    fn committed(&self, group: &str) -> Result<Positions, BrokerError> {
+        self.shared.committed(group)
+    }
+
+    fn note_positions(&self, group: &str, positions: &Positions) -> Result<(), BrokerError> {
+        let mut noted = TopicPartitionList::with_capacity(positions.len());
+        for (of, next) in positions {
+            let added = noted.add_partition_offset(&of.topic, of.partition as i32, KafkaOffset::Offset(*next as i64));
+            added.map_err(|error| broker_error(&error))?;
+        }
+        if noted.count() == 0 {
+            return Ok(());
+        }
+        let client = self.shared.asking(group)?;
+        client.commit(&noted, CommitMode::Sync).map_err(|error| broker_error(&error))
+    }
+
+    fn forget_positions(&self, group: &str) -> Result<(), BrokerError> {
+        self.shared.delete_group(group)
+    }
+
+    fn state(&self, owner: &str) -> Result<Box<dyn StateReader>, BrokerError> {
+        let owner: Arc<str> = owner.into();
+        let changelog = Changelog::of(&owner, &self.shared.settings.name).map_err(BrokerError::Fatal)?;
+        Ok(Box::new(KafkaState(changelog.restore(&self.shared)?)))
+    }
+
+    /// What others commit is not heard of: it waits a little and says that there may be something.
+    fn wait(&self, seen: u64, timeout: Duration) -> u64 {
+        let commits = self.shared.commits.load(Ordering::Relaxed);
+        if timeout.is_zero() || commits != seen {
+            return commits;
+        }
+        std::thread::park_timeout(timeout.min(limits::WAIT_MAX));
+        self.shared.commits.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+struct KafkaState(Arc<Store>);
+
+impl StateReader for KafkaState {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, BrokerError> {
+        self.0.get(key).map_err(BrokerError::Reopen)
+    }
+
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<Pair>, BrokerError> {
+        self.0.scan(prefix).map_err(BrokerError::Reopen)
+    }
+}

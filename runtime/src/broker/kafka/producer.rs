@@ -1,0 +1,328 @@
+//! The transactional producer.
+//!
+//! ```text
+//!   send … send ─▶ commit: is the work still ours? ─▶ changelog records ─▶ flush ─▶ offsets with the member's generation
+//!                                                                          ─▶ commit ─▶ the local stores take the changes
+//! ```
+//! The local stores take nothing before the commit: they never hold what was aborted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Header as OutHeader, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::topic_partition_list::{Offset as OutOffset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+use super::Shared;
+use super::changelog::Changelog;
+use super::errors::{broker_error, txn_error};
+use super::limits::TXN_STEP_MAX;
+use super::settings::log;
+use crate::broker::{
+    BrokerError, Commit, Consumed, Generation, Offset, Positions, Producer, Record, StateChange, TxnError, partition_of,
+};
+
+/// A producer with a transactional id; the id's earlier producer is fenced, and its open transaction aborted.
+pub(super) struct KafkaProducer {
+    shared: Arc<Shared>,
+    producer: BaseProducer<Deliveries>,
+    counts: HashMap<Arc<str>, u32>,
+    is_open: bool,
+    /// Why no other transaction can be begun, if none can.
+    broken: Option<String>,
+    bytes: usize,
+    records: u64,
+    /// Committed positions of the generation that was committed last.
+    known: Option<(Generation, Positions)>,
+}
+
+/// Hears what became of the records: for each owner of state, by its number, where its last change came to lie.
+#[derive(Default)]
+struct Deliveries {
+    changelog: Mutex<BTreeMap<usize, Offset>>,
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "kafka producer");
+    }
+}
+
+impl ProducerContext for Deliveries {
+    /// Number of the owner, from 1; 0 for records of no owner.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, owner: usize) {
+        let Ok(message) = result else { return }; // the commit fails for it
+        if let Some(owner) = owner.checked_sub(1) {
+            let next = message.offset() as Offset + 1;
+            let mut changelog = self.changelog.lock().expect("no holder panics");
+            changelog.entry(owner).and_modify(|known| *known = next.max(*known)).or_insert(next);
+        }
+    }
+}
+
+impl KafkaProducer {
+    pub(super) fn open(shared: &Arc<Shared>, transactional_id: &str) -> Result<Self, BrokerError> {
+        let config = shared.settings.producing(transactional_id);
+        let producer: BaseProducer<Deliveries> = BaseProducer::from_config_and_context(&config, Deliveries::default())
+            .map_err(|error| broker_error(&error))?;
+        let until = Instant::now() + TXN_STEP_MAX;
+        while let Err(error) = producer.init_transactions(until.saturating_duration_since(Instant::now())) {
+            if !(is_retriable(&error) && Instant::now() < until) {
+                return Err(broker_error(&error));
+            }
+        }
+        Ok(Self {
+            shared: shared.clone(),
+            producer,
+            counts: HashMap::new(),
+            is_open: false,
+            broken: None,
+            bytes: 0,
+            records: 0,
+            known: None,
+        })
+    }
+
+    fn begin(&mut self) -> Result<(), TxnError> {
+        if let Some(reason) = &self.broken {
+            return Err(TxnError::Unknown(reason.clone()));
+        }
+        if !self.is_open {
+            self.producer.begin_transaction().map_err(|error| self.failed(&error))?;
+            self.is_open = true;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: &KafkaError) -> TxnError {
+        txn_error(error, self.producer.client().fatal_error())
+    }
+
+    fn put(&mut self, topic: &str, partition: u32, record: &Record<'_>, owner: usize) -> Result<(), TxnError> {
+        self.begin()?;
+        let mut out = BaseRecord::<'_, [u8], [u8], usize>::with_opaque_to(topic, owner).partition(partition as i32);
+        (out.key, out.payload) = (record.key, record.value);
+        if !record.headers.is_empty() {
+            let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+            for (key, value) in record.headers {
+                headers = headers.insert(OutHeader { key, value: Some(*value) });
+            }
+            out.headers = Some(headers);
+        }
+        let until = Instant::now() + TXN_STEP_MAX;
+        loop {
+            match self.producer.send(out) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(Code::QueueFull), back)) if Instant::now() < until => {
+                    self.producer.poll(Duration::from_millis(10));
+                    out = back;
+                }
+                Err((error, _)) => return Err(self.failed(&error)),
+            }
+        }
+    }
+
+    /// Puts changes of state into their owners' changelogs; the owners, in the order of their numbers.
+    fn put_changes(&mut self, changes: &[StateChange]) -> Result<Vec<Changelog>, TxnError> {
+        let mut owners: Vec<Changelog> = Vec::new();
+        for change in changes {
+            let at = match owners.iter().position(|known| known.owner == change.owner) {
+                Some(at) => at,
+                None => {
+                    let changelog =
+                        Changelog::of(&change.owner, &self.shared.settings.name).map_err(TxnError::Fatal)?;
+                    changelog.ensure(&self.shared).map_err(not_committed)?;
+                    owners.push(changelog);
+                    owners.len() - 1
+                }
+            };
+            let record = Record { key: Some(&change.key), value: change.value.as_deref(), headers: &[] };
+            let of = owners[at].of.clone();
+            self.put(&of.topic, of.partition, &record, at + 1)?;
+        }
+        Ok(owners)
+    }
+
+    /// Adds positions to the transaction, with the generation that the work belongs to.
+    fn put_positions(&mut self, generation: &Generation, consumed: &[Consumed]) -> Result<(), TxnError> {
+        let member = self.shared.member(generation).ok_or_else(|| {
+            TxnError::Fenced(format!("generation {} of {} is over", generation.number, generation.member))
+        })?;
+        self.check_continues(generation, consumed)?;
+        let mut positions = TopicPartitionList::with_capacity(consumed.len());
+        for step in consumed {
+            let added = positions.add_partition_offset(
+                &step.of.topic,
+                step.of.partition as i32,
+                OutOffset::Offset(step.to as i64),
+            );
+            added.map_err(|error| self.failed(&error))?;
+        }
+        self.flush()?;
+        self.step(|producer, left| producer.send_offsets_to_transaction(&positions, &member, left))
+            .map_err(|error| self.failed(&error))
+    }
+
+    /// Kafka takes whatever position a member gives; that it continues the committed one is checked here. Only the members
+    /// of one generation move a group's positions, so they are asked for once in each.
+    fn check_continues(&mut self, generation: &Generation, consumed: &[Consumed]) -> Result<(), TxnError> {
+        if self.known.as_ref().is_none_or(|(known, _)| known != generation) {
+            let positions = self.shared.committed(&generation.group).map_err(not_committed)?;
+            self.known = Some((generation.clone(), positions));
+        }
+        let positions = self.known.as_ref().map(|(_, positions)| positions);
+        for step in consumed {
+            let stored = positions.and_then(|positions| positions.get(&step.of)).copied();
+            if stored != step.from {
+                let Consumed { of, from, .. } = step;
+                return Err(TxnError::Fenced(format!("{of} is at {stored:?}, the work began at {from:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), TxnError> {
+        self.producer.flush(TXN_STEP_MAX).map_err(|error| self.failed(&error))
+    }
+
+    /// Repeats a step for as long as librdkafka says that it may be repeated.
+    fn step(
+        &self,
+        step: impl Fn(&BaseProducer<Deliveries>, Duration) -> Result<(), KafkaError>,
+    ) -> Result<(), KafkaError> {
+        let until = Instant::now() + TXN_STEP_MAX;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match step(&self.producer, left) {
+                Err(error) if is_retriable(&error) && Instant::now() < until => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_commit(&mut self, commit: &Commit<'_>) -> Result<Vec<Changelog>, TxnError> {
+        self.begin()?;
+        let owners = self.put_changes(&commit.state)?;
+        if let Some((generation, consumed)) = commit.consumed {
+            self.put_positions(generation, consumed)?;
+        }
+        self.flush()?;
+        let committed = self.step(|producer, left| producer.commit_transaction(left));
+        committed.map_err(|error| match &error {
+            KafkaError::Transaction(native) if native.txn_requires_abort() || native.is_fatal() => self.failed(&error),
+            _ => TxnError::Unknown(error.to_string()),
+        })?;
+        Ok(owners)
+    }
+
+    /// The transaction is committed: the stores that are open take its changes.
+    fn apply(&self, owners: &[Changelog], changes: &[StateChange]) -> Result<(), TxnError> {
+        let ends = std::mem::take(&mut *self.producer.context().changelog.lock().expect("no holder panics"));
+        for (number, changelog) in owners.iter().enumerate() {
+            let (Some(store), Some(next)) = (self.shared.store(&changelog.owner), ends.get(&number)) else { continue };
+            let own = changes.iter().filter(|change| change.owner == changelog.owner);
+            let own = own.map(|change| (change.key.as_slice(), change.value.as_deref()));
+            store.apply(own, *next).map_err(|reason| TxnError::Unknown(format!("it is committed, but {reason}")))?;
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.producer.context().changelog.lock().expect("no holder panics").clear();
+        (self.is_open, self.bytes, self.records) = (false, 0, 0);
+    }
+}
+
+impl Producer for KafkaProducer {
+    fn send(&mut self, topic: &Arc<str>, partition: Option<u32>, record: &Record<'_>) -> Result<(), TxnError> {
+        let partition = match partition {
+            Some(partition) => partition,
+            None => {
+                let count = match self.counts.get(topic) {
+                    Some(count) => *count,
+                    None => {
+                        let count = self.shared.partitions(topic).map_err(not_committed)?;
+                        let count = count.ok_or_else(|| TxnError::Fatal(format!("there is no topic {topic}")))?;
+                        *self.counts.entry(topic.clone()).or_insert(count)
+                    }
+                };
+                partition_of(record.key.unwrap_or_default(), count)
+            }
+        };
+        self.put(topic, partition, record, 0)?;
+        let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + headers;
+        self.records += 1;
+        Ok(())
+    }
+
+    fn pending_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn pending_records(&self) -> u64 {
+        self.records
+    }
+
+    fn commit(&mut self, commit: Commit<'_>) -> Result<(), TxnError> {
+        if !self.is_open && commit.consumed.is_none() && commit.state.is_empty() {
+            return Ok(());
+        }
+        let outcome = self.try_commit(&commit).and_then(|owners| {
+            self.is_open = false;
+            self.apply(&owners, &commit.state)
+        });
+        match &outcome {
+            Ok(()) => {
+                if let (Some((_, positions)), Some((_, consumed))) = (&mut self.known, commit.consumed) {
+                    positions.extend(consumed.iter().map(|step| (step.of.clone(), step.to)));
+                }
+                self.shared.changed();
+                self.forget();
+            }
+            Err(error) => {
+                self.known = None;
+                if matches!(error, TxnError::Unknown(_)) {
+                    self.broken = Some(error.to_string()); // a new producer waits for the outcome
+                    self.forget();
+                } else {
+                    self.abort();
+                }
+            }
+        }
+        outcome
+    }
+
+    fn abort(&mut self) {
+        if self.is_open && self.broken.is_none() {
+            let _what_fails_fails_the_abort_too = self.producer.flush(TXN_STEP_MAX);
+            if let Err(error) = self.step(|producer, left| producer.abort_transaction(left)) {
+                self.broken = Some(format!("a transaction could not be aborted: {error}"));
+            }
+        }
+        self.forget();
+    }
+}
+
+fn is_retriable(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::Transaction(native) if native.is_retriable())
+}
+
+/// A question that came before the commit.
+fn not_committed(error: BrokerError) -> TxnError {
+    match error {
+        BrokerError::Fatal(reason) => TxnError::Fatal(reason),
+        other => TxnError::Abort(other.to_string()),
+    }
+}

@@ -1,0 +1,161 @@
+//! How the cluster is reached, and which of the client's settings are ours.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+
+use super::limits::RECORD_BYTES_MAX;
+
+/// Where a cluster is and how it is used.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `host:port`, several with commas.
+    pub bootstrap_servers: String,
+    /// Name of the pipeline; stands in the names of its connectors' changelogs.
+    pub name: String,
+    /// Folder of this process alone, where the tasks' states are kept between runs.
+    pub state_dir: PathBuf,
+    /// Replicas of the topics that are made here; the cluster's default where there is none.
+    pub replication: Option<u16>,
+    /// How long a transaction may stay open before the cluster aborts it.
+    pub transaction_timeout: Duration,
+    /// How long a member may be silent before its partitions go to others.
+    pub session_timeout: Duration,
+    /// Further settings of the client, by librdkafka's names: security first of all.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// The usual ones.
+    pub fn new(bootstrap_servers: &str, name: &str, state_dir: PathBuf) -> Self {
+        Self {
+            bootstrap_servers: bootstrap_servers.into(),
+            name: name.into(),
+            state_dir,
+            replication: None,
+            transaction_timeout: Duration::from_secs(15),
+            session_timeout: Duration::from_secs(10),
+            properties: BTreeMap::new(),
+        }
+    }
+
+    /// Properties that are not for the user to set: the guarantees rest on them.
+    pub fn refused(&self) -> impl Iterator<Item = &str> {
+        const OURS: &[&str] = &[
+            "acks",
+            "auto.offset.reset",
+            "bootstrap.servers",
+            "enable.auto.commit",
+            "enable.auto.offset.store",
+            "enable.idempotence",
+            "enable.partition.eof",
+            "group.id",
+            "group.instance.id",
+            "group.protocol",
+            "isolation.level",
+            "partition.assignment.strategy",
+            "transactional.id",
+        ];
+        self.properties.keys().map(String::as_str).filter(|name| OURS.contains(name))
+    }
+
+    pub(super) fn base(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("client.id", &self.name);
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        config.set("bootstrap.servers", &self.bootstrap_servers);
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        config
+    }
+
+    /// Reads partitions that it is told, committed records only.
+    pub(super) fn reading(&self) -> ClientConfig {
+        let mut config = self.base();
+        config
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "error")
+            // The end of a partition is said when a fetch comes back empty.
+            .set("fetch.wait.max.ms", "50")
+            // The defaults let the fetcher sleep for a second whenever its queue is full.
+            .set("fetch.queue.backoff.ms", "10")
+            .set("queued.min.messages", "1000000")
+            .set("queued.max.messages.kbytes", "8192")
+            .set("fetch.message.max.bytes", "2097152");
+        config
+    }
+
+    /// Sees also what is not committed; for the ends of changelogs.
+    pub(super) fn reading_ahead(&self) -> ClientConfig {
+        let mut config = self.reading();
+        config.set("isolation.level", "read_uncommitted");
+        config
+    }
+
+    /// Asks about a group, and notes positions for it, without being a member.
+    pub(super) fn asking(&self, group: &str) -> ClientConfig {
+        let mut config = self.reading();
+        config.set("group.id", group);
+        config
+    }
+
+    /// Is a member of a group.
+    pub(super) fn joining(&self, group: &str, member: &str) -> ClientConfig {
+        let mut config = self.asking(group);
+        config
+            .set("group.instance.id", member)
+            // Takes over from a killed process in a second; the newer protocol waits for the session to end.
+            .set("group.protocol", "classic")
+            // Gives a member the same numbers in every topic; `cooperative-sticky` places each partition by itself.
+            .set("partition.assignment.strategy", "range")
+            .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
+            .set("heartbeat.interval.ms", (self.session_timeout.as_millis() / 4).to_string());
+        config
+    }
+
+    /// Writes transactions under this id.
+    pub(super) fn producing(&self, transactional_id: &str) -> ClientConfig {
+        let mut config = self.base();
+        config
+            .set("transactional.id", transactional_id)
+            .set("transaction.timeout.ms", self.transaction_timeout.as_millis().to_string())
+            .set("linger.ms", "5")
+            .set("batch.num.messages", "10000")
+            .set("compression.type", "lz4")
+            .set("message.max.bytes", RECORD_BYTES_MAX.to_string());
+        config
+    }
+}
+
+/// Passes on what the client has to say.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Logs;
+
+impl ClientContext for Logs {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "kafka client");
+    }
+}
+
+impl ConsumerContext for Logs {}
+
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    if (level as i32) <= RDKafkaLogLevel::Warning as i32 {
+        tracing::warn!(facility, message, "kafka client");
+    } else {
+        tracing::debug!(facility, message, "kafka client");
+    }
+}
