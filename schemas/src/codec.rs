@@ -13,7 +13,10 @@ use serde_avro_fast::de::read::SliceRead;
 use crate::{Event, Family};
 use wire::Wire;
 
+mod frame;
 pub(crate) mod wire;
+
+pub use frame::{REGISTRY_ID_MAX, carried_id, registry_id};
 
 const MAGIC: u8 = 0;
 /// Magic byte and schema id.
@@ -51,6 +54,18 @@ fn schemas() -> &'static [Schema] {
 /// Index into [`RELEASED`] of the schema that is written for `family`: its latest version.
 fn writer_index(family: Family) -> usize {
     RELEASED.iter().rposition(|released| released.family == family).expect("every family has a schema")
+}
+
+/// Id of the schema that ships and by which data is encoded as by `json`: the same but for order, documentation and defaults.
+pub fn release_of(json: &str) -> Option<u32> {
+    let schema: Schema = json.parse().ok()?;
+    let at = schemas().iter().position(|known| known.rabin_fingerprint() == schema.rabin_fingerprint())?;
+    Some(RELEASED[at].id)
+}
+
+/// Id of the schema written for `family`.
+pub fn schema_id(family: Family) -> u32 {
+    RELEASED[writer_index(family)].id
 }
 
 /// The schema written for `family`, as JSON.
@@ -144,8 +159,8 @@ fn frame(value: &[u8]) -> Result<(usize, &[u8]), DecodeError> {
         [magic, ..] if *magic != MAGIC => Err(DecodeError::Magic(*magic)),
         [_, a, b, c, d, datum @ ..] => {
             let id = u32::from_be_bytes([*a, *b, *c, *d]);
-            let index = RELEASED.iter().position(|released| released.id == id);
-            Ok((index.ok_or(DecodeError::UnknownSchema(id))?, datum))
+            let index = RELEASED.iter().position(|released| released.id == frame::release_id(id));
+            Ok((index.ok_or_else(|| DecodeError::UnknownSchema(registry_id(id).unwrap_or(id)))?, datum))
         }
         short => Err(DecodeError::Short(short.len())),
     }

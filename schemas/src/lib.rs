@@ -30,7 +30,10 @@ mod units;
 
 pub use alert::{Alert, Evidence, Severity};
 pub use catalog::{Catalog, ListingRef};
-pub use codec::{DecodeError, Decoder, Encoder, body_hash, content_hash, schema_json};
+pub use codec::{
+    DecodeError, Decoder, Encoder, REGISTRY_ID_MAX, body_hash, carried_id, content_hash, registry_id, release_of,
+    schema_id, schema_json,
+};
 pub use dead_letter::{ATTEMPT_HEADER, DeadLetter, ErrorStage, HEADER_PREFIX, Origin};
 pub use envelope::{CHANGE, Envelope};
 pub use event::{Event, Family};

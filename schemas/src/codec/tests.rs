@@ -513,3 +513,14 @@ fn a_field_that_says_nothing_changes_no_body() {
         assert_eq!(body_hash(&old), body_hash(&new));
     }
 }
+
+#[test]
+fn a_schema_is_known_by_how_it_encodes() {
+    for released in RELEASED {
+        assert_eq!(release_of(released.json), Some(released.id), "{}", released.family.name());
+    }
+    let renamed = schema_json(Family::Sale).replacen("\"units\"", "\"pieces\"", 1);
+    assert_eq!(release_of(&renamed), None);
+    let retold = schema_json(Family::Sale).replacen("An order line", "A line of an order", 1);
+    assert_eq!(release_of(&retold), Some(schema_id(Family::Sale)));
+}

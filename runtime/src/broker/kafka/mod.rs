@@ -4,6 +4,7 @@
 //!   worker ─▶ consumer.rs   member of a group (static, classic protocol), fetches through reader.rs
 //!          ─▶ producer.rs   transactions: records, changelog records, positions with the generation
 //!          ─▶ changelog.rs  whose changes are where; store.rs keeps a local copy of them
+//!          ─▶ registry.rs   ids of schemas, in and out
 //!   native.rs  calls into librdkafka that `rdkafka` does not have;  admin.rs  topics;  errors.rs  remedies
 //! ```
 
@@ -15,6 +16,7 @@ mod limits;
 mod native;
 mod producer;
 mod reader;
+mod registry;
 mod settings;
 mod store;
 
@@ -40,6 +42,8 @@ use limits::ASK_MAX;
 use native::Client;
 use producer::KafkaProducer;
 use reader::Fetcher;
+use registry::Registry;
+pub use registry::RegistrySettings;
 use settings::Logs;
 pub use settings::Settings;
 use store::Store;
@@ -65,6 +69,7 @@ struct Shared {
     changelogs: Mutex<HashMap<String, TopicInfo>>,
     stores: Mutex<HashMap<Arc<str>, Weak<Store>>>,
     commits: AtomicU64,
+    registry: Option<Registry>,
 }
 
 impl Kafka {
@@ -83,6 +88,8 @@ impl Kafka {
         asks.fetch_metadata(None, ASK_MAX).map_err(made)?;
         let cluster_id = asks.client().fetch_cluster_id(ASK_MAX);
         let cluster_id = cluster_id.ok_or_else(|| BrokerError::Retry("the cluster does not say its id".into()))?;
+        let registry = settings.registry.as_ref().map(Registry::new).transpose()?;
+        registry.iter().try_for_each(Registry::register_all)?;
         let shared = Shared {
             settings,
             clock,
@@ -96,6 +103,7 @@ impl Kafka {
             changelogs: Mutex::default(),
             stores: Mutex::default(),
             commits: AtomicU64::new(1),
+            registry,
         };
         Ok(Self { shared: Arc::new(shared) })
     }

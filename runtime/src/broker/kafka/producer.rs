@@ -260,7 +260,12 @@ impl Producer for KafkaProducer {
                 partition_of(record.key.unwrap_or_default(), count)
             }
         };
-        self.put(topic, partition, record, 0)?;
+        let known = match (&self.shared.registry, record.value) {
+            (Some(registry), Some(value)) => Some(registry.outgoing(topic, value).map_err(not_committed)?.into_owned()),
+            _ => None,
+        };
+        let value = known.as_deref().or(record.value);
+        self.put(topic, partition, &Record { value, ..*record }, 0)?;
         let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + headers;
         self.records += 1;

@@ -83,13 +83,24 @@ impl Fetcher {
         let Some(place) = self.places.get_mut(of) else { return Ok(Vec::new()) };
         let mut batches = Batches::new(place.position);
         let mut failed = None;
+        let mut held = None;
         let mut is_at_end = place.is_at_end;
+        let registry = self.shared.registry.as_ref();
         let mut timeout = timeout;
-        while batches.bytes < bytes_max && failed.is_none() {
+        while batches.bytes < bytes_max && failed.is_none() && held.is_none() {
             let count = place.fetching.take(timeout, &mut |taken| match taken {
+                _ if held.is_some() => {}
                 Taken::Record { offset, appended_at, key, value, headers } => {
                     is_at_end = false;
-                    batches.add(offset as Offset, appended_at, &Record { key, value, headers });
+                    let known =
+                        registry.zip(value).map(|(registry, value)| registry.incoming(&of.topic, value)).transpose();
+                    match known {
+                        Ok(known) => {
+                            let value = known.as_deref().or(value);
+                            batches.add(offset as Offset, appended_at, &Record { key, value, headers });
+                        }
+                        Err(error) => held = Some(error),
+                    }
                 }
                 Taken::End(offset) => {
                     is_at_end = true;
@@ -107,6 +118,10 @@ impl Fetcher {
         place.is_at_end = is_at_end;
         let position = place.position;
         let batches = batches.finish();
+        if let Some(error) = held {
+            self.places.remove(of); // what came before it is good; it comes again when it is asked for again
+            return if batches.is_empty() { Err(error) } else { Ok(batches) };
+        }
         match failed {
             Some(code) if batches.is_empty() => Err(self.failed(of, position, code)),
             Some(code) if is_lasting(code) => {

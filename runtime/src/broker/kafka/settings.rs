@@ -10,6 +10,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 
 use super::limits::RECORD_BYTES_MAX;
+use super::registry::RegistrySettings;
 
 /// Where a cluster is and how it is used.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct Settings {
     pub transaction_timeout: Duration,
     /// How long a member may be silent before its partitions go to others.
     pub session_timeout: Duration,
+    /// The schema registry, if there is one; else ids are those of the schemas that ship.
+    pub registry: Option<RegistrySettings>,
     /// Further settings of the client, by librdkafka's names: security first of all.
     pub properties: BTreeMap<String, String>,
 }
@@ -40,6 +43,7 @@ impl Settings {
             replication: None,
             transaction_timeout: Duration::from_secs(15),
             session_timeout: Duration::from_secs(10),
+            registry: None,
             properties: BTreeMap::new(),
         }
     }

@@ -15,7 +15,7 @@ const START_MAX: Duration = Duration::from_secs(90);
 
 /// Holds the broker on a leash: the shell's input is a pipe from the test's process. Whichever way that ends, the pipe
 /// closes, and the shell ends the broker and removes what it wrote.
-const LEASH: &str = r#"java "$@" >"$DIR/server.log" 2>&1 & pid=$!
+pub(super) const LEASH: &str = r#"java "$@" >"$DIR/server.log" 2>&1 & pid=$!
 echo $pid >"$DIR/pid"
 cat >/dev/null
 kill -9 $pid; wait $pid 2>/dev/null; rm -rf "$DIR""#;
@@ -145,13 +145,13 @@ fn jars() -> io::Result<PathBuf> {
 }
 
 /// The folder that cargo marks as a cache, above this program.
-fn target_dir() -> io::Result<PathBuf> {
+pub(super) fn target_dir() -> io::Result<PathBuf> {
     let program = std::env::current_exe()?;
     let target = program.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists());
     target.map(Path::to_owned).ok_or_else(|| io::Error::other("a test runs in cargo's target folder"))
 }
 
-fn free_ports() -> [u16; 2] {
+pub(super) fn free_ports() -> [u16; 2] {
     let bound = [(), ()].map(|()| TcpListener::bind(("127.0.0.1", 0)).expect("a free port"));
     bound.map(|listener| listener.local_addr().expect("bound").port())
 }

@@ -1,0 +1,152 @@
+//! Kafka with a real schema registry: what others register is read, and what is written they can read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reqwest::blocking::Client;
+use skuflow_runtime::broker::kafka::{Kafka, RegistrySettings, Settings};
+use skuflow_runtime::broker::{Broker, BrokerError, Commit, Record, TopicPartition};
+use skuflow_runtime::clock::Clock;
+use skuflow_runtime::testing::kafka::{self, kafka};
+use skuflow_runtime::testing::registry::Registry;
+use skuflow_schemas::{DecodeError, Decoder, Encoder, Event, Family, Sale, schema_json};
+
+const SALES: &str = "registry.sales.v1";
+const LETTERS: &str = "dlq.registry.sales.v1";
+const VISIBLE_MAX: Duration = Duration::from_secs(20);
+const STRANGE: &str = r#"{"type": "record", "name": "Strange", "fields": [{"name": "a", "type": "long"}]}"#;
+
+struct World {
+    kafka: &'static kafka::Kafka,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    fn connect(&self, registry: Option<&Registry>, topics: &[(&str, Family)]) -> Result<Kafka, BrokerError> {
+        let mut settings = Settings::new(&self.kafka.bootstrap_servers(), "registry", self.dir.path().to_owned());
+        settings.registry = registry.map(|registry| RegistrySettings {
+            url: registry.url(),
+            user: None,
+            topics: topics.iter().map(|(topic, family)| ((*topic).to_owned(), *family)).collect::<BTreeMap<_, _>>(),
+        });
+        Kafka::connect(settings, Clock::System)
+    }
+}
+
+fn sale() -> Vec<u8> {
+    let mut value = Vec::new();
+    Encoder.encode(&Event::Sale(Box::new(Sale { order_id: "1".into(), ..Sale::default() })), &mut value);
+    value
+}
+
+fn with_id(mut value: Vec<u8>, id: u32) -> Vec<u8> {
+    value[1..5].copy_from_slice(&id.to_be_bytes());
+    value
+}
+
+fn send(broker: &Kafka, topic: &str, value: &[u8]) {
+    try_send(broker, topic, value).expect("is committed");
+}
+
+fn try_send(broker: &Kafka, topic: &str, value: &[u8]) -> Result<(), String> {
+    let mut producer = broker.producer("registry-test").expect("opens");
+    let record = Record { key: Some(b"k"), value: Some(value), headers: &[] };
+    let sent = producer.send(&Arc::from(topic), Some(0), &record);
+    sent.and_then(|()| producer.commit(Commit::default())).map_err(|error| error.to_string())
+}
+
+/// The first `count` values; a commit shows a little after it is acknowledged.
+fn values(broker: &Kafka, topic: &str, count: usize) -> Result<Vec<Vec<u8>>, BrokerError> {
+    let of = TopicPartition::new(topic, 0);
+    let until = Instant::now() + VISIBLE_MAX;
+    let mut reader = broker.reader()?;
+    let (mut values, mut from) = (Vec::new(), 0);
+    while values.len() < count {
+        assert!(Instant::now() < until, "{topic} has {} values, not {count}", values.len());
+        for batch in reader.fetch(&of, from, 1 << 20)? {
+            values.extend(batch.from(from).filter_map(|record| record.value.map(<[u8]>::to_vec)));
+            from = batch.next_offset();
+        }
+    }
+    Ok(values)
+}
+
+/// Registers a schema, as somebody else would; its id.
+fn register(registry: &Registry, subject: &str, schema: &str) -> u32 {
+    let body = serde_json::json!({ "schema": schema }).to_string();
+    let answer = Client::new()
+        .post(format!("{}/subjects/{subject}/versions", registry.url()))
+        .header("content-type", "application/vnd.schemaregistry.v1+json")
+        .body(body)
+        .send()
+        .and_then(|answer| answer.error_for_status()?.text())
+        .expect("registers");
+    let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+    answer["id"].as_u64().expect("an id") as u32
+}
+
+#[test]
+fn schemas_go_by_the_ids_of_the_registry() {
+    let (Some(kafka), Some(registry)) = (kafka(), Registry::start()) else { return };
+    let world = World { kafka, dir: tempfile::tempdir().expect("a temporary directory") };
+    let strange = register(&registry, "somebody-else", STRANGE); // so that ids here and there are not the same
+    let bare = world.connect(None, &[]).expect("connects");
+    for topic in [SALES, LETTERS, "registry.inventory.v1", "registry.alerts.v1"] {
+        bare.ensure_topic(topic, 1).expect("new");
+    }
+    let broker = world.connect(Some(&registry), &[(SALES, Family::Sale)]).expect("connects");
+    let id = register(&registry, "registry.sales.v1-value", schema_json(Family::Sale));
+    assert_ne!(id, strange);
+
+    send(&broker, SALES, &sale());
+    assert_eq!(values(&bare, SALES, 1).expect("readable"), [with_id(sale(), id)], "others see the registry's id");
+    let read = values(&broker, SALES, 1).expect("readable");
+    assert!(matches!(Decoder.decode(&read[0]), Ok(Event::Sale(_))));
+
+    // What is passed on as it was read, and dead letters, keep their ids; those of nobody's schema too.
+    let unknown = with_id(sale(), strange);
+    send(&bare, SALES, &unknown);
+    let read = values(&broker, SALES, 2).expect("readable");
+    assert_eq!(
+        Decoder.decode(&read[1]),
+        Err(DecodeError::UnknownSchema(strange)),
+        "although a release has that id here"
+    );
+    read.iter().for_each(|value| send(&broker, LETTERS, value));
+    let not_framed: &[u8] = &[0, 0, 0];
+    send(&broker, LETTERS, not_framed);
+    let kept = [with_id(sale(), id), unknown, not_framed.to_vec()];
+    assert_eq!(values(&bare, LETTERS, 3).expect("readable"), kept);
+
+    a_registry_that_goes_away_stops_only_what_is_new(&world, &bare, registry, id);
+}
+
+fn a_registry_that_goes_away_stops_only_what_is_new(world: &World, bare: &Kafka, registry: Registry, known: u32) {
+    let topics = [(SALES, Family::Sale), ("registry.inventory.v1", Family::Inventory)];
+    let broker = world.connect(Some(&registry), &topics).expect("connects");
+    values(&broker, SALES, 2).expect("readable");
+    let url = registry.url();
+    drop(registry);
+    send(&broker, SALES, &sale());
+    values(&broker, SALES, 3).expect("what is known goes on");
+    send(bare, SALES, &with_id(sale(), known + 1000));
+    match values(&broker, SALES, 4) {
+        Err(BrokerError::Retry(reason)) => {
+            assert!(reason.contains("schema registry") && !reason.contains(&url), "{reason}")
+        }
+        other => panic!("a new id waits: {other:?}"),
+    }
+}
+
+#[test]
+fn a_schema_that_the_registry_refuses_is_told_at_the_start() {
+    let (Some(kafka), Some(registry)) = (kafka(), Registry::start()) else { return };
+    let world = World { kafka, dir: tempfile::tempdir().expect("a temporary directory") };
+    register(&registry, "registry.alerts.v1-value", STRANGE);
+    let Err(BrokerError::Fatal(reason)) = world.connect(Some(&registry), &[("registry.alerts.v1", Family::Alert)])
+    else {
+        panic!("another schema is there")
+    };
+    assert!(reason.contains("registry.alerts.v1-value") && reason.contains("not compatible"), "{reason}");
+}
