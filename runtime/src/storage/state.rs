@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use hashbrown::HashMap;
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use super::segments::PartitionMeta;
@@ -17,6 +17,8 @@ const PAIRS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pairs");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 type Changed = HashMap<Vec<u8>, Option<Vec<u8>>>;
+/// Pairs as they were when it was opened.
+type Pairs = ReadOnlyTable<&'static [u8], &'static [u8]>;
 /// Key and value.
 pub(super) type Pair = (Vec<u8>, Vec<u8>);
 
@@ -42,6 +44,8 @@ struct Layers {
     /// What the checkpoint under way is writing.
     frozen: Arc<Changed>,
     frozen_bytes: usize,
+    /// As of the last checkpoint; none before the first.
+    stored: Option<Arc<Pairs>>,
 }
 
 /// Bytes that the state of a data directory takes on disk.
@@ -74,6 +78,7 @@ impl StateMap {
         })?;
         let state = Self { db, layers: RwLock::default() };
         let meta = state.read_meta()?;
+        state.layers.write().expect("no holder panics").stored = state.read_pairs()?;
         Ok((state, meta))
     }
 
@@ -89,6 +94,14 @@ impl StateMap {
                 EngineError::Damaged(format!("the checkpoint in state.redb does not decode: {error}"))
             }),
             None => Ok(Meta::default()),
+        }
+    }
+
+    fn read_pairs(&self) -> Result<Option<Arc<Pairs>>, EngineError> {
+        match self.db.begin_read().map_err(failed)?.open_table(PAIRS) {
+            Ok(table) => Ok(Some(Arc::new(table))),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(failed(error)),
         }
     }
 
@@ -119,18 +132,15 @@ impl StateMap {
 
     /// The value of `key`.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        {
+        let stored = {
             let layers = self.layers.read().expect("no holder panics");
             if let Some(value) = layers.dirty.get(key).or_else(|| layers.frozen.get(key)) {
                 return Ok(value.clone());
             }
-        }
-        let read = self.db.begin_read().map_err(failed)?;
-        match read.open_table(PAIRS) {
-            Ok(table) => Ok(table.get(key).map_err(failed)?.map(|value| value.value().to_vec())),
-            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(failed(error)),
-        }
+            layers.stored.clone()
+        };
+        let Some(stored) = stored else { return Ok(None) };
+        Ok(stored.get(key).map_err(failed)?.map(|value| value.value().to_vec()))
     }
 
     /// All pairs whose key starts with `prefix`, in order.
@@ -138,19 +148,14 @@ impl StateMap {
         // The layers are held while the store is read: a checkpoint that ends in between would else hide its pairs.
         let layers = self.layers.read().expect("no holder panics");
         let mut pairs: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-        let read = self.db.begin_read().map_err(failed)?;
-        match read.open_table(PAIRS) {
-            Ok(table) => {
-                for entry in table.range(prefix..).map_err(failed)? {
-                    let (key, value) = entry.map_err(failed)?;
-                    if !key.value().starts_with(prefix) {
-                        break;
-                    }
-                    pairs.insert(key.value().to_vec(), value.value().to_vec());
+        if let Some(stored) = &layers.stored {
+            for entry in stored.range(prefix..).map_err(failed)? {
+                let (key, value) = entry.map_err(failed)?;
+                if !key.value().starts_with(prefix) {
+                    break;
                 }
+                pairs.insert(key.value().to_vec(), value.value().to_vec());
             }
-            Err(redb::TableError::TableDoesNotExist(_)) => {}
-            Err(error) => return Err(failed(error)),
         }
         for (key, value) in layers.frozen.iter().chain(&layers.dirty).filter(|(key, _)| key.starts_with(prefix)) {
             match value {
@@ -189,8 +194,9 @@ impl StateMap {
             write.open_table(META).map_err(failed)?.insert("meta", bytes.as_slice()).map_err(failed)?;
         }
         write.commit().map_err(failed)?;
+        let stored = self.read_pairs()?;
         let mut layers = self.layers.write().expect("no holder panics");
-        (layers.frozen, layers.frozen_bytes) = (Arc::default(), 0);
+        (layers.frozen, layers.frozen_bytes, layers.stored) = (Arc::default(), 0, stored);
         Ok(())
     }
 }
