@@ -392,7 +392,7 @@ fn replay_slowly(arguments: &Arguments, request: &Request, rate: u32) -> Result<
         if now < u64::from(rate) {
             return Ok(rows.into_iter().chain(replayed).collect());
         }
-        std::thread::sleep(Duration::from_secs(1).saturating_sub(begun.elapsed()));
+        std::thread::park_timeout(Duration::from_secs(1).saturating_sub(begun.elapsed()));
     }
 }
 
