@@ -222,7 +222,8 @@ fn dead_letters_land_exactly_once_after_the_mapping_was_mended() {
         replay(&["--dry-run", "--filter", "code == 'number-invalid' && line == 15"])[0]["outcome"],
         "would be replayed"
     );
-    assert_eq!(replay(&[])[0]["outcome"], "replayed");
+    let replayed = serde_json::json!([{ "topic": "dlq.eu-orders", "outcome": "replayed", "count": 1 }]);
+    assert_eq!(replay(&["--rate", "1"]), replayed);
     assert_eq!(replay(&[]), serde_json::json!([]), "each goes once");
     project.edit("decimal = \".\"", "decimal = \",\"");
     let tray = "SELECT units, revenue_micros FROM sale_lines WHERE order_id = 'DE-111'";

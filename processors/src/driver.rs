@@ -29,7 +29,7 @@ use crate::{
 
 /// Ends the inputs of a scenario; what follows is its outcome.
 const OUTCOME: &str = "----\n";
-/// Timers that one record fires at most, as in a task; the rest wait for the next.
+/// Timers that fire before a record at most, as in a task; the rest fire behind it.
 const WAKES_PER_RECORD_MAX: usize = 10_000;
 
 /// A record that goes into a stage or comes out of it.
@@ -200,27 +200,29 @@ fn process(steps: &[Box<dyn Step>], kept: &mut Kept, message: &Message) -> Vec<M
     let value = message.value.as_deref();
     Turn { steps, kept, topic: &message.topic, value, published: &mut published }.call(0, key, Call::Apply(input));
     let grace = kept.stream_time.map(|time| time.plus_micros(-GRACE_MICROS));
-    fire_due(grace, steps, kept, message, &mut published); // what the record has set may be due already
+    // What the record has set may be due already.
+    while fire_due(grace, steps, kept, message, &mut published) == WAKES_PER_RECORD_MAX {}
     published
 }
 
-/// Fires the timers that are due, in their order, unless the first of them was due before `from`.
+/// Fires the timers that are due, in their order, unless the first of them was due before `from`; how many.
 fn fire_due(
     from: Option<Timestamp>,
     steps: &[Box<dyn Step>],
     kept: &mut Kept,
     message: &Message,
     published: &mut Vec<Message>,
-) {
-    for _ in 0..WAKES_PER_RECORD_MAX {
+) -> usize {
+    for fired in 0..WAKES_PER_RECORD_MAX {
         let due = kept.timers.first().map(|timer| timer.due);
         if due > kept.stream_time || due < from {
-            return;
+            return fired;
         }
-        let Some(timer) = kept.timers.pop_first() else { return };
+        let Some(timer) = kept.timers.pop_first() else { return fired };
         let mut turn = Turn { steps, kept, topic: &message.topic, value: None, published };
         turn.call(timer.step.into(), &timer.key, Call::Wake(&timer));
     }
+    WAKES_PER_RECORD_MAX
 }
 
 /// Only a row of a table can end; anywhere else no value is an error.

@@ -16,7 +16,7 @@ pub const RECORDS_PER_TURN_MAX: usize = 4_096;
 pub const TASKS_APART_MAX: Span = Span::from_millis(10_000);
 /// Largest dead letter: the largest record and the headers that say what is wrong with it.
 pub const DEAD_LETTER_BYTES_MAX: usize = RECORD_BYTES_MAX + DEAD_LETTER_OVERHEAD_BYTES_MAX;
-/// Timers that may fire between two records of a task; the rest fire before the next one.
+/// Timers of a task that fire before a record, and behind it, at once; the rest fire before the next one, in turns.
 pub const WAKES_PER_RECORD_MAX: usize = 10_000;
 /// Bytes of decoded state a task's cache keeps, unless configured.
 pub const CACHE_BYTES_DEFAULT: usize = 16 << 20;

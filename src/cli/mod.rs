@@ -12,13 +12,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skuflow_runtime::stage::Control;
 
 use crate::config::{self, Loaded, STARTER, Variables};
 use crate::demo::Market;
-use crate::inspect::{Answer, Remedy, Request, answer};
+use crate::inspect::{Answer, REPLAYED, Remedy, Request, answer};
 
 use crate::printable::printable;
 use crate::run::{Only, OpenError, Pipeline, RunError, Summary, ask, is_data_dir, open_broker};
@@ -200,6 +201,9 @@ enum DeadLetters {
         /// Only say what would happen.
         #[arg(long)]
         dry_run: bool,
+        /// How many a second at most.
+        #[arg(long, value_name = "PER_SECOND", conflicts_with = "dry_run", value_parser = clap::value_parser!(u32).range(1..))]
+        rate: Option<u32>,
     },
 }
 
@@ -360,8 +364,36 @@ fn dead_letters(arguments: &Arguments, command: &DeadLetters) -> Result<(), Fail
         }
         request => request,
     };
-    output::rows(&inspect(arguments, &request)?, arguments.format);
+    let rows = match command {
+        DeadLetters::Replay { rate: Some(rate), .. } => replay_slowly(arguments, &request, *rate)?,
+        _ => inspect(arguments, &request)?,
+    };
+    output::rows(&rows, arguments.format);
     Ok(())
+}
+
+/// Sends letters again, `rate` a second, until there are no more. What cannot be sent is told as of the last look.
+fn replay_slowly(arguments: &Arguments, request: &Request, rate: u32) -> Result<Vec<serde_json::Value>, Failure> {
+    let mut replayed: Option<serde_json::Value> = None;
+    loop {
+        let begun = Instant::now();
+        let mut rows = inspect(arguments, request)?;
+        let at = rows.iter().position(|row| row["outcome"] == REPLAYED);
+        let row = at.map(|at| rows.remove(at));
+        let now = row.as_ref().map_or(0, |row| row["count"].as_u64().unwrap_or(0));
+        replayed = match (replayed, row) {
+            (Some(mut all), _) => {
+                let before = all["count"].as_u64().unwrap_or(0);
+                all["count"] = (before + now).into();
+                Some(all)
+            }
+            (None, row) => row,
+        };
+        if now < u64::from(rate) {
+            return Ok(rows.into_iter().chain(replayed).collect());
+        }
+        std::thread::park_timeout(Duration::from_secs(1).saturating_sub(begun.elapsed()));
+    }
 }
 
 impl DeadLetters {
@@ -371,9 +403,12 @@ impl DeadLetters {
             Self::Show { topic, filter, limit } => {
                 Request::ShowDeadLetters { topic: topic.clone(), filter: filter.clone(), limit: *limit }
             }
-            Self::Replay { topic, filter, dry_run } => {
-                Request::ReplayDeadLetters { topic: topic.clone(), filter: filter.clone(), dry_run: *dry_run }
-            }
+            Self::Replay { topic, filter, dry_run, rate } => Request::ReplayDeadLetters {
+                topic: topic.clone(),
+                filter: filter.clone(),
+                dry_run: *dry_run,
+                limit: rate.map(|rate| rate as usize),
+            },
         }
     }
 }

@@ -25,6 +25,9 @@ use crate::records;
 
 /// Letters that are sent again in one transaction.
 const REPLAY_BATCH: usize = 1_000;
+/// What became of a letter that was sent again.
+pub(crate) const REPLAYED: &str = "replayed";
+const WOULD_BE_REPLAYED: &str = "would be replayed";
 
 struct Letter {
     of: TopicPartition,
@@ -79,48 +82,43 @@ pub(super) fn show(
     Ok(rows)
 }
 
-/// Sends letters again that match and were not sent again before.
+/// Sends letters again that match and were not sent again before, `limit` of them at most.
 pub(super) fn replay(
     broker: &dyn Broker,
     loaded: &Loaded,
     topic: &str,
     filter: Option<&str>,
     dry_run: bool,
+    limit: usize,
 ) -> Result<Vec<Value>, InspectError> {
     let from = find_letters(broker, loaded, topic)?;
     let topic = from.name.as_ref();
     let filter = Filter::new(filter)?;
     let mut done = Done::of(broker, topic)?;
-    let mut letters = Vec::new();
-    each(broker, &from, &mut |letter| {
-        if !done.contains(&letter) && filter.matches(&letter)? {
-            letters.push(letter);
-        }
-        Ok(true)
-    })?;
-    let origin = topic.strip_prefix(DEAD_LETTER_PREFIX).unwrap_or(topic);
-    let connector = loaded.config.connector.iter().find(|connector| connector.name == origin);
-    let way = match connector {
-        Some(connector) => Way::Mapping(Box::new(Remap::new(connector, loaded)?)),
-        None => Way::Verbatim(origin.into()),
-    };
-    let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
+    let way = Way::of(topic, loaded)?;
     let mut producer = broker.producer(&format!("replay-{topic}"))?;
-    for batch in letters.chunks(REPLAY_BATCH) {
-        let mut state = Vec::new();
-        for letter in batch {
-            let outcome = match way.send(letter, producer.as_mut(), dry_run)? {
-                Ok(()) => {
-                    state.push(done.note(letter));
-                    if dry_run { "would be replayed".into() } else { "replayed".into() }
-                }
-                Err(reason) => reason,
-            };
-            *outcomes.entry(outcome).or_default() += 1;
+    let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut state, mut sent) = (Vec::new(), 0);
+    each(broker, &from, &mut |letter| {
+        if done.contains(&letter) || !filter.matches(&letter)? {
+            return Ok(true);
         }
-        if !dry_run && !state.is_empty() {
-            producer.commit(Commit { consumed: None, state })?;
+        let outcome = match way.send(&letter, producer.as_mut(), dry_run)? {
+            Ok(()) => {
+                sent += 1;
+                state.push(done.note(&letter));
+                if dry_run { WOULD_BE_REPLAYED.into() } else { REPLAYED.into() }
+            }
+            Err(reason) => reason,
+        };
+        *outcomes.entry(outcome).or_default() += 1;
+        if !dry_run && state.len() >= REPLAY_BATCH {
+            producer.commit(Commit { consumed: None, state: std::mem::take(&mut state) })?;
         }
+        Ok(sent < limit)
+    })?;
+    if !dry_run && !state.is_empty() {
+        producer.commit(Commit { consumed: None, state })?;
     }
     let rows =
         outcomes.into_iter().map(|(outcome, count)| json!({ "topic": topic, "outcome": outcome, "count": count }));
@@ -251,6 +249,15 @@ impl Remap {
 }
 
 impl Way {
+    /// The way of the letters of `topic`.
+    fn of(topic: &str, loaded: &Loaded) -> Result<Self, InspectError> {
+        let origin = topic.strip_prefix(DEAD_LETTER_PREFIX).unwrap_or(topic);
+        match loaded.config.connector.iter().find(|connector| connector.name == origin) {
+            Some(connector) => Ok(Self::Mapping(Box::new(Remap::new(connector, loaded)?))),
+            None => Ok(Self::Verbatim(origin.into())),
+        }
+    }
+
     /// Sends the letter again, or says why it cannot be.
     fn send(
         &self,

@@ -12,6 +12,7 @@ use serde_json::Value;
 use skuflow_runtime::broker::{Broker, BrokerError, TxnError};
 
 pub use connect::connect;
+pub(crate) use dead_letters::REPLAYED;
 pub use plan::{Plan, plan};
 pub(crate) use positions::{Place, places};
 
@@ -28,7 +29,7 @@ pub enum Request {
     Tap { topic: String, limit: usize },
     DeadLetters,
     ShowDeadLetters { topic: String, filter: Option<String>, limit: usize },
-    ReplayDeadLetters { topic: String, filter: Option<String>, dry_run: bool },
+    ReplayDeadLetters { topic: String, filter: Option<String>, dry_run: bool, limit: Option<usize> },
 }
 
 /// The answer: rows of a table, as objects with equal fields.
@@ -76,8 +77,9 @@ pub fn answer(request: &Request, broker: &dyn Broker, loaded: &Loaded) -> Answer
         Request::ShowDeadLetters { topic, filter, limit } => {
             dead_letters::show(broker, loaded, topic, filter.as_deref(), *limit)
         }
-        Request::ReplayDeadLetters { topic, filter, dry_run } => {
-            dead_letters::replay(broker, loaded, topic, filter.as_deref(), *dry_run)
+        Request::ReplayDeadLetters { topic, filter, dry_run, limit } => {
+            let limit = limit.unwrap_or(usize::MAX);
+            dead_letters::replay(broker, loaded, topic, filter.as_deref(), *dry_run, limit)
         }
     };
     rows.map_or_else(|error| Answer::Failed(error.remedy(), error.to_string()), Answer::Rows)

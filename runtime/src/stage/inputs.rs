@@ -168,6 +168,11 @@ impl InputQueue {
         moved.then(|| Consumed { of: self.of.clone(), from: self.committed, to: self.next })
     }
 
+    /// A step of no records: what is committed with it holds only if nobody went on from there.
+    pub(super) fn at_rest(&self) -> Option<Consumed> {
+        self.committed.map(|at| Consumed { of: self.of.clone(), from: Some(at), to: at })
+    }
+
     /// Bytes of the records in that step.
     pub(super) fn taken_bytes(&self) -> u64 {
         self.taken_bytes

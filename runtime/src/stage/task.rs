@@ -52,6 +52,8 @@ pub(super) struct Task {
     committed: Box<dyn StateReader>,
     stream_time: Timestamp,
     committed_stream_time: Timestamp,
+    /// Whether timers fired since the last commit.
+    pub(super) has_fired: bool,
     decoder: Decoder,
     scratch: Scratch,
 }
@@ -68,6 +70,8 @@ struct Scratch {
 /// What a task would do next.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Next {
+    /// Fire timers that are due at this time, which is that of the last records.
+    Timers(Timestamp),
     /// Process the first record of this input, which has this event time.
     Record(Timestamp, usize),
     /// Wait for an empty input, although there is a record of this event time.
@@ -125,6 +129,7 @@ impl Task {
             committed,
             stream_time,
             committed_stream_time: stream_time,
+            has_fired: false,
             decoder: Decoder,
             scratch: Scratch::default(),
         })
@@ -147,7 +152,8 @@ impl Task {
         self.inputs.iter().any(|input| input.is_drained() && !input.is_at_end())
     }
 
-    /// Processes up to `records_max` records that are not behind `until` in event time; returns how many.
+    /// Processes up to `records_max` records that are not behind `until` in event time; returns how many. Where more timers
+    /// are due than fire between two records, it fires the next of them and returns.
     pub(super) fn work(
         &mut self,
         records_max: usize,
@@ -156,6 +162,7 @@ impl Task {
     ) -> Result<usize, TaskError> {
         for done in 0..records_max {
             match self.next() {
+                Next::Timers(_) => return self.fire_due(self.in_grace(), producer).map(|()| done),
                 Next::Record(time, index) if time <= until => self.process(index, producer)?,
                 _ => return Ok(done),
             }
@@ -168,6 +175,9 @@ impl Task {
 
     /// The input whose head is first in event time, earlier inputs first, unless an empty one is to be waited for.
     pub(super) fn next(&mut self) -> Next {
+        if self.has_due() {
+            return Next::Timers(self.stream_time);
+        }
         let mut first: Option<(Timestamp, usize)> = None;
         let mut waits = false;
         for (index, input) in self.inputs.iter_mut().enumerate() {
@@ -230,7 +240,17 @@ impl Task {
         self.scratch.key = key;
         // What the record has set may be due already, where it is older than others. A key that is far behind keeps its own
         // time until the stream moves on.
-        self.fire_due(self.stream_time.plus_micros(-GRACE_MICROS), producer)
+        self.fire_due(self.in_grace(), producer)
+    }
+
+    /// From when on a timer that is due does not wait for the stream to move on.
+    fn in_grace(&self) -> Timestamp {
+        self.stream_time.plus_micros(-GRACE_MICROS)
+    }
+
+    /// Whether more timers were due than fire at once.
+    pub(super) fn has_due(&self) -> bool {
+        self.timers.first_due().is_some_and(|due| (self.in_grace()..=self.stream_time).contains(&due))
     }
 
     /// Moves stream time on and fires what is due, before the record that moved it.
@@ -249,6 +269,7 @@ impl Task {
                 break;
             }
             let Some(timer) = self.timers.take_due(self.stream_time) else { break };
+            self.has_fired = true;
             let topic = self.spec.inputs[0].topic.clone();
             self.run(producer, &topic, &[], |chain, effects, committed| chain.wake(&timer, effects, committed))?;
         }
@@ -323,7 +344,10 @@ impl Task {
         state: &mut Vec<StateChange>,
         counted: &mut Vec<Event>,
     ) -> Result<(), TaskError> {
-        let steps: Vec<_> = self.inputs.iter().filter_map(InputQueue::consumed).collect();
+        let mut steps: Vec<_> = self.inputs.iter().filter_map(InputQueue::consumed).collect();
+        if steps.is_empty() && self.has_fired {
+            steps.extend(self.inputs.iter().filter_map(InputQueue::at_rest));
+        }
         if steps.is_empty() {
             return Ok(());
         }
@@ -349,6 +373,7 @@ impl Task {
         self.chain.committed();
         self.seen.committed();
         self.timers.committed();
+        self.has_fired = false;
         self.committed_stream_time = self.stream_time;
     }
 
@@ -358,6 +383,7 @@ impl Task {
         self.seen.aborted();
         self.timers.aborted();
         self.counts.clear();
+        self.has_fired = false;
         self.stream_time = self.committed_stream_time;
         let rewound = self.inputs.iter_mut().map(|input| {
             let (first, _) = broker.offsets(&input.of)?;
@@ -373,9 +399,9 @@ impl Task {
         Held { keys, bytes, ids: self.seen.len() as u64, timers: self.timers.len() as u64 }
     }
 
-    /// Whether it has moved since the last commit, if only over offsets that hold no record.
+    /// Whether anything is to be committed, timers that fired or a move, if only over offsets that hold no record.
     pub(super) fn has_moved(&self) -> bool {
-        self.inputs.iter().any(|input| input.consumed().is_some())
+        self.has_fired || self.inputs.iter().any(|input| input.consumed().is_some())
     }
 
     /// Bytes of the records consumed since the last commit.
@@ -390,7 +416,7 @@ impl Task {
 
     /// Whether `absent` holds for every input: nothing is left to do, or to come.
     pub(super) fn is_finished(&self, absent: &dyn Fn(&InputQueue) -> bool) -> bool {
-        self.inputs.iter().all(|input| input.is_drained() && absent(input))
+        !self.has_due() && self.inputs.iter().all(|input| input.is_drained() && absent(input))
     }
 
     /// Notes that the input `of` was read to its end at `now`.

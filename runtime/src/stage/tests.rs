@@ -17,6 +17,7 @@ use crate::broker::embedded::Embedded;
 use crate::broker::memory::{Fault, FaultPlan, Memory};
 use crate::broker::{Broker, Commit, Member, Record, StateChange, TopicPartition};
 use crate::clock::Clock;
+use crate::limits::WAKES_PER_RECORD_MAX;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_millis(1_700_000_000_000 + second * 1000)
@@ -686,4 +687,17 @@ fn a_timer_finds_its_step_in_another_chain() {
     publish(&broker, &[sale(2, 2, 9000, 5)]);
     run(&broker, &spec("alarm", &inputs, vec![step(Pass), step(Alarm)], 1 << 20), None);
     assert_eq!(count(&broker, "sales.v1"), 3, "two sales, and the first one's wake");
+}
+
+/// More timers are due with the last record than fire at once.
+#[test]
+fn a_run_ends_when_all_timers_that_are_due_have_fired() {
+    let broker = cluster(1);
+    let sales = 2 * WAKES_PER_RECORD_MAX as u64 + 5_000;
+    publish(&broker, &(0..sales).map(|number| sale(number, 1, 0, 5)).collect::<Vec<_>>());
+    publish(&broker, &[sale(sales, 1, 7_200, 5)]);
+    let faults: FaultPlan = Box::new(|number| number.is_multiple_of(3).then_some(Fault::Abort));
+    let inputs = [("raw.sales.v1", Family::Sale)];
+    run(&broker, &spec("alarm", &inputs, vec![step(Alarm)], 1 << 20), Some(faults));
+    assert_eq!(count(&broker, "sales.v1") as u64, 2 * sales + 1, "the sales, and the wakes of all but the last");
 }

@@ -157,7 +157,7 @@ impl Session<'_> {
         }
         let interval = self.worker.spec.settings.commit_interval;
         let until_commit = interval.saturating_sub(self.last_commit.elapsed());
-        if self.pending_records > 0 {
+        if self.is_anything_pending() {
             until_commit.min(POLL_MAX)
         } else {
             POLL_MAX.min(self.worker.spec.settings.idle_max)
@@ -221,7 +221,7 @@ impl Session<'_> {
             let Some((at, until)) = self.first_task() else { break };
             let done = self.tasks[at].work(left, until, self.producer.as_mut())?;
             left -= done;
-            // Nothing is done while a task that waits for an input holds a record that comes long before.
+            // Nothing is done while a task that waits for an input holds a record that comes long before, or timers fired.
             if done == 0 || is_full(self.producer.as_ref()) {
                 break;
             }
@@ -231,7 +231,7 @@ impl Session<'_> {
         }
         let done = room.min(RECORDS_PER_TURN_MAX) - left;
         self.pending_records += done;
-        Ok(done > 0)
+        Ok(done > 0 || self.tasks.iter().any(Task::has_due))
     }
 
     /// The task whose next record is first in event time, and the time until which it may go on.
@@ -240,28 +240,33 @@ impl Session<'_> {
         let mut others = Timestamp::MAX;
         for (at, task) in self.tasks.iter_mut().enumerate() {
             match (task.next(), first) {
-                (Next::Record(time, _), None) => first = Some((time, at)),
-                (Next::Record(time, _), Some((earliest, _))) if time < earliest => {
+                (Next::Record(time, _) | Next::Timers(time), None) => first = Some((time, at)),
+                (Next::Record(time, _) | Next::Timers(time), Some((earliest, _))) if time < earliest => {
                     others = others.min(earliest);
                     first = Some((time, at));
                 }
-                (Next::Record(time, _) | Next::Waits(time), _) => others = others.min(time),
+                (Next::Record(time, _) | Next::Timers(time) | Next::Waits(time), _) => others = others.min(time),
                 (Next::Nothing, _) => {}
             }
         }
         first.map(|(_, at)| (at, others.plus_micros(TASKS_APART_MAX.micros())))
     }
 
+    /// Whether records were processed or timers fired since the last commit.
+    fn is_anything_pending(&self) -> bool {
+        self.pending_records > 0 || self.tasks.iter().any(|task| task.has_fired)
+    }
+
     fn is_commit_due(&self) -> bool {
         let full =
             self.pending_records >= self.worker.spec.settings.transaction_records || is_full(self.producer.as_ref());
         let due = self.last_commit.elapsed() >= self.worker.spec.settings.commit_interval;
-        (full && self.pending_records > 0) || (due && self.tasks.iter().any(Task::has_moved))
+        (full && self.is_anything_pending()) || (due && self.tasks.iter().any(Task::has_moved))
     }
 
     /// Whether all that is there at present is processed and committed.
     fn is_caught_up(&self) -> bool {
-        self.is_assigned && self.pending_records == 0 && self.tasks.iter().all(Task::is_caught_up)
+        self.is_assigned && !self.is_anything_pending() && self.tasks.iter().all(Task::is_caught_up)
     }
 
     fn say_what_is_held(&self) {

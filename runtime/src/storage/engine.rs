@@ -6,6 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::identity::{Identity, TopicMeta};
 use super::journal::{self, Frame, Journal, PlacedAppend};
 use super::limits::{
@@ -13,7 +15,7 @@ use super::limits::{
     SEGMENT_BYTES, STATE_CACHE_BYTES,
 };
 use super::segments::{self, PartitionLog, PartitionMeta, Place, StoredBatch};
-use super::state::{Meta, Pair, StateMap};
+use super::state::{self, Pair, StateMap};
 use super::{DirectoryLock, EngineError, PartitionIndex, Put, Txn};
 
 /// Where a partition's log starts, once retention has moved it.
@@ -79,6 +81,15 @@ struct Shared {
     checkpointing: Mutex<()>,
 }
 
+/// What a checkpoint says about the rest of the directory.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Checkpoint {
+    /// Transactions up to this one are in it.
+    applied: u64,
+    /// By partition index.
+    partitions: Vec<PartitionMeta>,
+}
+
 struct Core {
     journal: Journal,
     identity: Identity,
@@ -100,11 +111,21 @@ impl Engine {
     pub fn open(owned: &DirectoryLock, options: Options) -> Result<Self, EngineError> {
         let dir = owned.dir().to_path_buf();
         let identity = Identity::open(&dir)?;
-        let (state, meta) = StateMap::open(&dir, options.state_cache_bytes)?;
+        // The pairs are made before the first acknowledgement, so a directory with a mark has them.
+        let pairs = dir.join(state::FILE);
+        if !pairs.exists() && dir.join("high-water").exists() {
+            return Err(EngineError::Damaged(format!(
+                "{} is missing: the state and the positions of everything in the data directory are gone with it; restore \
+                 the data directory from a backup",
+                pairs.display()
+            )));
+        }
+        let (state, checkpoint) = StateMap::open::<Checkpoint>(&dir, options.state_cache_bytes)?;
+        let checkpoint = checkpoint.unwrap_or_default();
         // First that everything acknowledged is there, and only then is anything cut, removed or written.
-        Journal::verify(&dir, meta.applied)?;
-        let mut logs = open_logs(&dir, &identity, &meta, options.segment_bytes)?;
-        let journal = Journal::open(&dir, meta.applied, |frame| replay(frame, &mut logs, &state))?;
+        Journal::verify(&dir, checkpoint.applied)?;
+        let mut logs = open_logs(&dir, &identity, &checkpoint, options.segment_bytes)?;
+        let journal = Journal::open(&dir, checkpoint.applied, |frame| replay(frame, &mut logs, &state))?;
         for (index, log) in logs.iter_mut().enumerate() {
             let start = state.get(&start_key(index as u32))?.and_then(|bytes| bytes.try_into().ok());
             log.start_at(start.map_or(0, u64::from_le_bytes))?;
@@ -451,18 +472,18 @@ impl Shared {
         let rolled = core.journal.roll();
         rolled.map_err(|error| self.poison(&format!("beginning a journal file: {error}")))?;
         self.state.freeze();
-        let mut meta = Meta { applied: core.journal.durable(), partitions: Vec::new() };
+        let mut checkpoint = Checkpoint { applied: core.journal.durable(), partitions: Vec::new() };
         let mut unsynced = Vec::new();
         for log in self.partitions.read().expect("no holder panics").iter() {
             let mut log = lock(log);
-            meta.partitions.push(log.meta());
+            checkpoint.partitions.push(log.meta());
             unsynced.push(log.take_unsynced());
         }
         let covered = core.journal.covered();
         drop(core);
         let synced = unsynced.iter().try_for_each(|(files, dir)| segments::sync(files, dir.as_deref()));
         synced.map_err(|error| self.poison(&format!("syncing segments: {error}")))?;
-        self.state.write_frozen(&meta).map_err(|error| self.poison(&error.to_string()))?;
+        self.state.write_frozen(&checkpoint).map_err(|error| self.poison(&error.to_string()))?;
         let dropped = covered.and_then(|(dir, files)| {
             files.iter().try_for_each(std::fs::remove_file)?;
             super::identity::sync_dir(&dir)
@@ -507,18 +528,18 @@ fn place(dir: &std::path::Path, topic: &TopicMeta, number: u32) -> (PathBuf, Str
 fn open_logs(
     dir: &std::path::Path,
     identity: &Identity,
-    meta: &Meta,
+    checkpoint: &Checkpoint,
     segment_bytes: u64,
 ) -> Result<Vec<PartitionLog>, EngineError> {
     let mut logs = Vec::new();
     for topic in &identity.topics {
         for number in 0..topic.partitions {
-            let known = meta.partitions.get(logs.len()).cloned().unwrap_or_default();
+            let known = checkpoint.partitions.get(logs.len()).cloned().unwrap_or_default();
             let (dir, name) = place(dir, topic, number);
             logs.push(PartitionLog::open(dir, name, &known, segment_bytes)?);
         }
     }
-    if meta.partitions.len() > logs.len() {
+    if checkpoint.partitions.len() > logs.len() {
         return Err(EngineError::Damaged(
             "identity.json knows fewer topics than the checkpoint; restore the data directory from a backup".into(),
         ));

@@ -5,32 +5,25 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use hashbrown::HashMap;
-use redb::{Database, ReadableDatabase, TableDefinition};
-use serde::{Deserialize, Serialize};
+use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::segments::PartitionMeta;
 use super::{EngineError, Put};
 
-const FILE: &str = "state.redb";
+pub(crate) const FILE: &str = "state.redb";
 
 const PAIRS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pairs");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 type Changed = HashMap<Vec<u8>, Option<Vec<u8>>>;
+/// Pairs as they were when it was opened.
+type Pairs = ReadOnlyTable<&'static [u8], &'static [u8]>;
 /// Key and value.
-pub(super) type Pair = (Vec<u8>, Vec<u8>);
-
-/// What a checkpoint says about the rest of the directory.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Meta {
-    /// Transactions up to this one are in the checkpoint.
-    pub(super) applied: u64,
-    /// By partition index.
-    pub(super) partitions: Vec<PartitionMeta>,
-}
+pub(crate) type Pair = (Vec<u8>, Vec<u8>);
 
 /// The pairs.
-pub(super) struct StateMap {
+pub(crate) struct StateMap {
     db: Database,
     layers: RwLock<Layers>,
 }
@@ -42,6 +35,8 @@ struct Layers {
     /// What the checkpoint under way is writing.
     frozen: Arc<Changed>,
     frozen_bytes: usize,
+    /// As of the last checkpoint; none before the first.
+    stored: Option<Arc<Pairs>>,
 }
 
 /// Bytes that the state of a data directory takes on disk.
@@ -53,16 +48,9 @@ pub fn state_bytes(dir: &Path) -> std::io::Result<u64> {
 }
 
 impl StateMap {
-    pub(super) fn open(dir: &Path, cache_bytes: usize) -> Result<(Self, Meta), EngineError> {
+    /// The pairs in `dir` as of the last checkpoint, and what that said about them.
+    pub(crate) fn open<M: DeserializeOwned>(dir: &Path, cache_bytes: usize) -> Result<(Self, Option<M>), EngineError> {
         let path = dir.join(FILE);
-        // It is made before the first acknowledgement, so a directory with a mark has one.
-        if !path.exists() && dir.join("high-water").exists() {
-            return Err(EngineError::Damaged(format!(
-                "{} is missing: the state and the positions of everything in the data directory are gone with it; restore \
-                 the data directory from a backup",
-                path.display()
-            )));
-        }
         let db = Database::builder().set_cache_size(cache_bytes).create(&path).map_err(|error| match error {
             redb::DatabaseError::Storage(redb::StorageError::Io(error)) => {
                 EngineError::Retry(format!("opening {}: {error}", path.display()))
@@ -74,26 +62,32 @@ impl StateMap {
         })?;
         let state = Self { db, layers: RwLock::default() };
         let meta = state.read_meta()?;
+        state.layers.write().expect("no holder panics").stored = state.read_pairs()?;
         Ok((state, meta))
     }
 
-    fn read_meta(&self) -> Result<Meta, EngineError> {
+    fn read_meta<M: DeserializeOwned>(&self) -> Result<Option<M>, EngineError> {
         let read = self.db.begin_read().map_err(failed)?;
         let table = match read.open_table(META) {
             Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Meta::default()),
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        match table.get("meta").map_err(failed)? {
-            Some(bytes) => serde_json::from_slice(bytes.value()).map_err(|error| {
-                EngineError::Damaged(format!("the checkpoint in state.redb does not decode: {error}"))
-            }),
-            None => Ok(Meta::default()),
+        let stored = table.get("meta").map_err(failed)?;
+        let decoded = stored.map(|bytes| serde_json::from_slice(bytes.value())).transpose();
+        decoded.map_err(|error| EngineError::Damaged(format!("the checkpoint in state.redb does not decode: {error}")))
+    }
+
+    fn read_pairs(&self) -> Result<Option<Arc<Pairs>>, EngineError> {
+        match self.db.begin_read().map_err(failed)?.open_table(PAIRS) {
+            Ok(table) => Ok(Some(Arc::new(table))),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(failed(error)),
         }
     }
 
     /// Applies committed changes.
-    pub(super) fn apply(&self, puts: impl IntoIterator<Item = Put>) {
+    pub(crate) fn apply(&self, puts: impl IntoIterator<Item = Put>) {
         let mut layers = self.layers.write().expect("no holder panics");
         for put in puts {
             let taken = |value: Option<&Vec<u8>>| value.map_or(0, Vec::len);
@@ -107,50 +101,42 @@ impl StateMap {
     }
 
     /// Bytes of changed pairs that no checkpoint has taken yet.
-    pub(super) fn dirty_bytes(&self) -> usize {
+    pub(crate) fn dirty_bytes(&self) -> usize {
         self.layers.read().expect("no holder panics").dirty_bytes
     }
 
     /// Bytes of all changed pairs that are in memory.
-    pub(super) fn changed_bytes(&self) -> usize {
+    pub(crate) fn changed_bytes(&self) -> usize {
         let layers = self.layers.read().expect("no holder panics");
         layers.dirty_bytes + layers.frozen_bytes
     }
 
     /// The value of `key`.
-    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        {
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        let stored = {
             let layers = self.layers.read().expect("no holder panics");
             if let Some(value) = layers.dirty.get(key).or_else(|| layers.frozen.get(key)) {
                 return Ok(value.clone());
             }
-        }
-        let read = self.db.begin_read().map_err(failed)?;
-        match read.open_table(PAIRS) {
-            Ok(table) => Ok(table.get(key).map_err(failed)?.map(|value| value.value().to_vec())),
-            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(failed(error)),
-        }
+            layers.stored.clone()
+        };
+        let Some(stored) = stored else { return Ok(None) };
+        Ok(stored.get(key).map_err(failed)?.map(|value| value.value().to_vec()))
     }
 
     /// All pairs whose key starts with `prefix`, in order.
-    pub(super) fn scan(&self, prefix: &[u8]) -> Result<Vec<Pair>, EngineError> {
+    pub(crate) fn scan(&self, prefix: &[u8]) -> Result<Vec<Pair>, EngineError> {
         // The layers are held while the store is read: a checkpoint that ends in between would else hide its pairs.
         let layers = self.layers.read().expect("no holder panics");
         let mut pairs: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-        let read = self.db.begin_read().map_err(failed)?;
-        match read.open_table(PAIRS) {
-            Ok(table) => {
-                for entry in table.range(prefix..).map_err(failed)? {
-                    let (key, value) = entry.map_err(failed)?;
-                    if !key.value().starts_with(prefix) {
-                        break;
-                    }
-                    pairs.insert(key.value().to_vec(), value.value().to_vec());
+        if let Some(stored) = &layers.stored {
+            for entry in stored.range(prefix..).map_err(failed)? {
+                let (key, value) = entry.map_err(failed)?;
+                if !key.value().starts_with(prefix) {
+                    break;
                 }
+                pairs.insert(key.value().to_vec(), value.value().to_vec());
             }
-            Err(redb::TableError::TableDoesNotExist(_)) => {}
-            Err(error) => return Err(failed(error)),
         }
         for (key, value) in layers.frozen.iter().chain(&layers.dirty).filter(|(key, _)| key.starts_with(prefix)) {
             match value {
@@ -162,7 +148,7 @@ impl StateMap {
     }
 
     /// Sets the changed pairs aside for a checkpoint.
-    pub(super) fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         let mut layers = self.layers.write().expect("no holder panics");
         assert!(layers.frozen.is_empty(), "one checkpoint at a time");
         layers.frozen = Arc::new(std::mem::take(&mut layers.dirty));
@@ -170,7 +156,7 @@ impl StateMap {
     }
 
     /// Writes what was frozen, and `meta`, in one transaction.
-    pub(super) fn write_frozen(&self, meta: &Meta) -> Result<(), EngineError> {
+    pub(crate) fn write_frozen(&self, meta: &impl Serialize) -> Result<(), EngineError> {
         let frozen = self.layers.read().expect("no holder panics").frozen.clone();
         let mut write = self.db.begin_write().map_err(failed)?;
         write.set_quick_repair(true);
@@ -189,8 +175,9 @@ impl StateMap {
             write.open_table(META).map_err(failed)?.insert("meta", bytes.as_slice()).map_err(failed)?;
         }
         write.commit().map_err(failed)?;
+        let stored = self.read_pairs()?;
         let mut layers = self.layers.write().expect("no holder panics");
-        (layers.frozen, layers.frozen_bytes) = (Arc::default(), 0);
+        (layers.frozen, layers.frozen_bytes, layers.stored) = (Arc::default(), 0, stored);
         Ok(())
     }
 }
