@@ -26,6 +26,7 @@ pub use limits::*;
 pub use lock::DirectoryLock;
 pub use segments::StoredBatch;
 pub use state::state_bytes;
+pub(crate) use state::{FILE as STATE_FILE, StateMap};
 
 /// A (topic, partition) of this directory; stable across reopening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -57,14 +57,10 @@ impl Changelog {
     pub(super) fn restore(&self, shared: &Arc<Shared>) -> Result<Arc<Store>, BrokerError> {
         self.ensure(shared)?;
         let topic = shared.topic(&self.of.topic)?.ok_or_else(|| unknown(&self.of))?;
-        let store = shared.open_store(&self.owner, &topic.id)?;
         let end = shared.high_watermark(&self.of)?;
         let (first, _) = shared.offsets(&self.of)?;
-        let from = store.position().map_err(BrokerError::Retry)?;
-        if from < first || from > end {
-            tracing::warn!(owner = %self.owner, from, first, end, "the store is not of this changelog; restoring it anew");
-            store.wipe(first).map_err(BrokerError::Retry)?;
-        }
+        let store = shared.open_store(&self.owner, &topic.id, &(first..=end))?;
+        let from = store.position();
         let began = Instant::now();
         let read = self.replay(shared, &store, end)?;
         store.is_current().map_err(BrokerError::Retry)?;
@@ -75,7 +71,7 @@ impl Changelog {
 
     /// Applies what the changelog holds from the store's position up to `end`; how many records that was.
     fn replay(&self, shared: &Arc<Shared>, store: &Store, end: u64) -> Result<u64, BrokerError> {
-        let mut position = store.position().map_err(BrokerError::Retry)?;
+        let mut position = store.position();
         if position >= end {
             return Ok(0);
         }

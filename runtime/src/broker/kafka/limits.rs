@@ -15,7 +15,11 @@ pub(super) const FETCH_MAX: Duration = Duration::from_secs(30);
 /// How long the restore of a state may stand still: longer than a predecessor's transaction may stay open.
 pub(super) const RESTORE_STALL_MAX: Duration = Duration::from_secs(90);
 /// Age at which what was applied to a store is written through to the disk.
-pub(super) const STORE_FLUSH_MAX: Duration = Duration::from_secs(1);
+pub(super) const STORE_FLUSH_MAX: Duration = Duration::from_secs(10);
+/// Bytes of changes of one store after which they are written through to the disk.
+pub(super) const STORE_CHANGED_BYTES_MAX: usize = 8 << 20;
+/// Pages of one store that are cached.
+pub(super) const STORE_CACHE_BYTES: usize = 8 << 20;
 /// Time to look at one partition while all are waited for.
 pub(super) const LOOK_MAX: Duration = Duration::from_millis(5);
 /// `delete.retention.ms` of changelogs: how long a tombstone can still be read.

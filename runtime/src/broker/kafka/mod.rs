@@ -21,6 +21,7 @@ mod settings;
 mod store;
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -175,14 +176,20 @@ impl Shared {
         self.stores.lock().expect("no holder panics").get(owner)?.upgrade()
     }
 
-    fn open_store(&self, owner: &Arc<str>, topic_id: &str) -> Result<Arc<Store>, BrokerError> {
+    fn open_store(
+        &self,
+        owner: &Arc<str>,
+        topic_id: &str,
+        offsets: &RangeInclusive<Offset>,
+    ) -> Result<Arc<Store>, BrokerError> {
         let mut stores = self.stores.lock().expect("no holder panics");
         stores.retain(|_, store| store.strong_count() > 0);
         if let Some(store) = stores.get(owner).and_then(Weak::upgrade) {
             return Ok(store);
         }
         let dir = store::dir_of(&self.settings.state_dir, owner);
-        let store = Store::open(&dir, &self.cluster_id, topic_id, &self.clock).map_err(BrokerError::Retry)?;
+        let store =
+            Store::open(&dir, (&self.cluster_id, topic_id), offsets, &self.clock).map_err(BrokerError::Retry)?;
         let store = Arc::new(store);
         stores.insert(owner.clone(), Arc::downgrade(&store));
         Ok(store)
