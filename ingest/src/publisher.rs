@@ -252,6 +252,7 @@ impl Publisher {
                     std::thread::park_timeout(POLL_MAX);
                 }
                 Ok(Poll::Done) => {
+                    producer.settle()?;
                     self.intake.condition.is_well();
                     return Ok(());
                 }

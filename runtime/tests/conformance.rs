@@ -125,6 +125,7 @@ fn a_transaction_shows_whole_or_not_at_all() {
         send(producer.as_mut(), topic, 1, "b");
         assert!(values(*broker, topic, 0).is_empty(), "nothing shows before the commit");
         producer.commit(Commit::default()).expect("commits");
+        producer.settle().expect("shows");
         assert_eq!((values(*broker, topic, 0), values(*broker, topic, 1)), (vec!["a".into()], vec!["b".into()]));
         send(producer.as_mut(), topic, 0, "void");
         producer.abort();
@@ -132,6 +133,7 @@ fn a_transaction_shows_whole_or_not_at_all() {
         assert_eq!(values(*broker, topic, 0), ["a"], "what was aborted never shows");
         send(producer.as_mut(), topic, 0, "b");
         producer.commit(Commit::default()).expect("commits");
+        producer.settle().expect("shows");
         assert_eq!(values(*broker, topic, 0), ["a", "b"], "an abort leaves the producer of use");
     });
 }

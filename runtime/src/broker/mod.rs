@@ -182,11 +182,18 @@ pub trait Producer: Send {
     /// Records sent in the open transaction; asked once per commit.
     fn pending_records(&self) -> u64;
 
-    /// Commits what was sent together with `commit`. On return it is durable, and visible to every reader.
+    /// Commits what was sent together with `commit`. On return it is durable, and soon visible to every reader, see
+    /// [`Self::settle`].
     ///
     /// # Errors
     /// By remedy, see [`TxnError`]. After any error but `Retry` the transaction is over for this producer.
     fn commit(&mut self, commit: Commit<'_>) -> Result<(), TxnError>;
+
+    /// Waits until what it committed is visible to every reader. To be asked before others are told that there is no more: a
+    /// cluster shows a commit some milliseconds after it is acknowledged.
+    fn settle(&mut self) -> Result<(), TxnError> {
+        Ok(())
+    }
 
     /// Drops the open transaction; a no-op without one.
     fn abort(&mut self);

@@ -144,6 +144,7 @@ impl Session<'_> {
                     return Ok(ended);
                 }
                 if self.is_finished() {
+                    self.producer.settle()?;
                     return Ok(Ended::Done); // else the commit was void, and the work is to be done again
                 }
             }

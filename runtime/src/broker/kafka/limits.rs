@@ -14,6 +14,8 @@ pub(super) const TXN_STEP_MAX: Duration = Duration::from_secs(30);
 pub(super) const FETCH_MAX: Duration = Duration::from_secs(30);
 /// How long the restore of a state may stand still: longer than a predecessor's transaction may stay open.
 pub(super) const RESTORE_STALL_MAX: Duration = Duration::from_secs(90);
+/// Time between two looks whether a commit shows.
+pub(super) const SETTLE_TICK: Duration = Duration::from_millis(2);
 /// Age at which what was applied to a store is written through to the disk.
 pub(super) const STORE_FLUSH_MAX: Duration = Duration::from_secs(10);
 /// Bytes of changes of one store after which they are written through to the disk.

@@ -6,7 +6,7 @@
 //! ```
 //! The local stores take nothing before the commit: they never hold what was aborted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -21,10 +21,10 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::Shared;
 use super::changelog::Changelog;
 use super::errors::{broker_error, txn_error};
-use super::limits::TXN_STEP_MAX;
+use super::limits::{SETTLE_TICK, TXN_STEP_MAX};
 use super::settings::log;
 use crate::broker::{
-    BrokerError, Commit, Consumed, Generation, Offset, Positions, Producer, Record, StateChange, TxnError, partition_of,
+    BrokerError, Commit, Consumed, Generation, Offset, Positions, Producer, Record, StateChange, TopicPartition, TxnError, partition_of,
 };
 
 /// A producer with a transactional id; the id's earlier producer is fenced, and its open transaction aborted.
@@ -37,6 +37,8 @@ pub(super) struct KafkaProducer {
     broken: Option<String>,
     bytes: usize,
     records: u64,
+    /// Partitions written to since it settled.
+    unsettled: BTreeSet<(Arc<str>, u32)>,
     /// Committed positions of the generation that was committed last.
     known: Option<(Generation, Positions)>,
 }
@@ -90,6 +92,7 @@ impl KafkaProducer {
             broken: None,
             bytes: 0,
             records: 0,
+            unsettled: BTreeSet::new(),
             known: None,
         })
     }
@@ -266,6 +269,9 @@ impl Producer for KafkaProducer {
         };
         let value = known.as_deref().or(record.value);
         self.put(topic, partition, &Record { value, ..*record }, 0)?;
+        if !self.unsettled.contains(&(topic.clone(), partition)) {
+            self.unsettled.insert((topic.clone(), partition));
+        }
         let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + headers;
         self.records += 1;
@@ -307,6 +313,22 @@ impl Producer for KafkaProducer {
             }
         }
         outcome
+    }
+
+    /// Where a partition ends at present has to be what readers see, too: another's open transaction is waited for.
+    fn settle(&mut self) -> Result<(), TxnError> {
+        for (topic, partition) in std::mem::take(&mut self.unsettled) {
+            let of = TopicPartition { topic, partition };
+            let end = self.shared.high_watermark(&of).map_err(not_committed)?;
+            let until = Instant::now() + TXN_STEP_MAX;
+            while self.shared.offsets(&of).map_err(not_committed)?.1 < end {
+                if Instant::now() >= until {
+                    return Err(TxnError::Abort(format!("{of}: a transaction stays open before offset {end}")));
+                }
+                std::thread::park_timeout(SETTLE_TICK);
+            }
+        }
+        Ok(())
     }
 
     fn abort(&mut self) {
