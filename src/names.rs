@@ -51,6 +51,17 @@ impl Names<'_> {
         written.iter().map(|topic| self.topic(topic)).collect()
     }
 
+    /// What this process is called among those that share the work.
+    pub(crate) fn worker(self) -> String {
+        match &self.0.broker.kafka {
+            None => "local".into(),
+            Some(kafka) => kafka
+                .worker_id
+                .clone()
+                .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned()),
+        }
+    }
+
     /// The group of a stage.
     pub(crate) fn stage_group(self, stage: &StageConfig) -> String {
         format!("{}-{}", self.0.name, stage.name)

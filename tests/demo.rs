@@ -7,14 +7,15 @@ use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::Value;
+use skuflow::config::Loaded;
 use skuflow::demo::{Market, judge};
-use skuflow::run::open_broker;
 use skuflow_ingest::simulator::{FAMILIES, Settings, Simulator};
 use skuflow_ingest::{Connector, ConnectorError, Cursor, Mapped, Page, Poll, Publisher};
 use skuflow_runtime::broker::Broker as _;
 use skuflow_runtime::broker::embedded::Embedded;
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::stage::Control;
+use skuflow_runtime::storage::Options;
 use skuflow_schemas::{Family, Timestamp};
 
 use common::Project;
@@ -58,10 +59,9 @@ fn recall(change: &mut dyn FnMut(&mut [Page])) -> f64 {
     let loaded = project.loaded();
     let mut pages = pages(loaded.config.connector[0].simulator.as_ref().expect("it simulates"));
     change(&mut pages);
-    publish(pages, &open_broker(&loaded).expect("new"));
+    publish(pages, &open(&loaded));
     project.run_once_only(&["stage:catalog", "stage:clean", "stage:compete"]);
-    let broker = open_broker(&loaded).expect("nobody runs it");
-    judge(&loaded, &broker).expect("readable").score.recall()
+    judge(&loaded, &open(&loaded)).expect("readable").score.recall()
 }
 
 fn pages(market: &Settings) -> Vec<Page> {
@@ -94,6 +94,10 @@ fn observed_at(record: &mut Mapped) -> Option<&mut Timestamp> {
         }
         _ => None,
     }
+}
+
+fn open(loaded: &Loaded) -> Embedded {
+    Embedded::open(&loaded.data_dir(), Options::default(), Clock::System).expect("nobody runs it")
 }
 
 /// Publishes pages as the connector of the demo would.

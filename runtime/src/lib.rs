@@ -1,7 +1,7 @@
 //! The runtime: brokers, tasks, transactions, state.
 //!
 //! ```text
-//!   Broker (Embedded | Memory)                 worker thread (one consumer, one transactional producer)
+//!   Broker (Embedded | Kafka | Memory)         worker thread (one consumer, one transactional producer)
 //!   ┌───────────────────────┐  poll  ┌──────────────────────────────────────────────────────────────┐
 //!   │ partitions, offsets,  │ ─────▶ │ task = (stage, partition): merge inputs ▸ decode ▸ check ▸   │
 //!   │ cursors, state        │ ◀───── │ steps ▸ outbox        … every commit interval: one commit of │

@@ -303,6 +303,11 @@ fn a_topic_that_was_made_anew_is_another_one() {
         world.send(producer.as_mut(), value);
     }
     producer.commit(Commit::default()).expect("commits");
+    let consumer = world.joined("m");
+    let step = world.step(None, 2);
+    producer.commit(Commit { consumed: Some((&consumer.generation(), &step)), state: Vec::new() }).expect("commits");
+    drop(consumer);
+    assert!(world.broker.state(&world.owner()).expect("as it was").scan(b"").expect("open").is_empty());
     let before = world.broker.ensure_topic(&world.topic, 1).expect("there");
     block_on(world.admin().delete_topics(&[&world.topic], &AdminOptions::new())).expect("deleted");
     let is_there = || world.broker.topics().expect("open").iter().any(|topic| topic.name == world.topic);
@@ -312,6 +317,61 @@ fn a_topic_that_was_made_anew_is_another_one() {
     until("it is empty", || world.broker.offsets(&world.of).is_ok_and(|offsets| offsets == (0, 0)));
     let fetched = world.broker.reader().expect("open").fetch(&world.of, 2, 1 << 20);
     assert!(matches!(fetched, Err(BrokerError::OutOfRange { wanted: 2, first: 0, next: 0, .. })), "{fetched:?}");
+    let state = world.broker.state(&world.owner()).err();
+    assert!(matches!(&state, Some(BrokerError::Fatal(reason)) if reason.contains("made anew")), "{state:?}");
+}
+
+/// The coordinator goes away in the middle of a commit, which is repeated until there is an answer.
+#[test]
+fn a_commit_outlives_the_broker() {
+    let Some(mut server) = Server::start() else { return };
+    let states = tempfile::tempdir().expect("a temporary directory");
+    let settings = Settings {
+        // A start takes a while on a busy machine.
+        transaction_timeout: Duration::from_secs(60),
+        session_timeout: Duration::from_secs(60),
+        ..Settings::new(&server.bootstrap_servers(), "test", states.path().into())
+    };
+    let broker = Kafka::connect(settings, Clock::System).expect("it runs");
+    let topic: Arc<str> = "outlives".into();
+    broker.ensure_topic(&topic, 1).expect("new");
+    let member = Member { id: "m".into(), index: 0, count: 1 };
+    let mut consumer = broker.join("g", std::slice::from_ref(&topic), &member).expect("joins");
+    until("it is assigned", || {
+        let polled = consumer.poll(Duration::from_millis(100)).expect("open");
+        polled.iter().any(|polled| matches!(polled, Polled::Assigned(_)))
+    });
+    let mut producer = broker.producer("p").expect("open");
+    let of = TopicPartition::new(topic.clone(), 0);
+    let record = Record { key: Some(b"k"), value: Some(b"v"), headers: &[] };
+    producer.send(&topic, Some(0), &record).expect("sent");
+    let owner: Arc<str> = "task:g/0".into();
+    let state = vec![StateChange { owner: owner.clone(), key: b"k".to_vec(), value: Some(b"v".to_vec()) }];
+    let generation = consumer.generation();
+    let consumed = [Consumed { of: of.clone(), from: None, to: 1 }];
+    server.kill();
+    let outcome = std::thread::scope(|scope| {
+        let committing =
+            scope.spawn(|| producer.commit(Commit { consumed: Some((&generation, &consumed)), state: state.clone() }));
+        server.start_again();
+        committing.join().expect("no panic")
+    });
+    let is_committed = match outcome {
+        Ok(()) => Some(true),
+        Err(TxnError::Unknown(_)) => None,
+        Err(_) => Some(false),
+    };
+    drop((producer, consumer));
+    let _the_next_producer_waits_for_the_outcome = broker.producer("p").expect("open");
+    let position = broker.committed("g").expect("open").get(&of).copied();
+    let restored = broker.state(&owner).expect("restored").get(b"k").expect("open");
+    let (_, next) = broker.offsets(&of).expect("exists");
+    let batches = broker.reader().expect("open").fetch(&of, 0, 1 << 20).expect("in range");
+    let records: u32 = batches.iter().map(|batch| batch.records).sum();
+    let all = (position, restored.as_deref(), records, next > 0) == (Some(1), Some(b"v".as_slice()), 1, true);
+    let nothing = (position, restored.as_deref(), records) == (None, None, 0);
+    let is_as_said = is_committed.map_or(all || nothing, |is_committed| if is_committed { all } else { nothing });
+    assert!(is_as_said, "{is_committed:?}: {position:?} {restored:?} {records}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(super) fn demo(arguments: &Arguments, folder: &Path, market: Market) -> Resu
     let loaded = load_from(&config, arguments.format)?;
     let failed = |error: &dyn std::fmt::Display| Failure::new(EXIT_DATA, &error.to_string());
     let broker = open_broker(&loaded).map_err(|error| failed(&error))?;
-    let outcome = judge(&loaded, &broker).map_err(|error| failed(&error))?;
+    let outcome = judge(&loaded, &*broker).map_err(|error| failed(&error))?;
     drop(progress);
     match arguments.format {
         Format::Json => {

@@ -335,7 +335,7 @@ fn stop_on_signals(control: Arc<Control>) {
 
 fn failure(error: &RunError, variables: &Variables) -> Failure {
     let exit = match error {
-        RunError::Open(OpenError::InUse(_)) => EXIT_UNAVAILABLE,
+        RunError::Open(OpenError::InUse(_) | OpenError::Unreachable(_)) => EXIT_UNAVAILABLE,
         RunError::Open(OpenError::Io(_)) => EXIT_IO,
         RunError::Open(OpenError::Data(_)) | RunError::Station(_) => EXIT_DATA,
     };
@@ -437,10 +437,10 @@ fn ask_or_open(loaded: &Loaded, request: &Request) -> Result<Option<Vec<serde_js
             let reason = format!("the run that owns {} does not answer: {error}", data_dir.display());
             failed(EXIT_UNAVAILABLE, &reason)
         })?,
-        None if !is_data_dir(&data_dir) => return Ok(None),
+        None if loaded.config.broker.kafka.is_none() && !is_data_dir(&data_dir) => return Ok(None),
         None => {
             let broker = open_broker(loaded).map_err(|error| failure(&RunError::Open(error), &loaded.variables))?;
-            answer(request, &broker, loaded)
+            answer(request, &*broker, loaded)
         }
     };
     match answer {

@@ -16,8 +16,8 @@ mod variables;
 use std::path::{Path, PathBuf};
 
 pub use model::{
-    AlertsConfig, BrokerConfig, Config, ConnectorConfig, EmbeddedConfig, HttpConfig, RuntimeConfig, SinkConfig,
-    StageConfig, StepConfig, TopicsConfig,
+    AlertsConfig, BrokerConfig, Config, ConnectorConfig, EmbeddedConfig, HttpConfig, KafkaConfig, RuntimeConfig,
+    SinkConfig, StageConfig, StepConfig, TopicsConfig,
 };
 pub use problem::{CODES, Problem, Severity, Source, closest, render, to_json};
 pub use variables::Variables;

@@ -1,5 +1,6 @@
 //! The settings. Those of connectors, steps and sinks live beside their code.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -49,12 +50,32 @@ fn data() -> String {
     "data".into()
 }
 
-/// The broker; exactly one kind.
+/// The broker; at most one kind, and the embedded one where none is named.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BrokerConfig {
     /// One directory, one process, no services.
     pub embedded: EmbeddedConfig,
+    /// A cluster that many processes share.
+    pub kafka: Option<KafkaConfig>,
+}
+
+/// Settings of a Kafka cluster. State is kept in `data_dir` too, and restored from the cluster where it is missing.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// Where it is: `host:port`, several with commas.
+    pub bootstrap_servers: String,
+    /// Replicas of the topics that are made; left out: as many as the cluster makes by default.
+    #[serde(default)]
+    pub replication: Option<u16>,
+    /// What this process is called among those that share the work; the same after every restart. Left out: the machine's
+    /// name.
+    #[serde(default)]
+    pub worker_id: Option<String>,
+    /// Further settings of the client, by librdkafka's names: security first of all.
+    #[serde(default)]
+    pub properties: BTreeMap<String, String>,
 }
 
 /// Settings of the embedded broker.

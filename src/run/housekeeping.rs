@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use skuflow_runtime::broker::embedded::{Embedded, Keep};
+use skuflow_runtime::broker::embedded::Keep;
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::stage::Control;
 use skuflow_schemas::{Cleanup, LATE_PREFIX, Span, Timestamp, topic};
 
 use crate::config::Loaded;
 use crate::names::Names;
+use crate::run::Opened;
 
 /// How often sizes are looked at.
 const ROUND: Duration = Duration::from_secs(1);
@@ -23,7 +24,7 @@ const TICK: Duration = Duration::from_millis(20);
 const LATE_KEPT: Span = Span::from_days(30);
 
 /// Works until the run stops.
-pub(super) fn keep(loaded: &Loaded, broker: &Embedded, control: &Arc<Control>, report: &dyn Fn()) {
+pub(super) fn keep(loaded: &Loaded, broker: &Opened, control: &Arc<Control>, report: &dyn Fn()) {
     let (mut last_report, mut last_round, mut last_retention) = (Instant::now(), Instant::now(), Instant::now());
     while !control.is_stopping() {
         std::thread::park_timeout(TICK);
@@ -50,11 +51,11 @@ pub(super) fn keep(loaded: &Loaded, broker: &Embedded, control: &Arc<Control>, r
 }
 
 /// Whether a topic has reached the size at which connectors pause.
-fn is_full(loaded: &Loaded, broker: &Embedded) -> bool {
+fn is_full(loaded: &Loaded, broker: &Opened) -> bool {
     let max = loaded.config.broker.embedded.topic_bytes_max.0;
     let names = Names(&loaded.config);
     let raw = loaded.config.connector.iter().flat_map(|connector| &connector.to);
-    raw.map(|topic| broker.topic_bytes(&names.topic(topic))).any(|bytes| bytes.is_ok_and(|bytes| bytes >= max))
+    raw.map(|topic| broker.topic_bytes(&names.topic(topic))).any(|bytes| bytes.is_some_and(|bytes| bytes >= max))
 }
 
 /// What is older may go; `None` keeps everything. Tables keep everything too: the last row of each key is in it.

@@ -1,6 +1,6 @@
 //! The metrics of a run, gathered when they are asked for from where the stations count. `docs/metrics.md` lists them.
 
-use skuflow_runtime::broker::{Broker, TopicPartition};
+use skuflow_runtime::broker::TopicPartition;
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::measure::Distribution;
 use skuflow_runtime::storage::state_bytes;
@@ -30,7 +30,7 @@ impl Overview {
         let [mut records, mut seconds, mut age, mut freshness] = behind_families();
         let now = Clock::System.now();
         for station in self.stations.iter().filter(|station| !station.reads.is_empty()) {
-            let Ok(places) = places(&self.broker, &station.group, &station.reads) else { continue };
+            let Ok(places) = places(&*self.broker, &station.group, &station.reads) else { continue };
             for topic in &station.reads {
                 let of_topic = || places.iter().filter(|place| *place.of.topic == **topic);
                 let labels = [station.name.as_str(), topic];
@@ -55,7 +55,7 @@ impl Overview {
             if let Ok(ends) = ends.collect::<Result<Vec<_>, _>>() {
                 records.add(&[&topic], ends.iter().map(|(_, next)| next).sum::<u64>() as f64);
             }
-            if let Ok(size) = self.broker.topic_bytes(&topic) {
+            if let Some(size) = self.broker.topic_bytes(&topic) {
                 bytes.add(&[&topic], size as f64);
             }
         }

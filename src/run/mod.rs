@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use skuflow_ingest::{Connector, Publisher};
-use skuflow_runtime::broker::embedded::Embedded;
 use skuflow_runtime::stage::{Control, Worker};
 use skuflow_sinks::consume::Consume;
 use skuflow_sinks::lake::Lake;
@@ -28,7 +27,7 @@ use skuflow_sinks::serving::Serving;
 
 pub use headway::Headway;
 pub use only::Only;
-pub use open::{OpenError, is_data_dir, open_broker};
+pub use open::{OpenError, Opened, is_data_dir, open_broker};
 pub use socket::{ask, socket_path};
 pub use summary::Summary;
 pub(crate) use wiring::{connector, threads};
@@ -52,7 +51,7 @@ pub enum RunError {
 /// Everything that runs, ready to start.
 pub struct Pipeline {
     loaded: Arc<Loaded>,
-    broker: Embedded,
+    broker: Opened,
     control: Arc<Control>,
     connectors: Vec<(Publisher, Box<dyn Connector>)>,
     workers: Vec<Worker>,
@@ -88,7 +87,7 @@ impl Pipeline {
         let stations: Arc<[Station]> = stations.into();
         let report = || {
             let summary = Summary::of(&stations, started.elapsed());
-            report(&summary, &headway::headway(&stations, &broker).unwrap_or_default());
+            report(&summary, &headway::headway(&stations, &*broker).unwrap_or_default());
         };
         let failed = std::sync::Mutex::new(None);
         let fail = |reason: String| {

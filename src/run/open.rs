@@ -1,8 +1,12 @@
 //! Opens the broker of a config.
 
+use std::ops::Deref;
 use std::path::Path;
+use std::sync::Arc;
 
-use skuflow_runtime::broker::embedded::Embedded;
+use skuflow_runtime::broker::embedded::{Embedded, Keep};
+use skuflow_runtime::broker::kafka::{Kafka, Settings};
+use skuflow_runtime::broker::{Broker, BrokerError};
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::storage::{EngineError, Options};
 
@@ -17,6 +21,9 @@ pub enum OpenError {
     /// It cannot be opened now.
     #[error("the data directory cannot be opened: {0}")]
     Io(String),
+    /// The cluster does not answer.
+    #[error("the Kafka cluster cannot be reached: {0}")]
+    Unreachable(String),
     /// What is stored is damaged, or not for this config.
     #[error("{0}")]
     Data(String),
@@ -37,10 +44,78 @@ pub fn is_data_dir(dir: &Path) -> bool {
     ["lock", "identity.json", "high-water"].iter().any(|file| dir.join(file).exists())
 }
 
+/// The broker of a run, and what only one kind of it has.
+#[derive(Clone)]
+pub enum Opened {
+    /// In the data directory.
+    Embedded(Embedded),
+    /// A cluster.
+    Kafka(Kafka),
+}
+
+impl Deref for Opened {
+    type Target = dyn Broker;
+
+    fn deref(&self) -> &(dyn Broker + 'static) {
+        match self {
+            Self::Embedded(broker) => broker,
+            Self::Kafka(broker) => broker,
+        }
+    }
+}
+
+impl Opened {
+    /// The broker, for who keeps it.
+    pub(super) fn shared(&self) -> Arc<dyn Broker> {
+        match self {
+            Self::Embedded(broker) => Arc::new(broker.clone()),
+            Self::Kafka(broker) => Arc::new(broker.clone()),
+        }
+    }
+
+    /// Why the directory cannot be used now, if it cannot. Of a cluster the stations say it.
+    pub(super) fn trouble(&self) -> Option<String> {
+        match self {
+            Self::Embedded(broker) => broker.trouble(),
+            Self::Kafka(_) => None,
+        }
+    }
+
+    /// Drops what is old; a cluster does it by itself.
+    pub(super) fn retain(&self, keep: &Keep<'_>) -> Result<(), BrokerError> {
+        match self {
+            Self::Embedded(broker) => broker.retain(keep),
+            Self::Kafka(_) => Ok(()),
+        }
+    }
+
+    /// Bytes of a topic on this machine's disk.
+    pub(super) fn topic_bytes(&self, topic: &str) -> Option<u64> {
+        match self {
+            Self::Embedded(broker) => broker.topic_bytes(topic).ok(),
+            Self::Kafka(_) => None,
+        }
+    }
+}
+
 /// Opens the broker that the config names.
 ///
 /// # Errors
 /// See [`OpenError`].
-pub fn open_broker(loaded: &Loaded) -> Result<Embedded, OpenError> {
-    Ok(Embedded::open(&loaded.data_dir(), Options::default(), Clock::System)?)
+pub fn open_broker(loaded: &Loaded) -> Result<Opened, OpenError> {
+    let data_dir = loaded.data_dir();
+    let Some(kafka) = &loaded.config.broker.kafka else {
+        return Ok(Opened::Embedded(Embedded::open(&data_dir, Options::default(), Clock::System)?));
+    };
+    std::fs::create_dir_all(&data_dir).map_err(|error| OpenError::Io(error.to_string()))?;
+    let settings = Settings {
+        replication: kafka.replication,
+        properties: kafka.properties.clone(),
+        ..Settings::new(&kafka.bootstrap_servers, &loaded.config.name, data_dir.join("state"))
+    };
+    match Kafka::connect(settings, Clock::System) {
+        Ok(broker) => Ok(Opened::Kafka(broker)),
+        Err(BrokerError::Fatal(reason)) => Err(OpenError::Data(reason)),
+        Err(error) => Err(OpenError::Unreachable(error.to_string())),
+    }
 }

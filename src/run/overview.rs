@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use skuflow_runtime::broker::embedded::Embedded;
 use skuflow_runtime::stage::Control;
 
+use super::Opened;
 use super::stations::Station;
 use crate::config::Loaded;
 
@@ -14,7 +14,7 @@ const DISK_FREE_MIN: u64 = 32 << 20;
 /// Everything that is looked at. It changes nothing.
 pub(super) struct Overview {
     pub(super) loaded: Arc<Loaded>,
-    pub(super) broker: Embedded,
+    pub(super) broker: Opened,
     pub(super) control: Arc<Control>,
     pub(super) stations: Arc<[Station]>,
 }

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use skuflow_runtime::broker::embedded::Embedded;
 use skuflow_runtime::stage::Control;
 
 use crate::config::Loaded;
 use crate::inspect::{Answer, Remedy, Request, answer};
+use crate::run::Opened;
 
 /// Longest request.
 const REQUEST_BYTES_MAX: u64 = 1 << 20;
@@ -60,7 +60,7 @@ impl Drop for Socket {
 }
 
 /// Opens the socket; a run goes on without one where it cannot be made.
-pub(super) fn serve(loaded: &Arc<Loaded>, broker: Embedded, control: &Arc<Control>) -> Option<Socket> {
+pub(super) fn serve(loaded: &Arc<Loaded>, broker: Opened, control: &Arc<Control>) -> Option<Socket> {
     let path = socket_path(&loaded.data_dir());
     let _left_by_a_run_that_was_killed = std::fs::remove_file(&path);
     let bound = UnixListener::bind(&path).and_then(|listener| {
@@ -92,7 +92,7 @@ pub(super) fn serve(loaded: &Arc<Loaded>, broker: Embedded, control: &Arc<Contro
     Some(Socket { path, closing, thread: Some(thread) })
 }
 
-fn reply(stream: UnixStream, loaded: &Loaded, broker: &Embedded, _control: &Control) -> std::io::Result<()> {
+fn reply(stream: UnixStream, loaded: &Loaded, broker: &Opened, _control: &Control) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(ASK_TIMEOUT))?;
     stream.set_write_timeout(Some(ASK_TIMEOUT))?;
@@ -103,7 +103,7 @@ fn reply(stream: UnixStream, loaded: &Loaded, broker: &Embedded, _control: &Cont
             let reason = "a run is at work, and retention goes by the positions it knows; stop it first".to_owned();
             Answer::Failed(Remedy::Wait, reason)
         }
-        Ok(request) => answer(&request, broker, loaded),
+        Ok(request) => answer(&request, &**broker, loaded),
         Err(error) => Answer::Failed(Remedy::Ask, format!("the request does not decode: {error}")),
     };
     let answer = match answer {

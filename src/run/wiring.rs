@@ -7,8 +7,7 @@ use skuflow_ingest::file::FileConnector;
 use skuflow_ingest::simulator::Simulator;
 use skuflow_ingest::{Connector, Intake, Publisher};
 use skuflow_processors::{alerts, catalog, dedup, features, route, validate};
-use skuflow_runtime::broker::embedded::Embedded;
-use skuflow_runtime::broker::{Broker, Member};
+use skuflow_runtime::broker::Member;
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::stage::{Control, InputSpec, StageSettings, StageSpec, Step, Tally, Worker, step};
 use skuflow_schemas::topic;
@@ -19,14 +18,14 @@ use skuflow_sinks::serving::Serving;
 
 use super::first_pass::{Behind, FirstPass, InTurn, feeds_tables, is_table, table_sources};
 use super::stations::{Counts, Station};
-use super::{Only, OpenError, Pipeline, Store, complete};
+use super::{Only, OpenError, Opened, Pipeline, Store, complete};
 use crate::config::{Config, ConnectorConfig, Loaded, SinkConfig, StageConfig, StepConfig};
 use crate::names::{CONNECTOR, Names, QUALITY, dead_letters, late};
 
 /// Makes the topics and the stations.
 pub(super) fn wire(
     loaded: Arc<Loaded>,
-    broker: Embedded,
+    broker: Opened,
     control: Arc<Control>,
     only: &Only,
 ) -> Result<Pipeline, OpenError> {
@@ -82,7 +81,7 @@ fn first_pass(pipeline: &Pipeline, names: Names<'_>, only: &Only) -> FirstPass {
         Behind { group: names.stage_group(stage), reads, writes, ends: None, is_there: false }
     });
     FirstPass::new(
-        Arc::new(pipeline.broker.clone()),
+        pipeline.broker.shared(),
         feeding.map(|connector| connector.name.clone()).collect(),
         behind.collect(),
     )
@@ -103,7 +102,7 @@ fn add_connector(
         transactional_id: format!("{}-{CONNECTOR}-{}", names.0.name, settings.name),
         dead_letters: dead_letters(&settings.name),
         quality: names.topic(QUALITY),
-        broker: Arc::new(pipeline.broker.clone()),
+        broker: pipeline.broker.shared(),
         clock: Clock::System,
         control: pipeline.control.clone(),
         intake: intake.clone(),
@@ -168,13 +167,14 @@ fn add_stage(pipeline: &mut Pipeline, settings: &StageConfig, names: Names<'_>) 
     });
     let tally = Arc::new(Tally::default());
     let threads = threads(config);
+    let worker = names.worker();
     pipeline.writers.add(&complete::stage(&settings.name), threads as usize, written);
     for index in 0..threads {
-        let id = format!("{}-{}-local-{index}", config.name, settings.name);
+        let id = format!("{}-{}-{worker}-{index}", config.name, settings.name);
         tally.seat(index); // so that a worker that does not begin is missed
         pipeline.workers.push(Worker {
             spec: spec.clone(),
-            broker: Arc::new(pipeline.broker.clone()),
+            broker: pipeline.broker.shared(),
             member: Member { id, index, count: threads },
             control: pipeline.control.clone(),
             tally: tally.clone(),
@@ -219,7 +219,7 @@ fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) ->
         let consume = Consume {
             name: settings.name.clone(),
             topics,
-            broker: Arc::new(pipeline.broker.clone()),
+            broker: pipeline.broker.shared(),
             cut,
             control: pipeline.control.clone(),
             progress,

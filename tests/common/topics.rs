@@ -7,7 +7,7 @@ use std::path::Path;
 
 use skuflow::records;
 use skuflow_runtime::broker::embedded::Embedded;
-use skuflow_runtime::broker::{Broker as _, RecordView};
+use skuflow_runtime::broker::{Broker, RecordView};
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::storage::Options;
 use skuflow_schemas::{Decoder, Timestamp};
@@ -31,12 +31,17 @@ pub fn open(data_dir: &Path) -> Embedded {
 
 /// The committed records of all topics but the counts, in a directory that nobody runs.
 pub fn logs(data_dir: &Path) -> Logs {
-    let broker = open(data_dir);
+    logs_of(&open(data_dir), "")
+}
+
+/// The same of a broker, in topics whose names begin with `prefix`, which is left out.
+pub fn logs_of(broker: &dyn Broker, prefix: &str) -> Logs {
     let mut logs = Logs::new();
     for topic in broker.topics().expect("open").iter().filter(|topic| !topic.name.ends_with(COUNTS)) {
-        logs.extend((0..topic.partitions).map(|number| ((topic.name.to_string(), number), Vec::new())));
-        let read = records::each(&broker, topic, None, &mut |of, record| {
-            logs.entry((topic.name.to_string(), of.partition)).or_default().push(digest(record));
+        let Some(name) = topic.name.strip_prefix(prefix) else { continue };
+        logs.extend((0..topic.partitions).map(|number| ((name.to_owned(), number), Vec::new())));
+        let read = records::each(broker, topic, None, &mut |of, record| {
+            logs.entry((name.to_owned(), of.partition)).or_default().push(digest(record));
             ControlFlow::Continue(())
         });
         read.expect("readable");

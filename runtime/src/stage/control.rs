@@ -110,9 +110,16 @@ pub struct Seat {
     /// How it does.
     pub condition: Condition,
     held: Mutex<Held>,
+    /// There is nothing left for it to do, nor to come.
+    is_finished: AtomicBool,
 }
 
 impl Seat {
+    /// Says whether anything is left for it to do.
+    pub fn is_finished(&self, finished: bool) {
+        self.is_finished.store(finished, Ordering::Relaxed);
+    }
+
     /// Says what its tasks hold.
     pub fn holds(&self, held: Held) {
         *self.held.lock().expect("no holder panics") = held;
@@ -148,6 +155,12 @@ impl Tally {
     /// The seat of the worker with this number, which is expected to take it from now on.
     pub fn seat(&self, index: u32) -> Arc<Seat> {
         self.seats.lock().expect("no holder panics").entry(index).or_default().clone()
+    }
+
+    /// Whether `count` workers are there, and none has anything left to do.
+    pub fn are_finished(&self, count: u32) -> bool {
+        let seats = self.seats();
+        seats.len() >= count as usize && seats.iter().all(|seat| seat.is_finished.load(Ordering::Relaxed))
     }
 
     fn seats(&self) -> Vec<Arc<Seat>> {

@@ -52,6 +52,7 @@ impl Worker {
         let mut failures = 0;
         let seat = self.tally.seat(self.member.index);
         loop {
+            seat.is_finished(false);
             let before = self.tally.commits();
             let reason = match self.session(&seat) {
                 Ok(Ended::Done) => {
@@ -139,13 +140,20 @@ impl Session<'_> {
             if !busy && self.is_caught_up() {
                 self.seat.condition.is_well();
             }
-            if !busy && self.is_finished() {
+            if busy || !self.is_finished() {
+                self.seat.is_finished(false);
+            } else {
                 if let Some(ended) = self.commit()? {
                     return Ok(ended);
                 }
-                if self.is_finished() {
+                let is_finished = self.is_finished(); // else the commit was void, and the work is to be done again
+                if is_finished {
                     self.producer.settle()?;
-                    return Ok(Ended::Done); // else the commit was void, and the work is to be done again
+                }
+                self.seat.is_finished(is_finished);
+                // They end together: a member that goes away alone makes the others wait for its partitions.
+                if is_finished && self.worker.tally.are_finished(self.worker.member.count) {
+                    return Ok(Ended::Done);
                 }
             }
         }

@@ -17,7 +17,7 @@ use skuflow_sinks::{lake, serving};
 use super::model::{Config, ConnectorConfig, SinkConfig};
 use super::problem::Problem;
 use super::tree::At::{Field, Item};
-use super::tree::{At, Node, Value};
+use super::tree::{At, Entry, Node, Value};
 use crate::names::{CONNECTOR, SINK};
 
 /// Partitions a topic may have.
@@ -54,11 +54,15 @@ pub(super) fn check_tree(tree: &mut Node, problems: &mut Vec<Problem>) {
     let Value::Table(entries) = &mut tree.value else { return };
     let broker = entries.iter_mut().find(|entry| entry.key == "broker").map(|entry| &mut entry.node.value);
     let Some(Value::Table(kinds)) = broker else { return };
-    if let Some(other) = kinds.iter().find(|entry| matches!(entry.key.as_str(), "kafka" | "kind")) {
-        let message = "only the embedded broker exists in this version; there is no Kafka broker yet";
-        let problem = Problem::new("SKU-013", other.key_span.clone(), message);
-        problems.push(problem.help("remove it: the embedded broker needs no settings"));
-        kinds.retain(|entry| entry.key == "embedded");
+    let is_kind = |entry: &&Entry| matches!(entry.key.as_str(), "embedded" | "kafka");
+    if let Some(other) = kinds.iter().find(|entry| entry.key == "kind") {
+        let problem = Problem::new("SKU-013", other.key_span.clone(), "a broker is named by its kind");
+        problems.push(problem.help("write kafka = { bootstrap_servers = \"localhost:9092\" }, or nothing"));
+        kinds.retain(|entry| entry.key != "kind");
+    }
+    if let Some(second) = kinds.iter().filter(is_kind).nth(1) {
+        let problem = Problem::new("SKU-013", second.key_span.clone(), "there is one broker, and two kinds are named");
+        problems.push(problem.help("remove one of them"));
     }
 }
 

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::Consumer as _;
@@ -66,6 +66,7 @@ impl Shared {
         if self.partitions(&of.topic)?.is_none_or(|count| of.partition >= count) {
             return Err(super::unknown(of));
         }
+        let _what_the_client_says_is_logged = client.poll(Duration::ZERO);
         let marks = client.fetch_watermarks(&of.topic, of.partition as i32, ASK_MAX);
         let (first, next) = marks.map_err(|error| broker_error(&error))?;
         Ok((first.max(0) as Offset, next.max(0) as Offset))

@@ -7,7 +7,7 @@ use super::limits::{FETCH_MAX, RESTORE_STALL_MAX};
 use super::reader::Fetcher;
 use super::store::Store;
 use super::{Shared, unknown};
-use crate::broker::{BrokerError, Reader, TopicPartition};
+use crate::broker::{BrokerError, Reader, StateChange, TopicPartition};
 use crate::limits::{BACKOFF_MIN, FETCH_BYTES_MAX};
 
 /// An owner of state and the partition that holds its changes.
@@ -97,6 +97,35 @@ impl Changelog {
         }
         Ok(read)
     }
+}
+
+/// Under this and its name stands the id of a topic that a task reads; no task's own key begins with a zero.
+const TOPIC_KEY: &[u8] = b"\0topic/";
+
+/// Whether a key is ours, and not the owner's.
+pub(super) fn is_reserved(key: &[u8]) -> bool {
+    key.first() == Some(&0)
+}
+
+/// The change that notes which topic it was that a task has read. It is committed with the first step through it.
+pub(super) fn note_topic(group: &str, of: &TopicPartition, id: String) -> StateChange {
+    let key = [TOPIC_KEY, of.topic.as_bytes()].concat();
+    StateChange { owner: format!("task:{group}/{}", of.partition).into(), key, value: Some(id.into_bytes()) }
+}
+
+/// Refuses state that was made from another topic than the one that has its name: the group's positions went away with that
+/// one, and the new one would be read on top of what is known of the old.
+pub(super) fn check_topics(shared: &Shared, owner: &str, store: &Store) -> Result<(), BrokerError> {
+    for (key, id) in store.scan(TOPIC_KEY).map_err(BrokerError::Retry)? {
+        let name = String::from_utf8_lossy(&key[TOPIC_KEY.len()..]).into_owned();
+        if shared.topic(&name)?.is_some_and(|topic| topic.id.as_bytes() != id) {
+            return Err(BrokerError::Fatal(format!(
+                "topic {name} was made anew since {owner} has read it; bring back the old one, or give the stage another \
+                 name, under which it begins with nothing"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The changelog of the tasks of a group.

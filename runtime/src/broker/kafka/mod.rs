@@ -254,7 +254,9 @@ impl Broker for Kafka {
     fn state(&self, owner: &str) -> Result<Box<dyn StateReader>, BrokerError> {
         let owner: Arc<str> = owner.into();
         let changelog = Changelog::of(&owner, &self.shared.settings.name).map_err(BrokerError::Fatal)?;
-        Ok(Box::new(KafkaState(changelog.restore(&self.shared)?)))
+        let store = changelog.restore(&self.shared)?;
+        changelog::check_topics(&self.shared, &owner, &store)?;
+        Ok(Box::new(KafkaState(store)))
     }
 
     /// What others commit is not heard of: it waits a little and says that there may be something.
@@ -276,6 +278,8 @@ impl StateReader for KafkaState {
     }
 
     fn scan(&self, prefix: &[u8]) -> Result<Vec<Pair>, BrokerError> {
-        self.0.scan(prefix).map_err(BrokerError::Reopen)
+        let mut pairs = self.0.scan(prefix).map_err(BrokerError::Reopen)?;
+        pairs.retain(|(key, _)| !changelog::is_reserved(key));
+        Ok(pairs)
     }
 }

@@ -6,7 +6,7 @@
 //! ```
 //! The local stores take nothing before the commit: they never hold what was aborted.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -19,12 +19,13 @@ use rdkafka::topic_partition_list::{Offset as OutOffset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::Shared;
-use super::changelog::Changelog;
+use super::changelog::{Changelog, note_topic};
 use super::errors::{broker_error, txn_error};
 use super::limits::{SETTLE_TICK, TXN_STEP_MAX};
 use super::settings::log;
 use crate::broker::{
-    BrokerError, Commit, Consumed, Generation, Offset, Positions, Producer, Record, StateChange, TopicPartition, TxnError, partition_of,
+    BrokerError, Commit, Consumed, Generation, Offset, Positions, Producer, Record, StateChange, TopicPartition,
+    TxnError, partition_of,
 };
 
 /// A producer with a transactional id; the id's earlier producer is fenced, and its open transaction aborted.
@@ -41,6 +42,8 @@ pub(super) struct KafkaProducer {
     unsettled: BTreeSet<(Arc<str>, u32)>,
     /// Committed positions of the generation that was committed last.
     known: Option<(Generation, Positions)>,
+    /// Partitions whose topics' ids are noted in their tasks' state.
+    noted: HashSet<TopicPartition>,
 }
 
 /// Hears what became of the records: for each owner of state, by its number, where its last change came to lie.
@@ -94,6 +97,7 @@ impl KafkaProducer {
             records: 0,
             unsettled: BTreeSet::new(),
             known: None,
+            noted: HashSet::new(),
         })
     }
 
@@ -214,8 +218,19 @@ impl KafkaProducer {
         }
     }
 
-    fn try_commit(&mut self, commit: &Commit<'_>) -> Result<Vec<Changelog>, TxnError> {
+    fn note_topics(&self, commit: &mut Commit<'_>) -> Result<(), TxnError> {
+        let Some((generation, consumed)) = commit.consumed else { return Ok(()) };
+        for of in consumed.iter().map(|step| &step.of).filter(|of| !self.noted.contains(of)) {
+            let topic = self.shared.topic(&of.topic).map_err(not_committed)?;
+            let topic = topic.ok_or_else(|| TxnError::Fatal(format!("there is no topic {}", of.topic)))?;
+            commit.state.push(note_topic(&generation.group, of, topic.id));
+        }
+        Ok(())
+    }
+
+    fn try_commit(&mut self, commit: &mut Commit<'_>) -> Result<Vec<Changelog>, TxnError> {
         self.begin()?;
+        self.note_topics(commit)?;
         let owners = self.put_changes(&commit.state)?;
         if let Some((generation, consumed)) = commit.consumed {
             self.put_positions(generation, consumed)?;
@@ -286,11 +301,11 @@ impl Producer for KafkaProducer {
         self.records
     }
 
-    fn commit(&mut self, commit: Commit<'_>) -> Result<(), TxnError> {
+    fn commit(&mut self, mut commit: Commit<'_>) -> Result<(), TxnError> {
         if !self.is_open && commit.consumed.is_none() && commit.state.is_empty() {
             return Ok(());
         }
-        let outcome = self.try_commit(&commit).and_then(|owners| {
+        let outcome = self.try_commit(&mut commit).and_then(|owners| {
             self.is_open = false;
             self.apply(&owners, &commit.state)
         });
@@ -298,6 +313,7 @@ impl Producer for KafkaProducer {
             Ok(()) => {
                 if let (Some((_, positions)), Some((_, consumed))) = (&mut self.known, commit.consumed) {
                     positions.extend(consumed.iter().map(|step| (step.of.clone(), step.to)));
+                    self.noted.extend(consumed.iter().map(|step| step.of.clone()));
                 }
                 self.shared.changed();
                 self.forget();

@@ -80,6 +80,7 @@ impl Fetcher {
         timeout: Duration,
         bytes_max: usize,
     ) -> Result<Vec<RecordBatch>, BrokerError> {
+        let _what_the_client_says_is_logged = self.client.poll(Duration::ZERO);
         let Some(place) = self.places.get_mut(of) else { return Ok(Vec::new()) };
         let mut batches = Batches::new(place.position);
         let mut failed = None;

@@ -122,7 +122,8 @@ impl Settings {
             // Gives a member the same numbers in every topic; `cooperative-sticky` places each partition by itself.
             .set("partition.assignment.strategy", "range")
             .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
-            .set("heartbeat.interval.ms", (self.session_timeout.as_millis() / 4).to_string());
+            // A heartbeat also brings word of a rebalance, which waits for all members to have it.
+            .set("heartbeat.interval.ms", (self.session_timeout.as_millis() / 20).to_string());
         config
     }
 

@@ -2,7 +2,7 @@
 #![expect(clippy::print_stderr, reason = "a test says what it skips")]
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,11 +13,16 @@ use super::is_required;
 
 const START_MAX: Duration = Duration::from_secs(90);
 
-/// Holds the broker on a leash: the shell's input is a pipe from the test's process. Whichever way that ends, the pipe
-/// closes, and the shell ends the broker and removes what it wrote.
-pub(super) const LEASH: &str = r#"java "$@" >"$DIR/server.log" 2>&1 & pid=$!
-echo $pid >"$DIR/pid"
-cat >/dev/null
+/// Holds the broker on a leash: the shell's input is a pipe from the test's process, which says when to kill it and when to
+/// start it again. Whichever way that process ends, the pipe closes, and the shell ends the broker and removes what it wrote.
+pub(super) const LEASH: &str = r#"start() { java "$@" >>"$DIR/server.log" 2>&1 & pid=$!; }
+start "$@"
+while read -r word; do
+    case $word in
+        kill) kill -9 $pid; wait $pid 2>/dev/null ;;
+        start) start "$@" ;;
+    esac
+done
 kill -9 $pid; wait $pid 2>/dev/null; rm -rf "$DIR""#;
 
 /// A running Kafka.
@@ -90,7 +95,7 @@ impl Kafka {
             .spawn()
             .expect("a shell");
         let kafka = Self { leash, dir, port };
-        kafka.wait_until_it_listens();
+        kafka.wait_until("Kafka starts", |is_there| is_there);
         kafka
     }
 
@@ -99,10 +104,27 @@ impl Kafka {
         format!("127.0.0.1:{}", self.port)
     }
 
-    fn wait_until_it_listens(&self) {
+    /// Ends it with `kill -9`.
+    pub fn kill(&mut self) {
+        self.say("kill\n");
+        self.wait_until("Kafka ends", |is_there| !is_there);
+    }
+
+    /// Starts it again, with what it had.
+    pub fn start_again(&mut self) {
+        self.say("start\n");
+        self.wait_until("Kafka starts", |is_there| is_there);
+    }
+
+    fn say(&mut self, word: &str) {
+        let leash = self.leash.stdin.as_mut().expect("it is held until it is dropped");
+        leash.write_all(word.as_bytes()).expect("the shell listens");
+    }
+
+    fn wait_until(&self, what: &str, holds: impl Fn(bool) -> bool) {
         let until = Instant::now() + START_MAX;
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(Instant::now() < until, "Kafka does not start: {}", self.log());
+        while !holds(TcpStream::connect(("127.0.0.1", self.port)).is_ok()) {
+            assert!(Instant::now() < until, "{what}: not within {START_MAX:?}: {}", self.log());
             std::thread::park_timeout(Duration::from_millis(50));
         }
     }

@@ -1,0 +1,78 @@
+//! The built binary on a real Kafka: what comes out is what comes out of the embedded broker.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::Project;
+use common::topics::{Contents, counted, differences, logs, logs_of};
+use serde_json::Value;
+use skuflow_runtime::broker::kafka::{Kafka, Settings};
+use skuflow_runtime::clock::Clock;
+use skuflow_runtime::testing::kafka::{Kafka as Server, kafka};
+
+/// The sample with topics and groups that begin with `name`, on Kafka.
+fn sample_on(server: &Server, name: &str) -> Project {
+    let project = Project::sample();
+    project.edit("name = \"sample\"", &format!("name = \"{name}\""));
+    let cluster = format!("[broker.kafka]\nbootstrap_servers = \"{}\"\n\n", server.bootstrap_servers());
+    project.edit("[topics]", &format!("{cluster}[topics]\nprefix = \"{name}.\""));
+    project
+}
+
+/// All topics but dead letters, whose headers name offsets.
+fn contents_on(server: &Server, name: &str) -> Contents {
+    let settings = Settings::new(&server.bootstrap_servers(), name, std::env::temp_dir().join("unused"));
+    let broker = Kafka::connect(settings, Clock::System).expect("it runs");
+    without_dead_letters(counted(&logs_of(&broker, &format!("{name}."))))
+}
+
+fn without_dead_letters(mut contents: Contents) -> Contents {
+    contents.retain(|topic, records| !topic.starts_with("dlq.") && !topic.starts_with("late.") && !records.is_empty());
+    contents
+}
+
+fn expected() -> (Value, Contents) {
+    let project = Project::sample();
+    let summary = project.run_once();
+    (summary, without_dead_letters(counted(&logs(project.data.path()))))
+}
+
+#[test]
+fn the_sample_comes_out_of_kafka_as_out_of_the_embedded_broker() {
+    let Some(server) = kafka() else { return };
+    let (summary, contents) = expected();
+    let project = sample_on(server, "calm");
+    let found = project.run_once();
+    for count in ["read", "accepted", "unchanged", "duplicates", "dead_letters"] {
+        assert_eq!(found[count], summary[count], "{count}");
+    }
+    assert_eq!(found["dead_letters_by_rule"], summary["dead_letters_by_rule"]);
+    assert_eq!(differences(&contents_on(server, "calm"), &contents), [] as [String; 0]);
+    let again = project.run_once();
+    assert_eq!(again["read"], 0, "a second run finds everything done");
+    assert_eq!(differences(&contents_on(server, "calm"), &contents), [] as [String; 0]);
+}
+
+#[test]
+fn a_run_on_kafka_that_is_killed_comes_out_the_same() {
+    const SEED: u64 = 1;
+    const KILLS: u32 = 4;
+    let Some(server) = kafka() else { return };
+    let (_, contents) = expected();
+    let project = sample_on(server, "killed");
+    let mut random = SEED;
+    let mut at_work = 0;
+    for _ in 0..KILLS {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let mut running = project.start(&["run", "--once"]);
+        let until = Instant::now() + Duration::from_millis(1_000 + (random >> 52)); // it takes a second to connect
+        while Instant::now() < until && running.ended().is_none() {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        at_work += u32::from(running.ended().is_none());
+    }
+    assert!(at_work > 0, "seed {SEED}: no kill came while it worked");
+    project.run_once();
+    assert_eq!(differences(&contents_on(server, "killed"), &contents), [] as [String; 0], "seed {SEED}");
+}
