@@ -5,6 +5,8 @@ mod world;
 
 #[path = "lake/crashes.rs"]
 mod crashes;
+#[path = "lake/expected.rs"]
+mod expected;
 #[path = "lake/growth.rs"]
 mod growth;
 #[path = "lake/readers.rs"]
