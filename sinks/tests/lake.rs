@@ -11,5 +11,7 @@ mod expected;
 mod growth;
 #[path = "lake/readers.rs"]
 mod readers;
+#[path = "lake/watch.rs"]
+mod watch;
 #[path = "lake/writers.rs"]
 mod writers;
