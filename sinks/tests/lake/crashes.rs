@@ -1,5 +1,6 @@
 //! The process ends at each step of a landing, as by a kill or a power cut; the next one goes on.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,8 @@ use super::world::{SMALL, broker, lake, land, pointer, ready, records, rows};
 
 const FOLDER: &str = "SKUFLOW_TEST_LAKE";
 const CRASH: &str = "SKUFLOW_TEST_LAKE_CRASH";
+const SIGABRT: i32 = 6;
+const SIGKILL: i32 = 9;
 /// Records of the topic where the child crashes by itself, and where it is killed.
 const COUNT: u64 = 200;
 const COUNT_TO_KILL: u64 = 3_000;
@@ -42,8 +45,7 @@ fn child(folder: &Path, crash: &str) -> Command {
         .args(["crashes::child_lands_until_it_crashes", "--exact", "--nocapture"])
         .env(FOLDER, folder)
         .env(CRASH, crash)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+        .stdout(Stdio::null());
     command
 }
 
@@ -96,7 +98,7 @@ fn crashed_at_any_step_the_rows_are_those_of_the_topic() {
             let reading = scope.spawn(|| read_all_the_time(&folder, &stop));
             for times in 1..=3 {
                 let status = child(&folder, &format!("{step:?}:{times}:{COUNT}")).status().expect("starts");
-                assert!(!status.success(), "{step:?}, time {times}: the child ended by itself");
+                assert_eq!(status.signal(), Some(SIGABRT), "{step:?}, time {times}: the child ended by itself");
                 let there = rows(&folder, &TABLES[0]).len() as u64;
                 for watch in &mut watches {
                     let found = look(watch, &folder);
@@ -136,16 +138,15 @@ fn killed_at_any_moment_the_rows_are_those_of_the_topic() {
         for kill in 0..KILLS {
             let mut running = child(&folder, &format!("Over:1000:{COUNT_TO_KILL}")).spawn().expect("starts");
             let (from, made) = (Instant::now(), files_made());
-            while files_made() == made && from.elapsed() < STARTS_WITHIN {
-                std::thread::yield_now();
+            while files_made() == made {
+                assert!(from.elapsed() < STARTS_WITHIN, "kill {kill}: the child writes nothing");
+                assert_eq!(running.try_wait().expect("it was started"), None, "kill {kill}: the child ended by itself");
+                std::thread::park_timeout(Duration::from_millis(1));
             }
-            let end = Instant::now() + Duration::from_millis(3 * (kill * 7 % KILLS));
-            while Instant::now() < end {
-                std::thread::yield_now();
-            }
+            std::thread::park_timeout(Duration::from_millis(kill * 7 % KILLS));
             running.kill().expect("it was started");
             let status = running.wait().expect("it was started");
-            assert!(!status.success(), "kill {kill}: the child ended by itself");
+            assert_eq!(status.signal(), Some(SIGKILL), "kill {kill}: the child ended by itself");
         }
         let before = rows(&folder, &TABLES[0]).len();
         let progress = land(&broker, &folder, &TABLES[0], SMALL, None);
