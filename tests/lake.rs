@@ -105,7 +105,7 @@ fn killed_runs_land_each_record_once() {
 }
 
 const LOG: &str = "log";
-/// What a full disk is called, by the system and by SQLite.
+/// What a full disk is called, by the system and by `SQLite`.
 const FULL: &[&str] = &["No space left on device", "disk is full"];
 
 /// The lines of a run that speak of a full disk.
