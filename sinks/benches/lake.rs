@@ -140,12 +140,12 @@ fn sums(files: &[Vec<RecordBatch>]) -> Vec<(usize, u64)> {
 }
 
 /// Records by customer and day, or by day alone, as the table is divided: a file each.
-fn by_part<'a>(table: &Table, records: &'a [Incoming]) -> BTreeMap<(&'a str, i32), Vec<&'a Incoming>> {
-    let mut parts: BTreeMap<(&str, i32), Vec<&Incoming>> = BTreeMap::new();
+fn by_part<'a>(table: &Table, records: &'a [Incoming]) -> BTreeMap<(Option<&'a str>, i32), Vec<&'a Incoming>> {
+    let mut parts: BTreeMap<(Option<&str>, i32), Vec<&Incoming>> = BTreeMap::new();
     for record in records {
         let Incoming::Event(event, _) = record else { continue };
         let envelope = event.envelope().expect("has one");
-        let customer = if table.zone == "processed" { envelope.customer.as_str() } else { "" };
+        let customer = (table.zone == "processed").then(|| envelope.customer.as_str());
         parts.entry((customer, envelope.observed_at.day().0)).or_default().push(record);
     }
     parts
