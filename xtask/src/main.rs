@@ -1,9 +1,12 @@
-//! Long runs, killed with SIGKILL at seeded random moments, finished, and compared; and the picture of the README.
+//! Long runs, killed with SIGKILL at seeded random moments, finished, and compared; how fresh the lake is; and the picture of
+//! the README.
 //!
 //! ```text
 //!   cargo xtask kill            [--rows 500000]                [--kills 30] [--seed 1]   the retail data, repeated
 //!   cargo xtask kill --market   [--products 300] [--days 90]   [--kills 30] [--seed 1]   the market of the demo
 //!                               [--partitions 4]
+//!   cargo xtask freshness       [--interval 5] [--seconds 180] [--rate 1000]             age of the lake's rows, live
+//!                               [--binary path]
 //!   cargo xtask picture [binary]                                                         docs/demo.svg
 //! ```
 //!
@@ -13,6 +16,7 @@
 //! the binary of `cargo build`.
 #![expect(clippy::print_stdout, reason = "a command that reports")]
 
+mod freshness;
 mod kill;
 mod market;
 mod picture;
@@ -35,10 +39,11 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some("kill") => kill(&arguments),
+        Some("freshness") => freshness(&arguments),
         Some("picture") => {
             picture::picture(&root(), &arguments.get(1).map_or_else(|| built("release"), |path| Ok(path.into()))?)
         }
-        _ => bail!("usage: cargo xtask kill|picture …; xtask/src/main.rs tells them all"),
+        _ => bail!("usage: cargo xtask kill|freshness|picture …; xtask/src/main.rs tells them all"),
     }
 }
 
@@ -53,6 +58,15 @@ fn kill(arguments: &[String]) -> Result<()> {
         return market::check(&binary, Market { seed, products, days }, partitions, kills);
     }
     retail::check(&binary, option(arguments, "--rows", 500_000)?, kills)
+}
+
+fn freshness(arguments: &[String]) -> Result<()> {
+    let binary = match option(arguments, "--binary", PathBuf::new())? {
+        none if none.as_os_str().is_empty() => built(&option(arguments, "--profile", "release".to_owned())?)?,
+        binary => binary,
+    };
+    let (rate, interval_s) = (option(arguments, "--rate", 1_000)?, option(arguments, "--interval", 5)?);
+    freshness::measure(&binary, freshness::Live { rate, interval_s, seconds: option(arguments, "--seconds", 180)? })
 }
 
 fn option<T: FromStr>(arguments: &[String], name: &str, default: T) -> Result<T> {
