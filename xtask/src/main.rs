@@ -1,10 +1,13 @@
-//! Long runs, killed with SIGKILL at seeded random moments, finished, and compared; and the picture of the README.
+//! Long runs, killed with SIGKILL at seeded random moments, finished, and compared; how fresh the lake is; and the picture of
+//! the README.
 //!
 //! ```text
 //!   cargo xtask kill            [--rows 500000]                [--kills 30] [--seed 1]   the retail data, repeated
 //!   cargo xtask kill --market   [--products 300] [--days 90]   [--kills 30] [--seed 1]   the market of the demo
 //!                               [--partitions 4]
 //!   cargo xtask kill --lake     [--products 300] [--days 90]   [--kills 100] [--seed 1]  the lake of that market
+//!   cargo xtask freshness       [--interval 5] [--seconds 180] [--rate 1000]             age of the lake's rows, live
+//!                               [--binary path]
 //!   cargo xtask picture [binary]                                                         docs/demo.svg
 //! ```
 //!
@@ -18,6 +21,7 @@
 
 #[path = "../../sinks/tests/lake/expected.rs"]
 mod expected;
+mod freshness;
 mod kill;
 mod lake;
 mod market;
@@ -43,10 +47,11 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some("kill") => kill(&arguments),
+        Some("freshness") => freshness(&arguments),
         Some("picture") => {
             picture::picture(&root(), &arguments.get(1).map_or_else(|| built("release"), |path| Ok(path.into()))?)
         }
-        _ => bail!("usage: cargo xtask kill|picture …; xtask/src/main.rs tells them all"),
+        _ => bail!("usage: cargo xtask kill|freshness|picture …; xtask/src/main.rs tells them all"),
     }
 }
 
@@ -65,6 +70,15 @@ fn kill(arguments: &[String]) -> Result<()> {
         return market::check(&binary, market, option(arguments, "--partitions", 4)?, kills);
     }
     retail::check(&binary, option(arguments, "--rows", 500_000)?, kills)
+}
+
+fn freshness(arguments: &[String]) -> Result<()> {
+    let binary = match option(arguments, "--binary", PathBuf::new())? {
+        none if none.as_os_str().is_empty() => built(&option(arguments, "--profile", "release".to_owned())?)?,
+        binary => binary,
+    };
+    let (rate, interval_s) = (option(arguments, "--rate", 1_000)?, option(arguments, "--interval", 5)?);
+    freshness::measure(&binary, freshness::Live { rate, interval_s, seconds: option(arguments, "--seconds", 180)? })
 }
 
 fn option<T: FromStr>(arguments: &[String], name: &str, default: T) -> Result<T> {
