@@ -68,12 +68,13 @@ fn best(records: u64, mut round: impl FnMut()) -> f64 {
 ///
 /// * lake: all that [`Lake::land`](skuflow_sinks::lake::Lake) does. Beside the files that is the order of rows by key and time
 ///   (the loop keeps that of the log), the ledger, bounds, manifest, metadata file, swap of the pointer, version hint.
-/// * plain: rows by part, columns, `ArrowWriter`.
+/// * plain: rows by part, columns, `ArrowWriter`; its files have the rows in the order of the log.
+/// * sorted: the same, with the rows of a part sorted by key and time first, as those of the lake are: the same files.
 /// * columns ready: `ArrowWriter` alone, on columns that are read from the lake's files before.
 fn speed(count: u64, only: Option<&str>) {
     println!(
-        "{:<12}{:>10}{:>16}{:>16}{:>8}{:>16}{:>8}",
-        "", "records", "lake /CPU-s", "plain /CPU-s", "", "columns ready", ""
+        "{:<12}{:>10}{:>16}{:>16}{:>8}{:>16}{:>8}{:>16}{:>8}",
+        "", "records", "lake /CPU-s", "plain /CPU-s", "", "sorted /CPU-s", "", "columns ready", ""
     );
     for table in TABLES.iter().filter(|table| only.is_none_or(|only| only == table.name)) {
         let broker = broker_of(table, count);
@@ -91,14 +92,20 @@ fn speed(count: u64, only: Option<&str>) {
         let schema = columns[0][0].schema();
         let records = &whole.parts.values().next().expect("one").records;
         let out = |number: usize| dir.path().join(format!("plain-{number}.parquet"));
-        let plain = best(count, || {
-            for (number, records) in by_part(table, records).values().enumerate() {
+        let write_plain = |is_sorted: bool| {
+            for (number, mut records) in by_part(table, records).into_values().enumerate() {
+                if is_sorted {
+                    records.sort_by(|one, other| place(one).cmp(&place(other)));
+                }
                 let pieces = records.chunks(PIECE).map(|piece| plain::columns(table, piece));
                 write(&out(number), &schema, pieces.map(|columns| batch_of(&schema, columns)));
             }
-        });
-        let written: Vec<Vec<RecordBatch>> = (0..columns.len()).map(|number| read(&out(number))).collect();
-        assert_eq!(sums(&written), sums(&columns), "the same rows in {}", table.full_name);
+        };
+        let written = || (0..columns.len()).map(|number| read(&out(number))).collect::<Vec<_>>();
+        let plain = best(count, || write_plain(false));
+        assert_eq!(sums(&written()), sums(&columns), "the same rows in {}", table.full_name);
+        let sorted = best(count, || write_plain(true));
+        assert_eq!(whole_files(&written()), whole_files(&columns), "the same files in {}", table.full_name);
         let bare = best(count, || {
             for (number, columns) in columns.iter().enumerate() {
                 write(&out(number), &schema, columns.iter().cloned());
@@ -106,9 +113,10 @@ fn speed(count: u64, only: Option<&str>) {
         });
         let share = |of: f64| format!("{:.0} %", lands / of * 100.0);
         println!(
-            "{:<12}{count:>10}{lands:>16.0}{plain:>16.0}{:>8}{bare:>16.0}{:>8}",
+            "{:<12}{count:>10}{lands:>16.0}{plain:>16.0}{:>8}{sorted:>16.0}{:>8}{bare:>16.0}{:>8}",
             table.name,
             share(plain),
+            share(sorted),
             share(bare)
         );
     }
@@ -116,6 +124,31 @@ fn speed(count: u64, only: Option<&str>) {
 
 fn batch_of(schema: &SchemaRef, columns: Vec<ArrayRef>) -> RecordBatch {
     RecordBatch::try_new(schema.clone(), columns).expect("the columns of the table")
+}
+
+/// Where a record's row belongs in its file: what it is about, and when.
+fn place(record: &Incoming) -> Option<([&str; 4], i64)> {
+    let Incoming::Event(event, _) = record else { return None };
+    let envelope = event.envelope()?;
+    let [customer, source, marketplace] = [&envelope.customer, &envelope.source, &envelope.marketplace];
+    let key = match event {
+        Event::Offer(offer) => [customer.as_str(), source, marketplace, &offer.native_id],
+        Event::Sale(sale) => [customer.as_str(), source, marketplace, &sale.native_id],
+        Event::Inventory(inventory) => [customer.as_str(), source, marketplace, &inventory.native_id],
+        Event::Features(features) => [customer.as_str(), &features.product, "", ""],
+        Event::Alert(alert) => [customer.as_str(), &alert.product, "", ""],
+        _ => return None,
+    };
+    Some((key, envelope.observed_at.micros()))
+}
+
+/// What is in files, but for when it was landed.
+fn whole_files(files: &[Vec<RecordBatch>]) -> Vec<Vec<RecordBatch>> {
+    let without_last = |batch: &RecordBatch| {
+        let columns: Vec<usize> = (0..batch.num_columns() - 1).collect();
+        batch.project(&columns).expect("they are there")
+    };
+    files.iter().map(|batches| batches.iter().map(without_last).collect()).collect()
 }
 
 /// Of each column, nulls and bits that are set in its values: the same whatever the order of rows.
