@@ -5,96 +5,148 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use skuflow::demo::Market;
-use skuflow_runtime::testing::lake_readers;
+use skuflow_runtime::testing::{SmallDisk, lake_readers};
 
-use common::{Project, retail_files};
+use common::lake::{self, Rows};
+use common::{Project, grocery_files, retail_files, wait_until};
+
+const OFFERS: (&str, &str) = ("offers.v1", "processed.offers");
+const SALES: (&str, &str) = ("sales.v1", "processed.sales");
+const INVENTORY: (&str, &str) = ("inventory.v1", "processed.inventory");
+const FEATURES: (&str, &str) = ("features.v1", "curated.features");
+const ALERTS: (&str, &str) = ("alerts.v1", "curated.alerts");
+
+const MARKET: Market = Market { seed: 7, products: 10, days: 20 };
 
 /// The project with a lake for these topics, beside its data.
-fn with_lake(project: Project, topics: &[&str]) -> (Project, PathBuf) {
-    let lake = project.data.path().join("lake");
-    let from = topics.iter().map(|topic| format!("\"{topic}\"")).collect::<Vec<_>>().join(", ");
-    let block =
-        format!("[[sink]]\nname = \"lake\"\nfrom = [{from}]\nlake = {{ path = \"{}\" }}\n\n[[sink]]", lake.display());
+fn with_lake(project: Project, topics: &[(&str, &str)]) -> Project {
+    let from = topics.iter().map(|(topic, _)| format!("\"{topic}\"")).collect::<Vec<_>>().join(", ");
+    let path = lake::folder(&project).display().to_string();
+    let block = format!("[[sink]]\nname = \"lake\"\nfrom = [{from}]\nlake = {{ path = \"{path}\" }}\n\n[[sink]]");
     project.edit("[[sink]]", &block);
-    (project, lake)
-}
-
-/// Ids of a topic's events.
-fn ids(project: &Project, topic: &str) -> Vec<String> {
-    let id = |record: Value| record["value"]["envelope"]["event_id"].as_str().expect("has one").to_owned();
-    let mut ids: Vec<String> = project.tap(topic).into_iter().map(id).collect();
-    ids.sort();
-    ids
-}
-
-/// Tables and ids as each reader finds them, where there are readers.
-fn read(lake: &Path) -> Option<Vec<(String, Vec<String>)>> {
-    let python = lake_readers()?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("sinks/tests/lake/read.py");
-    let output = Command::new(python).arg(script).arg(lake).args(["catalog.db", "lake", "0", "1"]).output();
-    let output = output.expect("starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).expect("UTF-8");
-    let tables = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a JSON object"));
-    let ids = |table: &Value| {
-        let rows = table["rows"].as_array().expect("a list").iter();
-        let mut ids: Vec<String> = rows.map(|row| row["event_id"].as_str().expect("an id").to_owned()).collect();
-        ids.sort();
-        ids
-    };
-    Some(tables.map(|table| (table["table"].as_str().expect("a name").to_owned(), ids(&table))).collect())
+    project
 }
 
 /// Runs twice; the lake has the topics, once.
-fn check(project: Project, topics: &[(&str, &str)]) {
-    let names: Vec<&str> = topics.iter().map(|(topic, _)| *topic).collect();
-    let (project, lake) = with_lake(project, &names);
+fn check(project: &Project, topics: &[(&str, &str)]) {
     let first = project.run_once();
-    let mut expected = BTreeSet::new();
     for (topic, table) in topics {
-        let ids = ids(&project, topic);
-        assert!(!ids.is_empty(), "{topic}");
-        assert_eq!(first["lake"]["rows"][table], ids.len(), "{topic}");
-        expected.insert(((*table).to_owned(), ids));
+        let rows = lake::rows(project, topic).len();
+        assert!(rows > 0 && first["lake"]["rows"][table] == rows, "{topic}: {rows} in {first}");
     }
     assert!(first["lake"]["files"].as_u64() > Some(0) && first["lake"]["bytes"].as_u64() > Some(0), "{first}");
-    let again = project.run_once();
-    assert_eq!(again["lake"]["files"], 0, "nothing is new");
-    if let Some(found) = read(&lake) {
-        assert_eq!(found.len(), topics.len() * 3, "each table by three readers");
-        assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
-    }
+    lake::holds(project, topics);
+    assert_eq!(project.run_once()["lake"]["files"], 0, "nothing is new");
 }
 
 #[test]
 fn the_sample_lands_in_the_lake() {
-    let topics =
-        [("offers.v1", "processed.offers"), ("sales.v1", "processed.sales"), ("inventory.v1", "processed.inventory")];
-    check(Project::sample(), &topics);
+    let topics = [OFFERS, SALES, INVENTORY];
+    check(&with_lake(Project::sample(), &topics), &topics);
 }
 
 #[test]
 fn retail_lands_in_the_lake() {
     let Some(files) = retail_files() else { return };
-    check(Project::retail(&files), &[("sales.v1", "processed.sales")]);
+    check(&with_lake(Project::retail(&files), &[SALES]), &[SALES]);
+}
+
+/// Its first year: more would show the same, and take longer.
+#[test]
+fn grocery_lands_in_the_lake() {
+    let Some(files) = grocery_files() else { return };
+    let year = tempfile::tempdir().expect("a temporary directory");
+    std::fs::copy(files.join("matches.ndjson"), year.path().join("matches.ndjson")).expect("there");
+    let prices = std::fs::read_to_string(files.join("prices.ndjson")).expect("there");
+    let prices: String = prices.lines().filter(|line| line.contains("\"2020-")).flat_map(|line| [line, "\n"]).collect();
+    std::fs::write(year.path().join("prices.ndjson"), prices).expect("writable");
+    let topics = [OFFERS, FEATURES, ALERTS];
+    check(&with_lake(Project::grocery(year.path()), &topics), &topics);
+}
+
+#[test]
+fn the_demo_lands_in_the_lake() {
+    check(&Project::market(MARKET), &[OFFERS, SALES, INVENTORY, FEATURES, ALERTS]);
+}
+
+/// The control: whatever happens to a row, it shows.
+#[test]
+fn a_row_that_is_another_is_noticed() {
+    let project = Project::sample();
+    project.run_once();
+    let rows = lake::rows(&project, "offers.v1");
+    let check = |tamper: &dyn Fn(&mut Rows, (u64, u64))| {
+        let place = *rows.keys().nth(rows.len() / 2).expect("some");
+        let mut found = rows.clone();
+        tamper(&mut found, place);
+        assert!(lake::difference(&found, &rows).is_some_and(|said| said.starts_with(&format!("{place:?} is "))));
+    };
+    assert_eq!(lake::difference(&rows, &rows), None);
+    check(&|found, place| drop(found.remove(&place)));
+    for column in ["event_id", "observed_at", "price", "price_minor", "price_currency", "native_id", "availability"] {
+        check(&|found, place| drop(found.get_mut(&place).and_then(|row| row.remove(column)).expect("it has one")));
+        check(&|found, place| found.get_mut(&place).expect("there")[column] = "another".into());
+    }
 }
 
 #[test]
 fn killed_runs_land_each_record_once() {
     let Some(files) = retail_files() else { return };
-    let (project, lake) = with_lake(Project::retail(&files), &["sales.v1"]);
+    let project = with_lake(Project::retail(&files), &[SALES]);
     project.edit("lake\" }", "lake\", commit_interval = \"1s\", batch_bytes_max = \"1MiB\" }");
     assert!(project.run_and_kill(6, 1) > 0, "it was at work");
     project.run_once();
-    let expected = ids(&project, "sales.v1");
-    for (table, found) in read(&lake).unwrap_or_default() {
-        assert_eq!(found, expected, "{table}");
+    lake::holds(&project, &[SALES]);
+}
+
+const LOG: &str = "log";
+/// What a full disk is called, by the system and by `SQLite`.
+const FULL: &[&str] = &["No space left on device", "disk is full"];
+
+/// The lines of a run that speak of a full disk.
+fn said_of_full_disk(project: &Project) -> Vec<String> {
+    let log = project.read(LOG);
+    log.lines().filter(|line| FULL.iter().any(|full| line.contains(full))).map(str::to_owned).collect()
+}
+
+/// Where there is no space, a run says where it wants some, and is killed here; when there is, another lands what is missing,
+/// and nothing twice.
+#[test]
+fn on_a_full_disk_it_is_said_where_and_what_lands_afterwards_is_all_there_once() {
+    const SIZE: u64 = 64 << 20;
+    let Some(disk) = SmallDisk::mount(SIZE) else { return };
+    let project = Project::market_in(MARKET, disk.path());
+    let ballast = std::fs::File::create(disk.path().join("ballast")).expect("there is space");
+    rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), 0, SIZE - (2 << 20)).expect("there is space");
+    for free in [8, 10, 12] {
+        ballast.set_len(SIZE - (free << 20)).expect("less");
+        let running = project.start_logged(&["run", "--once"], LOG);
+        wait_until("the disk is full", || !said_of_full_disk(&project).is_empty());
+        for line in said_of_full_disk(&project) {
+            assert!(line.contains(&disk.path().display().to_string()), "{line}");
+        }
+        drop(running);
     }
+    ballast.set_len(0).expect("less");
+    project.run_once();
+    let all = [OFFERS, SALES, INVENTORY, FEATURES, ALERTS];
+    lake::holds(&project, &all);
+    let [offers, sales, _, _, alerts] = all.map(|(topic, _)| lake::rows(&project, topic));
+    let ids = |rows: &Rows, is_one: &dyn Fn(&lake::Row) -> bool| {
+        let ids = rows.values().filter(|row| is_one(row)).map(|row| row["event_id"].as_str().expect("text").to_owned());
+        ids.collect::<BTreeSet<_>>()
+    };
+    let table = |query: &str| project.query(query).into_iter().collect::<BTreeSet<_>>();
+    assert_eq!(table("SELECT event_id FROM price_history"), ids(&offers, &|row| row.contains_key("price")));
+    assert_eq!(table("SELECT event_id FROM sale_lines"), ids(&sales, &|_| true));
+    assert_eq!(table("SELECT event_id FROM alerts"), ids(&alerts, &|_| true));
+    let units: i64 = sales.values().map(|row| row["units"].as_i64().expect("a number")).sum();
+    assert_eq!(project.query("SELECT SUM(units) FROM sales_daily"), [units.to_string()]);
 }
 
 /// Columns that are other ones in each run.
@@ -160,9 +212,9 @@ fn counts(project: &Project) -> BTreeMap<String, Value> {
 
 #[test]
 fn a_lake_is_looked_at_beside_a_run_and_without_one() {
-    let (project, lake) = with_lake(Project::sample(), &["sales.v1", "inventory.v1"]);
+    let project = with_lake(Project::sample(), &[SALES, INVENTORY]);
     let first = project.run_once();
-    let folder = lake.canonicalize().expect("there");
+    let folder = lake::folder(&project).canonicalize().expect("there");
     let files = || {
         let names = std::fs::read_dir(&folder).expect("there").flatten().map(|entry| entry.file_name());
         names.collect::<BTreeSet<_>>()
@@ -201,7 +253,8 @@ fn where_there_is_no_lake_it_is_said() {
     let project = Project::sample();
     let (exit, text) = said(&project, &["lake", "ls"]);
     assert!(exit == 64 && text.contains("the config has no lake"), "{exit}: {text}");
-    let (project, lake) = with_lake(project, &["sales.v1"]);
+    let project = with_lake(project, &[SALES]);
+    let lake = lake::folder(&project);
     for arguments in [&["lake", "ls"][..], &["lake", "show", "sales"], &["lake", "sql"]] {
         let (exit, text) = said(&project, arguments);
         assert!(exit == 69 && text.contains("nothing was committed"), "{arguments:?}: {exit}: {text}");
@@ -235,7 +288,7 @@ fn python(python: &str, arguments: &[&str], input: &str) -> String {
 #[test]
 fn the_printed_statements_find_what_is_listed() {
     let Some(reader) = lake_readers() else { return };
-    let project = Project::market(Market { seed: 7, products: 10, days: 20 });
+    let project = Project::market(MARKET);
     project.run_once();
     let listed = counts(&project);
     assert_eq!(listed.len(), 5, "{listed:?}");

@@ -336,12 +336,17 @@ fn a_secret_in_the_config_appears_nowhere() {
     let mut project = sample();
     project.set("CANARY", CANARY);
     project.set("SKUFLOW_LOG", "debug");
-    project.write(CANARY, "a file where the sink needs a folder");
+    project.write(CANARY, "a file where the sinks need a folder");
     project.edit("sqlite:${SAMPLE_DATA:-data/sample}/serving.db", "sqlite:${CANARY}/serving.db");
+    let lake = "[[sink]]\nname = \"lake\"\nfrom = [\"sales.v1\"]\nlake = { path = \"${CANARY}/lake\" }\n\n[[sink]]";
+    project.edit("[[sink]]", lake);
+    project.edit("\"sample/offers/*.ndjson\"", "\"${CANARY}/*.ndjson\"");
     let served = serve(&project);
-    wait_until("the sink is in trouble, and the reason names the variable", || {
-        served.not_ready().iter().any(|line| line.contains("sink:tables: ") && line.contains("${CANARY}"))
-    });
+    for sink in ["sink:tables: ", "sink:lake"] {
+        wait_until("the sink is in trouble, and the reason names the variable", || {
+            served.not_ready().iter().any(|line| line.contains(sink) && line.contains("${CANARY}"))
+        });
+    }
     let mut seen = vec![served.scrape().text, served.get("/readyz?verbose").1, served.get("/").1];
     for request in [
         "\"Topics\"",
@@ -358,9 +363,15 @@ fn a_secret_in_the_config_appears_nowhere() {
     ] {
         seen.push(ask(&project, request));
     }
-    for arguments in
-        [&["plan"][..], &["check"], &["check", "--connect"], &["freshness"], &["offsets"], &["run", "--once"]]
-    {
+    for arguments in [
+        &["plan"][..],
+        &["check"],
+        &["check", "--connect"],
+        &["freshness"],
+        &["offsets"],
+        &["lake", "ls"],
+        &["run", "--once"],
+    ] {
         let output = project.command(arguments);
         seen.extend([output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()));
     }

@@ -1,6 +1,6 @@
 //! What landing costs beside writing the same rows with a plain Parquet writer, and what many commits come to.
 //!
-//! `cargo bench -p skuflow-sinks`, or `cargo bench -p skuflow-sinks -- commits 2000` for the second alone.
+//! `cargo bench -p skuflow-sinks`, or of it alone `… --bench lake -- speed [records] [table]` or `… -- commits [count]`.
 #![expect(clippy::print_stdout, reason = "a table is what it is for")]
 
 #[path = "../tests/lake/world.rs"]
@@ -13,27 +13,31 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::{Array as _, ArrayRef, RecordBatch};
+use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
+use skuflow_schemas::{Event, FEATURES, Reasons, Values};
 use skuflow_sinks::lake::{TABLES, Table};
 use skuflow_sinks::{Incoming, Sink as _};
 use world::{batch, broker, events, lake, path_of, pointer, ready, table_files, wait};
 
 const RECORDS: u64 = 240_000;
 const ROUNDS: u32 = 5;
+/// Rows that the plain loop turns into columns at a time.
+const PIECE: usize = 8_192;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let number = |default: u64| arguments.get(1).map_or(default, |number| number.parse().expect("a number"));
     match arguments.first().map(String::as_str) {
         Some("commits") => commits(number(2_000)),
-        Some("speed") => speed(number(RECORDS)),
+        Some("speed") => speed(number(RECORDS), arguments.get(2).map(String::as_str)),
         _ => {
-            speed(RECORDS);
+            speed(RECORDS, None);
             commits(2_000);
         }
     }
@@ -58,16 +62,21 @@ fn best(records: u64, mut round: impl FnMut()) -> f64 {
     best
 }
 
-/// Landing a batch, against a loop that makes the columns by hand and writes the same files in the order of the log, and
-/// against one that has the columns already.
-fn speed(count: u64) {
+/// Landing a batch, against a loop that writes the same rows with a plain `ArrowWriter`, and against one that has the columns
+/// already. All sides begin with decoded records in memory and end with flushed Parquet files: one per customer and day, in
+/// the same schema, with the same codec and encodings.
+///
+/// * lake: all that [`Lake::land`](skuflow_sinks::lake::Lake) does. Beside the files that is the order of rows by key and time
+///   (the loop keeps that of the log), the ledger, bounds, manifest, metadata file, swap of the pointer, version hint.
+/// * plain: rows by part, columns, `ArrowWriter`; its files have the rows in the order of the log.
+/// * sorted: the same, with the rows of a part sorted by key and time first, as those of the lake are: the same files.
+/// * columns ready: `ArrowWriter` alone, on columns that are read from the lake's files before.
+fn speed(count: u64, only: Option<&str>) {
     println!(
-        "{:<12}{:>10}{:>16}{:>16}{:>8}{:>16}{:>8}",
-        "", "records", "lake /CPU-s", "plain /CPU-s", "", "columns ready", ""
+        "{:<12}{:>10}{:>16}{:>16}{:>8}{:>16}{:>8}{:>16}{:>8}",
+        "", "records", "lake /CPU-s", "plain /CPU-s", "", "sorted /CPU-s", "", "columns ready", ""
     );
-    for (table, plain_columns) in
-        [(&TABLES[0], plain::offers as fn(&[&Incoming]) -> RecordBatch), (&TABLES[1], plain::sales)]
-    {
+    for table in TABLES.iter().filter(|table| only.is_none_or(|only| only == table.name)) {
         let broker = broker_of(table, count);
         let whole = batch(&broker, table, 0, (None, count));
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -78,45 +87,117 @@ fn speed(count: u64) {
             let mut lake = lakes.pop().expect("one per round");
             assert_eq!(wait(lake.land(&whole)).expect("lands").records, count);
         });
-        let records = &whole.parts.values().next().expect("one").records;
-        let out = |number: usize| dir.path().join(format!("plain-{number}.parquet"));
-        let plain = best(count, || {
-            for (number, records) in by_part(records).values().enumerate() {
-                write(&out(number), records.chunks(8_192).map(plain_columns));
-            }
-        });
         let files = table_files(&folder(0), table).expect("made").1;
         let columns: Vec<Vec<RecordBatch>> = files.iter().map(|file| read(&path_of(file.file_path()))).collect();
+        let schema = columns[0][0].schema();
+        let records = &whole.parts.values().next().expect("one").records;
+        let out = |number: usize| dir.path().join(format!("plain-{number}.parquet"));
+        let write_plain = |is_sorted: bool| {
+            for (number, mut records) in by_part(table, records).into_values().enumerate() {
+                if is_sorted {
+                    records.sort_by(|one, other| place(one).cmp(&place(other)));
+                }
+                let pieces = records.chunks(PIECE).map(|piece| plain::columns(table, piece));
+                write(&out(number), &schema, pieces.map(|columns| batch_of(&schema, columns)));
+            }
+        };
+        let written = || (0..columns.len()).map(|number| read(&out(number))).collect::<Vec<_>>();
+        let plain = best(count, || write_plain(false));
+        assert_eq!(sums(&written()), sums(&columns), "the same rows in {}", table.full_name);
+        let sorted = best(count, || write_plain(true));
+        assert_eq!(whole_files(&written()), whole_files(&columns), "the same files in {}", table.full_name);
         let bare = best(count, || {
             for (number, columns) in columns.iter().enumerate() {
-                write(&out(number), columns.iter().cloned());
+                write(&out(number), &schema, columns.iter().cloned());
             }
         });
         let share = |of: f64| format!("{:.0} %", lands / of * 100.0);
         println!(
-            "{:<12}{count:>10}{lands:>16.0}{plain:>16.0}{:>8}{bare:>16.0}{:>8}",
+            "{:<12}{count:>10}{lands:>16.0}{plain:>16.0}{:>8}{sorted:>16.0}{:>8}{bare:>16.0}{:>8}",
             table.name,
             share(plain),
+            share(sorted),
             share(bare)
         );
     }
 }
 
-/// Records by customer and day, which are a file each.
-fn by_part(records: &[Incoming]) -> BTreeMap<(&str, i32), Vec<&Incoming>> {
-    let mut parts: BTreeMap<(&str, i32), Vec<&Incoming>> = BTreeMap::new();
+fn batch_of(schema: &SchemaRef, columns: Vec<ArrayRef>) -> RecordBatch {
+    RecordBatch::try_new(schema.clone(), columns).expect("the columns of the table")
+}
+
+/// Where a record's row belongs in its file: what it is about, and when.
+fn place(record: &Incoming) -> Option<([&str; 4], i64)> {
+    let Incoming::Event(event, _) = record else { return None };
+    let envelope = event.envelope()?;
+    let [customer, source, marketplace] = [&envelope.customer, &envelope.source, &envelope.marketplace];
+    let key = match event {
+        Event::Offer(offer) => [customer.as_str(), source, marketplace, &offer.native_id],
+        Event::Sale(sale) => [customer.as_str(), source, marketplace, &sale.native_id],
+        Event::Inventory(inventory) => [customer.as_str(), source, marketplace, &inventory.native_id],
+        Event::Features(features) => [customer.as_str(), &features.product, "", ""],
+        Event::Alert(alert) => [customer.as_str(), &alert.product, "", ""],
+        _ => return None,
+    };
+    Some((key, envelope.observed_at.micros()))
+}
+
+/// What is in files, but for when it was landed.
+fn whole_files(files: &[Vec<RecordBatch>]) -> Vec<Vec<RecordBatch>> {
+    let without_last = |batch: &RecordBatch| {
+        let columns: Vec<usize> = (0..batch.num_columns() - 1).collect();
+        batch.project(&columns).expect("they are there")
+    };
+    files.iter().map(|batches| batches.iter().map(without_last).collect()).collect()
+}
+
+/// Of each column, nulls and bits that are set in its values: the same whatever the order of rows.
+fn sums(files: &[Vec<RecordBatch>]) -> Vec<(usize, u64)> {
+    let mut sums = vec![(0, 0); files[0][0].num_columns()];
+    for batch in files.iter().flatten() {
+        for ((nulls, bits), column) in sums.iter_mut().zip(batch.columns()) {
+            let data = column.to_data();
+            let values = data.buffers().last().expect("values");
+            let ones = |bytes: &[u8]| bytes.iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>();
+            *nulls += data.null_count();
+            *bits += match column.data_type().primitive_width() {
+                Some(width) => {
+                    let valid = values.chunks_exact(width).enumerate().filter(|(row, _)| column.is_valid(*row));
+                    valid.map(|(_, bytes)| ones(bytes)).sum()
+                }
+                None => ones(values),
+            };
+        }
+    }
+    sums
+}
+
+/// Records by customer and day, or by day alone, as the table is divided: a file each.
+fn by_part<'a>(table: &Table, records: &'a [Incoming]) -> BTreeMap<(Option<&'a str>, i32), Vec<&'a Incoming>> {
+    let mut parts: BTreeMap<(Option<&str>, i32), Vec<&Incoming>> = BTreeMap::new();
     for record in records {
         let Incoming::Event(event, _) = record else { continue };
         let envelope = event.envelope().expect("has one");
-        parts.entry((&envelope.customer, envelope.observed_at.day().0)).or_default().push(record);
+        let customer = (table.zone == "processed").then(|| envelope.customer.as_str());
+        parts.entry((customer, envelope.observed_at.day().0)).or_default().push(record);
     }
     parts
 }
 
 fn read(file: &Path) -> Vec<RecordBatch> {
     let file = std::fs::File::open(file).expect("there");
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("whole").with_batch_size(8_192);
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("whole").with_batch_size(PIECE);
     reader.build().expect("readable").map(|batch| batch.expect("readable")).collect()
+}
+
+/// Figures as they are in a market: those that can be computed are there.
+fn figures(number: u64) -> (Values, Reasons) {
+    let there = || FEATURES.iter().enumerate().filter(|(_, spec)| spec.formula != "not computed");
+    let values = there().map(|(place, spec)| (spec.name, number as f64 / (place + 1) as f64));
+    let reasons = there().map(|(_, spec)| (spec.name, "present"));
+    let values: serde_json::Map<_, _> = values.map(|(name, value)| (name.to_owned(), value.into())).collect();
+    let reasons: serde_json::Map<_, _> = reasons.map(|(name, reason)| (name.to_owned(), reason.into())).collect();
+    (serde_json::from_value(values.into()).expect("numbers"), serde_json::from_value(reasons.into()).expect("reasons"))
 }
 
 /// A topic with all events in one partition.
@@ -124,9 +205,14 @@ fn broker_of(table: &Table, count: u64) -> skuflow_runtime::broker::memory::Memo
     use skuflow_runtime::broker::{Broker as _, Commit, Record};
     let broker = broker(0);
     let mut producer = broker.producer("bench").expect("open");
-    for number in 0..count {
+    let figures: Vec<_> = (0..101).map(figures).collect();
+    for (number, (values, reasons)) in (0..count).zip(figures.iter().cycle()) {
+        let mut event = world::event(table, number);
+        if let Event::Features(vector) = &mut event {
+            (vector.values, vector.reasons) = (*values, *reasons);
+        }
         let mut value = Vec::new();
-        skuflow_schemas::Encoder.encode(&world::event(table, number), &mut value);
+        skuflow_schemas::Encoder.encode(&event, &mut value);
         let record = Record { key: None, value: Some(&value), headers: &[] };
         producer.send(&table.topic.into(), Some(0), &record).expect("exists");
     }
@@ -135,10 +221,8 @@ fn broker_of(table: &Table, count: u64) -> skuflow_runtime::broker::memory::Memo
     broker
 }
 
-/// The plain loop: the same codec and encodings, one file.
-fn write(out: &Path, pieces: impl IntoIterator<Item = RecordBatch>) {
-    let mut pieces = pieces.into_iter().peekable();
-    let schema = pieces.peek().expect("some rows").schema();
+/// One file, in the codec and the encodings of the lake.
+fn write(out: &Path, schema: &SchemaRef, pieces: impl Iterator<Item = RecordBatch>) {
     let mut properties =
         WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("a level")));
     for name in ["observed_at", "ingested_at", "_offset", "_ingested_at"] {
@@ -147,11 +231,11 @@ fn write(out: &Path, pieces: impl IntoIterator<Item = RecordBatch>) {
             .set_column_dictionary_enabled(path.clone(), false)
             .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
     }
-    for name in ["event_id", "cause_id"] {
+    for name in ["event_id", "cause_id", "dedup_key"] {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
     }
     let file = BufWriter::new(std::fs::File::create(out).expect("can be made"));
-    let mut writer = ArrowWriter::try_new(file, schema, Some(properties.build())).expect("a schema");
+    let mut writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build())).expect("a schema");
     for piece in pieces {
         writer.write(&piece).expect("a disk");
     }
@@ -202,152 +286,213 @@ fn commits(count: u64) {
     }
 }
 
-/// Columns made by hand, as anybody would write them.
+/// Columns made by hand, as anybody would write them: each collected from the events of its family.
 mod plain {
-    use arrow_array::builder::{
-        Date32Builder, Decimal128Builder, Float64Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
-    };
-    use skuflow_schemas::{Envelope, Event, Money};
+    use arrow_array::builder::StringBuilder;
+    use arrow_array::{ArrayRef, TimestampMicrosecondArray};
+    use arrow_array::{BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, StringArray};
+    use skuflow_schemas::{Alert, Envelope, Event, EventId, FEATURES, Features, Inventory, Money, Offer, Sale, Values};
 
-    use super::{Arc, ArrayRef, Incoming, RecordBatch};
+    use super::{Arc, BTreeMap, Incoming, Table, world};
 
-    /// Builders of one kind each, by the place of their column.
-    #[derive(Default)]
-    struct Columns {
-        names: Vec<&'static str>,
-        arrays: Vec<ArrayRef>,
+    /// The columns of a table, in order.
+    pub fn columns(table: &Table, records: &[&Incoming]) -> Vec<ArrayRef> {
+        let all: Vec<(&Event, u64)> = records.iter().filter_map(|record| event(record)).collect();
+        let events = all.iter().map(|(event, _)| *event);
+        let envelopes: Vec<&Envelope> = events.clone().map(|event| event.envelope().expect("has one")).collect();
+        let mut columns = envelope(&envelopes);
+        macro_rules! own {
+            ($variant:ident, $columns:ident) => {{
+                let own = events.map(|event| match event {
+                    Event::$variant(event) => &**event,
+                    other => unreachable!("a topic has one family, not {}", other.family().name()),
+                });
+                columns.extend($columns(&own.collect::<Vec<_>>()));
+            }};
+        }
+        match table.name {
+            "offers" => own!(Offer, offers),
+            "sales" => own!(Sale, sales),
+            "inventory" => own!(Inventory, inventory),
+            "features" => own!(Features, features),
+            _ => own!(Alert, alerts),
+        }
+        columns.extend([
+            text(all.iter().map(|_| Some(table.topic))),
+            long(all.iter().map(|_| Some(0))),
+            long(all.iter().map(|(_, offset)| Some(*offset as i64))),
+            time(all.iter().map(|_| world::NOW)),
+        ]);
+        columns
     }
 
-    impl Columns {
-        fn add(&mut self, name: &'static str, array: impl arrow_array::Array + 'static) {
-            self.names.push(name);
-            self.arrays.push(Arc::new(array));
-        }
-
-        fn text(&mut self, name: &'static str, values: impl Iterator<Item = Option<String>>) {
-            let mut builder = StringBuilder::new();
-            values.for_each(|value| builder.append_option(value));
-            self.add(name, builder.finish());
-        }
-
-        fn words<'a>(&mut self, name: &'static str, values: impl Iterator<Item = Option<&'a str>>) {
-            let mut builder = StringBuilder::new();
-            values.for_each(|value| builder.append_option(value));
-            self.add(name, builder.finish());
-        }
-
-        fn long(&mut self, name: &'static str, values: impl Iterator<Item = Option<i64>>) {
-            let mut builder = Int64Builder::new();
-            values.for_each(|value| builder.append_option(value));
-            self.add(name, builder.finish());
-        }
-
-        fn double(&mut self, name: &'static str, values: impl Iterator<Item = Option<f64>>) {
-            let mut builder = Float64Builder::new();
-            values.for_each(|value| builder.append_option(value));
-            self.add(name, builder.finish());
-        }
-
-        fn time(&mut self, name: &'static str, values: impl Iterator<Item = i64>) {
-            let mut builder = TimestampMicrosecondBuilder::new().with_timezone("+00:00");
-            values.for_each(|value| builder.append_value(value));
-            self.add(name, builder.finish());
-        }
-
-        fn money(&mut self, names: [&'static str; 4], values: impl Iterator<Item = Option<Money>> + Clone) {
-            let mut builder = Decimal128Builder::new().with_precision_and_scale(18, 6).expect("it fits");
-            values.clone().for_each(|value| {
-                builder
-                    .append_option(value.map(|money| money.micros()).filter(|micros| micros.abs() < 10_i128.pow(18)));
-            });
-            self.add(names[0], builder.finish());
-            self.long(names[1], values.clone().map(|value| Some(value?.minor)));
-            self.long(names[2], values.clone().map(|value| Some(value?.exponent.into())));
-            self.text(names[3], values.map(|value| Some(value?.currency.as_str().to_owned())));
-        }
-
-        fn envelopes<'a>(&mut self, envelopes: impl Iterator<Item = (&'a Envelope, u64)> + Clone) {
-            let all = envelopes.clone().map(|(envelope, _)| envelope);
-            self.text("event_id", all.clone().map(|envelope| Some(envelope.event_id.to_string())));
-            self.words("customer", all.clone().map(|envelope| Some(envelope.customer.as_str())));
-            self.words("source", all.clone().map(|envelope| Some(envelope.source.as_str())));
-            self.words("marketplace", all.clone().map(|envelope| Some(envelope.marketplace.as_str())));
-            self.time("observed_at", all.clone().map(|envelope| envelope.observed_at.micros()));
-            self.time("ingested_at", all.clone().map(|envelope| envelope.ingested_at.micros()));
-            self.words("source_event_id", all.clone().map(|envelope| envelope.source_event_id.as_deref()));
-            self.words("source_version", all.clone().map(|envelope| envelope.source_version.as_deref()));
-            self.text("cause_id", all.clone().map(|envelope| Some(envelope.cause_id?.to_string())));
-            self.words("_topic", all.clone().map(|_| Some("offers.v1")));
-            self.long("_partition", all.clone().map(|_| Some(0)));
-            self.long("_offset", envelopes.map(|(_, offset)| Some(offset as i64)));
-            self.time("_ingested_at", all.map(|_| super::world::NOW));
-        }
-
-        fn batch(self) -> RecordBatch {
-            RecordBatch::try_from_iter_with_nullable(
-                self.names.into_iter().zip(self.arrays).map(|(name, array)| (name, array, true)),
-            )
-            .expect("of one length")
+    fn event(record: &Incoming) -> Option<(&Event, u64)> {
+        match record {
+            Incoming::Event(event, offset) => Some((event, *offset)),
+            Incoming::DeadLetter(..) => None,
         }
     }
 
-    fn json<T: serde::Serialize>(list: &[T]) -> Option<String> {
+    fn text<T: AsRef<str>>(values: impl Iterator<Item = Option<T>>) -> ArrayRef {
+        Arc::new(values.collect::<StringArray>())
+    }
+
+    fn long(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+        Arc::new(values.collect::<Int64Array>())
+    }
+
+    fn double(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
+        Arc::new(values.collect::<Float64Array>())
+    }
+
+    fn time(values: impl Iterator<Item = i64>) -> ArrayRef {
+        Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("+00:00"))
+    }
+
+    fn id(values: impl ExactSizeIterator<Item = Option<EventId>>) -> ArrayRef {
+        let mut builder = StringBuilder::with_capacity(values.len(), values.len() * 32);
+        for value in values {
+            let hex = value.map(|id| id.hex());
+            builder.append_option(hex.as_ref().map(|hex| str::from_utf8(hex).expect("ASCII")));
+        }
+        Arc::new(builder.finish())
+    }
+
+    fn money(values: impl Iterator<Item = Option<Money>> + Clone) -> [ArrayRef; 4] {
+        let micros = values.clone().map(|value| value.map(|money| money.micros()));
+        let amounts = micros.map(|micros| micros.filter(|micros| micros.abs() < 10_i128.pow(18)));
+        let amounts = amounts.collect::<Decimal128Array>().with_precision_and_scale(18, 6).expect("it fits");
+        let mut currencies = StringBuilder::new();
+        for value in values.clone() {
+            currencies.append_option(value.as_ref().map(|money| money.currency.as_str()));
+        }
+        [
+            Arc::new(amounts),
+            long(values.clone().map(|value| Some(value?.minor))),
+            long(values.map(|value| Some(value?.exponent.into()))),
+            Arc::new(currencies.finish()),
+        ]
+    }
+
+    fn list<T: serde::Serialize>(list: &[T]) -> Option<String> {
         if list.is_empty() { None } else { serde_json::to_string(list).ok() }
     }
 
-    pub fn offers(records: &[&Incoming]) -> RecordBatch {
-        let all = records.iter().filter_map(|record| match record {
-            Incoming::Event(Event::Offer(offer), offset) => Some((offer, *offset)),
-            _ => None,
-        });
-        let offers = all.clone().map(|(offer, _)| offer);
-        let mut columns = Columns::default();
-        columns.envelopes(all.map(|(offer, offset)| (&offer.envelope, offset)));
-        columns.words("native_id", offers.clone().map(|offer| Some(offer.native_id.as_str())));
-        columns.words("seller", offers.clone().map(|offer| offer.seller.as_deref()));
-        columns.money(["price", "price_m", "price_e", "price_c"], offers.clone().map(|offer| offer.price));
-        columns.money(["ship", "ship_m", "ship_e", "ship_c"], offers.clone().map(|offer| offer.shipping));
-        columns.money(["land", "land_m", "land_e", "land_c"], offers.clone().map(|offer| offer.landed_price));
-        columns.money(["list", "list_m", "list_e", "list_c"], offers.clone().map(|offer| offer.list_price));
-        columns.words("availability", offers.clone().map(|offer| Some(offer.availability.name())));
-        columns.long("stock_level", offers.clone().map(|offer| offer.stock_level));
-        columns.words("condition", offers.clone().map(|offer| Some(offer.condition.name())));
-        columns.words("fulfilment", offers.clone().map(|offer| Some(offer.fulfilment.name())));
-        columns.words("buy_box", offers.clone().map(|offer| Some(offer.buy_box.name())));
-        columns.long("offer_count", offers.clone().map(|offer| offer.offer_count));
-        columns.text("ranks", offers.clone().map(|offer| json(&offer.ranks)));
-        columns.double("rating", offers.clone().map(|offer| offer.rating));
-        columns.double("rating_best", offers.clone().map(|offer| offer.rating_best));
-        columns.long("review_count", offers.clone().map(|offer| offer.review_count));
-        columns.words("country", offers.clone().map(|offer| offer.vantage.country.as_deref()));
-        columns.words("postal", offers.clone().map(|offer| offer.vantage.postal.as_deref()));
-        columns.words("membership", offers.clone().map(|offer| offer.vantage.membership.as_deref()));
-        columns.words("method", offers.clone().map(|offer| Some(offer.extraction.as_ref()?.method.as_str())));
-        columns.double("confidence", offers.clone().map(|offer| offer.extraction.as_ref()?.confidence));
-        columns.text("suspect", offers.clone().map(|offer| json(&offer.suspect)));
-        columns.double("pack_quantity", offers.clone().map(|offer| Some(offer.pack.as_ref()?.quantity)));
-        columns.words("pack_unit", offers.map(|offer| Some(offer.pack.as_ref()?.unit.as_str())));
-        columns.batch()
+    fn envelope(all: &[&Envelope]) -> Vec<ArrayRef> {
+        vec![
+            id(all.iter().map(|envelope| Some(envelope.event_id))),
+            text(all.iter().map(|envelope| Some(&envelope.customer))),
+            text(all.iter().map(|envelope| Some(&envelope.source))),
+            text(all.iter().map(|envelope| Some(&envelope.marketplace))),
+            time(all.iter().map(|envelope| envelope.observed_at.micros())),
+            time(all.iter().map(|envelope| envelope.ingested_at.micros())),
+            text(all.iter().map(|envelope| envelope.source_event_id.as_deref())),
+            text(all.iter().map(|envelope| envelope.source_version.as_deref())),
+            id(all.iter().map(|envelope| envelope.cause_id)),
+        ]
     }
 
-    pub fn sales(records: &[&Incoming]) -> RecordBatch {
-        let all = records.iter().filter_map(|record| match record {
-            Incoming::Event(Event::Sale(sale), offset) => Some((sale, *offset)),
-            _ => None,
-        });
-        let sales = all.clone().map(|(sale, _)| sale);
-        let mut columns = Columns::default();
-        columns.envelopes(all.map(|(sale, offset)| (&sale.envelope, offset)));
-        columns.words("native_id", sales.clone().map(|sale| Some(sale.native_id.as_str())));
-        columns.words("order_id", sales.clone().map(|sale| Some(sale.order_id.as_str())));
-        columns.words("line_id", sales.clone().map(|sale| Some(sale.line_id.as_str())));
-        columns.long("units", sales.clone().map(|sale| Some(sale.units)));
-        columns.money(["price", "price_m", "price_e", "price_c"], sales.clone().map(|sale| sale.unit_price));
-        columns.words("status", sales.clone().map(|sale| Some(sale.status.name())));
-        let mut dates = Date32Builder::new();
-        sales.clone().for_each(|sale| dates.append_value(sale.business_date.0));
-        columns.add("business_date", dates.finish());
-        columns.text("suspect", sales.map(|sale| json(&sale.suspect)));
-        columns.batch()
+    fn offers(all: &[&Offer]) -> Vec<ArrayRef> {
+        let mut columns = vec![
+            text(all.iter().map(|offer| Some(&offer.native_id))),
+            text(all.iter().map(|offer| offer.seller.as_deref())),
+        ];
+        columns.extend(money(all.iter().map(|offer| offer.price)));
+        columns.extend(money(all.iter().map(|offer| offer.shipping)));
+        columns.extend(money(all.iter().map(|offer| offer.landed_price)));
+        columns.extend(money(all.iter().map(|offer| offer.list_price)));
+        columns.extend([
+            text(all.iter().map(|offer| Some(offer.availability.name()))),
+            long(all.iter().map(|offer| offer.stock_level)),
+            text(all.iter().map(|offer| Some(offer.condition.name()))),
+            text(all.iter().map(|offer| Some(offer.fulfilment.name()))),
+            text(all.iter().map(|offer| Some(offer.buy_box.name()))),
+            long(all.iter().map(|offer| offer.offer_count)),
+            text(all.iter().map(|offer| list(&offer.ranks))),
+            double(all.iter().map(|offer| offer.rating)),
+            double(all.iter().map(|offer| offer.rating_best)),
+            long(all.iter().map(|offer| offer.review_count)),
+            text(all.iter().map(|offer| offer.vantage.country.as_deref())),
+            text(all.iter().map(|offer| offer.vantage.postal.as_deref())),
+            text(all.iter().map(|offer| offer.vantage.membership.as_deref())),
+            text(all.iter().map(|offer| Some(offer.extraction.as_ref()?.method.as_str()))),
+            double(all.iter().map(|offer| offer.extraction.as_ref()?.confidence)),
+            text(all.iter().map(|offer| list(&offer.suspect))),
+            double(all.iter().map(|offer| Some(offer.pack.as_ref()?.quantity))),
+            text(all.iter().map(|offer| Some(offer.pack.as_ref()?.unit.as_str()))),
+        ]);
+        columns
+    }
+
+    fn sales(all: &[&Sale]) -> Vec<ArrayRef> {
+        let mut columns = vec![
+            text(all.iter().map(|sale| Some(&sale.native_id))),
+            text(all.iter().map(|sale| Some(&sale.order_id))),
+            text(all.iter().map(|sale| Some(&sale.line_id))),
+            long(all.iter().map(|sale| Some(sale.units))),
+        ];
+        columns.extend(money(all.iter().map(|sale| sale.unit_price)));
+        columns.extend([
+            text(all.iter().map(|sale| Some(sale.status.name()))),
+            Arc::new(all.iter().map(|sale| Some(sale.business_date.0)).collect::<Date32Array>()),
+            text(all.iter().map(|sale| list(&sale.suspect))),
+        ]);
+        columns
+    }
+
+    fn inventory(all: &[&Inventory]) -> Vec<ArrayRef> {
+        vec![
+            text(all.iter().map(|stock| Some(&stock.native_id))),
+            text(all.iter().map(|stock| Some(&stock.location))),
+            long(all.iter().map(|stock| Some(stock.quantity))),
+            text(all.iter().map(|stock| Some(stock.relation.name()))),
+            text(all.iter().map(|stock| list(&stock.suspect))),
+        ]
+    }
+
+    fn nulls(vector: &Features) -> Option<String> {
+        let (values, reasons) = (vector.values.in_order(), vector.reasons.in_order());
+        let all = FEATURES.iter().zip(values).zip(reasons);
+        let nulls: BTreeMap<_, _> =
+            all.filter(|((_, value), _)| value.is_none()).map(|((spec, _), reason)| (spec.name, reason)).collect();
+        if nulls.is_empty() { None } else { serde_json::to_string(&nulls).ok() }
+    }
+
+    fn features(all: &[&Features]) -> Vec<ArrayRef> {
+        let changes = || all.iter().map(|vector| vector.change.as_ref());
+        let mut columns = vec![
+            text(all.iter().map(|vector| Some(&vector.product))),
+            text(all.iter().map(|vector| vector.currency.as_deref())),
+        ];
+        columns.extend(Values::READ.iter().map(|read| double(all.iter().map(|vector| read(&vector.values)))));
+        columns.extend([
+            text(all.iter().map(|vector| nulls(vector))),
+            text(changes().map(|change| Some(&change?.listing))),
+            text(changes().map(|change| change?.seller.as_deref())),
+            text(changes().map(|change| Some(change?.role.name()))),
+        ]);
+        columns.extend(money(changes().map(|change| change?.price)));
+        columns.extend(money(changes().map(|change| change?.previous_price)));
+        columns.extend([
+            text(changes().map(|change| Some(change?.availability.name()))),
+            text(changes().map(|change| Some(change?.previous_availability.name()))),
+            text(changes().map(|change| Some(change?.buy_box.name()))),
+            text(changes().map(|change| Some(change?.previous_buy_box.name()))),
+            Arc::new(changes().map(|change| Some(change?.entered)).collect::<BooleanArray>()),
+        ]);
+        columns
+    }
+
+    fn alerts(all: &[&Alert]) -> Vec<ArrayRef> {
+        vec![
+            text(all.iter().map(|alert| Some(&alert.product))),
+            text(all.iter().map(|alert| Some(&alert.rule))),
+            text(all.iter().map(|alert| Some(alert.severity.name()))),
+            text(all.iter().map(|alert| Some(&alert.message))),
+            text(all.iter().map(|alert| alert.seller.as_deref())),
+            id(all.iter().map(|alert| Some(alert.dedup_key))),
+            double(all.iter().map(|alert| alert.value)),
+            text(all.iter().map(|alert| list(&alert.evidence))),
+        ]
     }
 }

@@ -5,9 +5,13 @@ mod world;
 
 #[path = "lake/crashes.rs"]
 mod crashes;
+#[path = "lake/expected.rs"]
+mod expected;
 #[path = "lake/growth.rs"]
 mod growth;
 #[path = "lake/readers.rs"]
 mod readers;
+#[path = "lake/watch.rs"]
+mod watch;
 #[path = "lake/writers.rs"]
 mod writers;

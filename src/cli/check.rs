@@ -18,13 +18,10 @@ pub(super) fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
         let text = std::fs::read_to_string(&loaded.path).unwrap_or_default();
         output::json(&config::to_json(&loaded.warnings, &loaded.path.display().to_string(), &text));
     } else {
-        output::text(&format!(
-            "{} is fine: {} connectors, {} stages, {} sinks\n",
-            loaded.path.display(),
-            config.connector.len(),
-            config.stage.len(),
-            config.sink.len()
-        ));
+        let counts =
+            [(config.connector.len(), "connector"), (config.stage.len(), "stage"), (config.sink.len(), "sink")];
+        let counts = counts.map(|(count, name)| format!("{count} {name}{}", if count == 1 { "" } else { "s" }));
+        output::text(&format!("{} is fine: {}\n", loaded.path.display(), counts.join(", ")));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -44,11 +44,17 @@ pub(super) fn demo(arguments: &Arguments, folder: &Path, market: Market) -> Resu
 
 /// What to try next, as it can be pasted.
 fn next(folder: &Path) -> String {
-    let (folder, skuflow) = (folder.display(), program());
+    let (folder, skuflow) = (word(&folder.display().to_string()), word(&program()));
     format!(
         "\nnext:\n  cd {folder}\n  {skuflow} tap alerts.v1 -n 3\n  {skuflow} lake sql\n  sqlite3 data/serving.db \"select \
          product, price_index, competitor_count_active from product_features limit 5\"\n"
     )
+}
+
+/// A word of a shell that stands for `text`.
+fn word(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:,@%".contains(c);
+    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// How this program is called from another folder: by its name, where the shell finds it.
@@ -58,5 +64,17 @@ fn program() -> String {
     match std::env::current_exe() {
         Ok(path) if !is_name => path.display().to_string(),
         _ => "skuflow".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_can_be_pasted() {
+        assert_eq!(word("/home/you/skuflow-demo"), "/home/you/skuflow-demo");
+        assert_eq!(word("my shop's"), r"'my shop'\''s'");
+        assert!(next(Path::new("tea & cake")).contains("\n  cd 'tea & cake'\n"));
     }
 }

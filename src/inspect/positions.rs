@@ -49,14 +49,19 @@ pub(super) fn freshness(broker: &dyn Broker, loaded: &Loaded) -> Result<Vec<Valu
         for place in places(broker, &group, &topics)? {
             rows.push(json!({
                 "group": group, "topic": place.of.topic.as_ref(), "partition": place.of.partition,
-                "lag_records": place.lag_records, "lag_seconds": place.lag_seconds(),
-                "age_seconds": place.age_seconds(now),
+                "lag_records": place.lag_records, "lag_seconds": place.lag_seconds().map(to_millis),
+                "age_seconds": place.age_seconds(now).map(to_millis),
                 "head": place.head.map(|moment| moment.event_time().to_string()),
                 "ours": place.ours.map(|moment| moment.event_time().to_string()),
             }));
         }
     }
     Ok(rows)
+}
+
+/// Seconds, to the millisecond.
+fn to_millis(seconds: f64) -> f64 {
+    (seconds * 1e3).round() / 1e3
 }
 
 /// Where a group stands in a partition.

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use serde_json::{Value, json};
 use skuflow_runtime::broker::{Broker, RecordView, TopicInfo, TopicPartition};
-use skuflow_schemas::{Decoder, Timestamp};
+use skuflow_schemas::{BusinessDate, Decoder, Timestamp};
 
 use super::InspectError;
 use crate::config::Loaded;
@@ -53,7 +53,7 @@ fn row(of: &TopicPartition, record: &RecordView<'_>) -> Value {
     row
 }
 
-/// A value for people: events as objects with readable times, anything else as text.
+/// A value for people: events as objects with readable times and dates, anything else as text.
 fn shown(value: &[u8]) -> Value {
     match Decoder.decode(value) {
         Ok(event) => {
@@ -72,6 +72,11 @@ fn spell_out_times(value: &mut Value) {
             Value::Number(micros) if name.ends_with("_at") || name == "hour" => {
                 if let Some(micros) = micros.as_i64() {
                     *field = Timestamp::from_micros(micros).to_string().into();
+                }
+            }
+            Value::Number(days) if name.ends_with("_date") => {
+                if let Some(days) = days.as_i64().and_then(|days| days.try_into().ok()) {
+                    *field = BusinessDate(days).to_string().into();
                 }
             }
             other => spell_out_times(other),

@@ -63,10 +63,11 @@ impl Overview {
     }
 
     fn disk_trouble(&self) -> Option<String> {
-        match self.disk_free() {
-            Ok(free) if free >= DISK_FREE_MIN => None,
-            Ok(free) => Some(format!("{free} bytes are free, and {DISK_FREE_MIN} may be needed")),
-            Err(error) => Some(error.to_string()),
-        }
+        let why = match self.disk_free() {
+            Ok(free) if free >= DISK_FREE_MIN => return None,
+            Ok(free) => format!("{free} bytes are free, and {DISK_FREE_MIN} may be needed"),
+            Err(error) => error.to_string(),
+        };
+        Some(format!("{}: {why}", self.loaded.data_dir().display()))
     }
 }

@@ -1,6 +1,7 @@
 //! A project in temporary directories, and the binary that the tests built.
 #![allow(dead_code, clippy::print_stderr, reason = "each test binary uses a part of it, and says what it skips")]
 
+pub mod lake;
 pub mod recomputed;
 pub mod topics;
 
@@ -109,13 +110,19 @@ impl Project {
 
     /// The project that the demo makes.
     pub fn market(market: Market) -> Self {
+        Self::market_in(market, &std::env::temp_dir())
+    }
+
+    /// The same, with its data below `folder`.
+    pub fn market_in(market: Market, folder: &Path) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
-        let data = tempfile::tempdir().expect("a temporary directory");
+        let data = tempfile::tempdir_in(folder).expect("a temporary directory");
         skuflow::demo::make(home.path(), market).expect("a new folder");
         let project = Self { config: home.path().join("pipelines.toml"), data, variables: Vec::new(), home };
         let folder = project.data.path().display().to_string();
         project.edit("data_dir = \"data\"", &format!("data_dir = \"{folder}\""));
         project.edit("sqlite:data/", &format!("sqlite:{folder}/"));
+        project.edit("\"data/lake\"", &format!("\"{folder}/lake\""));
         project
     }
 

@@ -49,6 +49,7 @@ impl Run {
             println!("kill {number}: {}", if was_at_work { "killed at work" } else { "it had finished" });
         }
         ensure!(2 * at_work > kills.count, "{at_work} of {} kills were at work; give it more", kills.count);
+        println!("{at_work} of {} kills were at work", kills.count);
         self.finish()?;
         Ok(())
     }

@@ -1,19 +1,29 @@
-//! Long runs, killed with SIGKILL at seeded random moments, finished, and compared; and the picture of the README.
+//! Long runs, killed with SIGKILL at seeded random moments, finished, and compared; how fresh the lake is; and the picture of
+//! the README.
 //!
 //! ```text
 //!   cargo xtask kill            [--rows 500000]                [--kills 30] [--seed 1]   the retail data, repeated
 //!   cargo xtask kill --market   [--products 300] [--days 90]   [--kills 30] [--seed 1]   the market of the demo
 //!                               [--partitions 4]
+//!   cargo xtask kill --lake     [--products 300] [--days 90]   [--kills 100] [--seed 1]  the lake of that market
+//!   cargo xtask freshness       [--interval 5] [--seconds 180] [--rate 1000]             age of the lake's rows, live
+//!                               [--binary path]
 //!   cargo xtask picture [binary]                                                         docs/demo.svg
 //! ```
 //!
 //! Of retail, the tables equal a recomputation that does not call the product's code, and the topics those of a run without
 //! kills. Of the market, features and alerts equal a recomputation from what is committed in the topics they are made of, and
-//! the topics before them those of a run without kills; with one partition all topics do, in order. `--profile dev` takes
-//! the binary of `cargo build`.
+//! the topics before them those of a run without kills; with one partition all topics do, in order. Of the lake, `DuckDB` and
+//! `PyIceberg` (of the Python that `SKUFLOW_PYTHON` names) read all tables again and again meanwhile, and find each record once,
+//! from the first one on and never fewer than before; in the end the rows are those of the topics, one by one. `--profile dev`
+//! takes the binary of `cargo build`.
 #![expect(clippy::print_stdout, reason = "a command that reports")]
 
+#[path = "../../sinks/tests/lake/expected.rs"]
+mod expected;
+mod freshness;
 mod kill;
+mod lake;
 mod market;
 mod picture;
 #[path = "../../tests/common/recomputed.rs"]
@@ -21,6 +31,8 @@ mod recomputed;
 mod retail;
 #[path = "../../tests/common/topics.rs"]
 mod topics;
+#[path = "../../sinks/tests/lake/watch.rs"]
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -35,24 +47,38 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some("kill") => kill(&arguments),
+        Some("freshness") => freshness(&arguments),
         Some("picture") => {
             picture::picture(&root(), &arguments.get(1).map_or_else(|| built("release"), |path| Ok(path.into()))?)
         }
-        _ => bail!("usage: cargo xtask kill|picture …; xtask/src/main.rs tells them all"),
+        _ => bail!("usage: cargo xtask kill|freshness|picture …; xtask/src/main.rs tells them all"),
     }
 }
 
 fn kill(arguments: &[String]) -> Result<()> {
     let seed = option(arguments, "--seed", 1)?;
-    let kills = Kills { count: option(arguments, "--kills", 30)?, seed };
+    let is_asked = |name: &str| arguments.iter().any(|argument| argument == name);
+    let kills = Kills { count: option(arguments, "--kills", if is_asked("--lake") { 100 } else { 30 })?, seed };
     let binary = built(&option(arguments, "--profile", "release".to_owned())?)?;
     println!("repeat with `cargo xtask {}`", arguments.join(" "));
-    if arguments.iter().any(|argument| argument == "--market") {
-        let (products, days) = (option(arguments, "--products", 300)?, option(arguments, "--days", 90)?);
-        let partitions = option(arguments, "--partitions", 4)?;
-        return market::check(&binary, Market { seed, products, days }, partitions, kills);
+    let market =
+        Market { seed, products: option(arguments, "--products", 300)?, days: option(arguments, "--days", 90)? };
+    if is_asked("--lake") {
+        return lake::check(&binary, market, kills);
+    }
+    if is_asked("--market") {
+        return market::check(&binary, market, option(arguments, "--partitions", 4)?, kills);
     }
     retail::check(&binary, option(arguments, "--rows", 500_000)?, kills)
+}
+
+fn freshness(arguments: &[String]) -> Result<()> {
+    let binary = match option(arguments, "--binary", PathBuf::new())? {
+        none if none.as_os_str().is_empty() => built(&option(arguments, "--profile", "release".to_owned())?)?,
+        binary => binary,
+    };
+    let (rate, interval_s) = (option(arguments, "--rate", 1_000)?, option(arguments, "--interval", 5)?);
+    freshness::measure(&binary, freshness::Live { rate, interval_s, seconds: option(arguments, "--seconds", 180)? })
 }
 
 fn option<T: FromStr>(arguments: &[String], name: &str, default: T) -> Result<T> {

@@ -171,7 +171,9 @@ impl Problems {
     }
 }
 
-const ENVELOPE: &[&str] = &["customer", "source", "marketplace", "observed_at", "source_event_id", "source_version"];
+/// The field by which a change is told from an observation.
+const VERSION: &str = "source_version";
+const ENVELOPE: &[&str] = &["customer", "source", "marketplace", "observed_at", "source_event_id", VERSION];
 
 /// The fields of an event that can be mapped, and which of them must be.
 pub fn fields(family: Family) -> (Vec<&'static str>, &'static [&'static str]) {
@@ -263,6 +265,11 @@ impl Config {
         for [field, other] in TOGETHER.iter().filter(|[field, other]| is_mapped(field) && !is_mapped(other)) {
             let help = format!("add `{other} = {{ column = \"…\" }}`, or leave `{field}` out");
             problems.add(&["map", field], format!("`{field}` says nothing without `{other}`"), &help);
+        }
+        if self.semantics == Semantics::Change && is_mapped(VERSION) {
+            let message = format!("`semantics = \"change\"` says `{VERSION}` itself");
+            let help = format!("leave `{VERSION}` out, or `semantics` where the records are observations");
+            problems.add(&["map", VERSION], message, &help);
         }
         for (field, mapping) in &self.map {
             if known.contains(&field.as_str()) {

@@ -155,9 +155,9 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn envelope(&self) -> Result<Envelope, MappingError> {
-        let version = match self.mapping.config.semantics {
-            Semantics::Change => Some(Text::from(CHANGE)),
-            Semantics::Observation => None,
+        let source_version = match self.mapping.config.semantics {
+            Semantics::Change => Some(CHANGE.into()),
+            Semantics::Observation => self.text("source_version")?,
         };
         Ok(Envelope {
             customer: self.text("customer")?.unwrap_or_else(|| self.mapping.customer.as_str().into()),
@@ -165,7 +165,7 @@ impl Reading<'_> {
             marketplace: self.text("marketplace")?.unwrap_or_default(),
             observed_at: self.instant("observed_at")?,
             source_event_id: self.text("source_event_id")?,
-            source_version: self.text("source_version")?.or(version),
+            source_version,
             ..Envelope::default()
         })
     }

@@ -16,7 +16,7 @@ use super::limits::{
 };
 use super::segments::{self, PartitionLog, PartitionMeta, Place, StoredBatch};
 use super::state::{self, Pair, StateMap};
-use super::{DirectoryLock, EngineError, PartitionIndex, Put, Txn};
+use super::{DirectoryLock, EngineError, PartitionIndex, Put, Txn, io};
 
 /// Where a partition's log starts, once retention has moved it.
 const START_PREFIX: &[u8] = b"\0start/";
@@ -503,9 +503,10 @@ impl Shared {
     }
 
     fn poison(&self, reason: &str) -> EngineError {
-        let _the_first_reason_counts = self.poisoned.set(reason.to_owned());
+        let reason = format!("{}: {reason}", self.dir.display());
+        let _the_first_reason_counts = self.poisoned.set(reason.clone());
         self.changed.notify_all();
-        EngineError::Unknown(reason.to_owned())
+        EngineError::Unknown(reason)
     }
 }
 
@@ -562,7 +563,7 @@ fn replay(frame: Frame, logs: &mut [PartitionLog], state: &StateMap) -> Result<(
             )));
         }
         log.append(append.base_offset, append.records, frame.time_micros, &append.payload)
-            .map_err(|error| EngineError::Retry(format!("replaying into {}: {error}", log.name())))?;
+            .map_err(|error| EngineError::Retry(io("replaying into", log.dir(), &error)))?;
     }
     state.apply(frame.puts.into_iter().map(|(key, value)| Put { key, value }));
     Ok(())

@@ -275,6 +275,11 @@ impl PartitionLog {
         Ok(())
     }
 
+    /// Where its segments are.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// What reads call the partition in errors.
     pub(super) fn name(&self) -> &str {
         &self.name

@@ -149,6 +149,8 @@ fn failed(path: &Path, error: &sqlx::Error) -> SinkError {
         (_, Some(5 | 6 | 7 | 10 | 13 | 14 | 15 | 17)) | (sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed, _) => {
             SinkError::Retry(text)
         }
+        // what is left of a transaction that failed, and goes with the connection
+        (sqlx::Error::InvalidSavePointStatement, _) => SinkError::Retry(text),
         (_, Some(3 | 8 | 23)) => {
             SinkError::Fatal(format!("{text}; make the file and its folder writable for the user that runs skuflow"))
         }

@@ -54,7 +54,8 @@ impl Local {
     /// Makes the file at `address` of what `write` writes; says how large it is. Its name is on disk when `unflushed` is.
     ///
     /// # Errors
-    /// Of kind `AlreadyExists` where there is one of this name. Nothing is at `address` then that was not there before.
+    /// With the path; of kind `AlreadyExists` where there is one of this name. Nothing is at `address` then that was not
+    /// there before.
     pub(super) fn create<T>(
         &self,
         address: &str,
@@ -62,6 +63,15 @@ impl Local {
         write: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>,
     ) -> io::Result<(T, u64)> {
         let path = path_of(address);
+        self.make(path, unflushed, write).map_err(|error| at(path, error))
+    }
+
+    fn make<T>(
+        &self,
+        path: &Path,
+        unflushed: &mut Folders,
+        write: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>,
+    ) -> io::Result<(T, u64)> {
         let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         let staged = Staged(self.root.join(STAGED).join(Uuid::new_v4().to_string()));
         let mut file = BufWriter::new(File::create_new(&staged.0)?);
@@ -83,11 +93,16 @@ impl Local {
 
     /// Puts `text` at `address`, in the place of what is there: a reader finds the one or the other.
     pub(super) fn replace(&self, address: &str, text: &str) -> io::Result<()> {
+        let path = path_of(address);
+        self.put(path, text).map_err(|error| at(path, error))
+    }
+
+    fn put(&self, path: &Path, text: &str) -> io::Result<()> {
         let staged = Staged(self.root.join(STAGED).join(Uuid::new_v4().to_string()));
         let mut file = File::create_new(&staged.0)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        std::fs::rename(&staged.0, path_of(address))
+        std::fs::rename(&staged.0, path)
     }
 }
 
@@ -131,7 +146,17 @@ impl Folders {
 }
 
 fn failed(error: io::Error) -> Error {
-    Error::new(ErrorKind::Unexpected, error.to_string()).with_source(error)
+    Error::new(ErrorKind::Unexpected, error.to_string())
+}
+
+/// What went wrong at the bottom, and where.
+fn at(path: &Path, error: io::Error) -> io::Error {
+    let mut cause: &(dyn std::error::Error + 'static) = &error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let kind = cause.downcast_ref::<io::Error>().map_or(error.kind(), io::Error::kind);
+    io::Error::new(kind, format!("{}: {cause}", path.display()))
 }
 
 /// A file that is made when it is closed.
@@ -211,6 +236,8 @@ impl StorageFactory for Local {
 
 #[cfg(test)]
 mod tests {
+    use parquet::errors::ParquetError;
+
     use super::*;
 
     #[test]
@@ -224,9 +251,10 @@ mod tests {
         assert_eq!(unflushed.0.len(), 3, "the lake's folder, the table's and the date's: {unflushed:?}");
         let again = local.create(&address, &mut unflushed, |file| file.write_all(b"second")).expect_err("there is one");
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
-        let no_space = |_: &mut _| Err::<(), _>(io::ErrorKind::StorageFull.into());
-        let failing = local.create(&local.address("t/y"), &mut unflushed, no_space);
-        assert_eq!(failing.expect_err("no space").kind(), io::ErrorKind::StorageFull);
+        let no_space = |_: &mut _| Err::<(), _>(io::Error::other(ParquetError::from(io::Error::from_raw_os_error(28))));
+        let failing = local.create(&local.address("t/y"), &mut unflushed, no_space).expect_err("no space");
+        let said = format!("{}: No space left on device (os error 28)", path_of(&local.address("t/y")).display());
+        assert_eq!((failing.kind(), failing.to_string()), (io::ErrorKind::StorageFull, said));
         assert_eq!(std::fs::read(path_of(&address)).expect("there"), b"first");
         assert!(!path_of(&local.address("t/y")).exists());
         unflushed.flush().expect("they are there");

@@ -14,7 +14,7 @@ pub struct Table {
     /// Zone and name.
     pub full_name: &'static str,
     /// Its folder under the lake's, Hive-style.
-    pub(super) folder: &'static str,
+    pub folder: &'static str,
     /// The topic it takes, by its name in the catalogue of topics.
     pub topic: &'static str,
     pub(super) family: Family,

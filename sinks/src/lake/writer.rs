@@ -83,6 +83,33 @@ impl Lake {
         })
     }
 
+    /// What a call came to. After an error nothing stays open, and with it nothing that was not committed.
+    fn settled<T>(&mut self, came_to: Result<T, SinkError>) -> Result<T, SinkError> {
+        if came_to.is_err() {
+            self.open = None;
+        }
+        came_to
+    }
+
+    async fn stored(&mut self, identity: &Identity) -> Result<BTreeMap<TopicPartition, Offset>, SinkError> {
+        self.identity = identity.clone();
+        let table = self.table;
+        let (open, loaded) = self.load().await?;
+        open.hint(table).await?; // a writer that died may not have said it
+        if let Some((cluster, topic)) = loaded.offsets.foreign(identity) {
+            return Err(SinkError::Fatal(format!(
+                "table {} in {} was filled from another data directory (topic {topic}, cluster {cluster}; this one is {}). To \
+                 fill a lake from this directory, give the sink a new, empty `path`; to go on with the old one, bring its data \
+                 directory back",
+                table.full_name,
+                self.path.display(),
+                identity.cluster_id
+            )));
+        }
+        self.shape(&loaded)?;
+        Ok(loaded.offsets.positions())
+    }
+
     async fn write(&mut self, batch: &Batch) -> Result<Landed, SinkError> {
         let ingested_at = self.clock.now().micros();
         let rows = rows(self.table, batch, ingested_at)?;
@@ -117,30 +144,13 @@ impl Lake {
 
 impl Sink for Lake {
     async fn positions(&mut self, identity: &Identity) -> Result<BTreeMap<TopicPartition, Offset>, SinkError> {
-        self.identity = identity.clone();
-        let table = self.table;
-        let (open, loaded) = self.load().await?;
-        open.hint(table).await?; // a writer that died may not have said it
-        if let Some((cluster, topic)) = loaded.offsets.foreign(identity) {
-            return Err(SinkError::Fatal(format!(
-                "table {} in {} was filled from another data directory (topic {topic}, cluster {cluster}; this one is {}). To \
-                 fill a lake from this directory, give the sink a new, empty `path`; to go on with the old one, bring its data \
-                 directory back",
-                table.full_name,
-                self.path.display(),
-                identity.cluster_id
-            )));
-        }
-        self.shape(&loaded)?;
-        Ok(loaded.offsets.positions())
+        let stored = self.stored(identity).await;
+        self.settled(stored)
     }
 
     async fn land(&mut self, batch: &Batch) -> Result<Landed, SinkError> {
         let landed = self.write(batch).await;
-        if landed.is_err() {
-            self.open = None; // and with it what was not committed
-        }
-        landed
+        self.settled(landed)
     }
 }
 

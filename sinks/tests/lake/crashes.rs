@@ -1,19 +1,26 @@
 //! The process ends at each step of a landing, as by a kill or a power cut; the next one goes on.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use skuflow_runtime::testing::lake_readers;
 use skuflow_sinks::lake::{Step, TABLES};
 
+use super::watch::{READERS, Watch};
 use super::world::{SMALL, broker, lake, land, pointer, ready, records, rows};
 
 const FOLDER: &str = "SKUFLOW_TEST_LAKE";
 const CRASH: &str = "SKUFLOW_TEST_LAKE_CRASH";
+const SIGABRT: i32 = 6;
+const SIGKILL: i32 = 9;
 /// Records of the topic where the child crashes by itself, and where it is killed.
 const COUNT: u64 = 200;
 const COUNT_TO_KILL: u64 = 3_000;
+/// How long a child that is to be killed may take until it has written something.
+const STARTS_WITHIN: Duration = Duration::from_mins(1);
 
 /// Not a test by itself: what the child runs, until it comes to a step for the n-th time.
 #[test]
@@ -38,8 +45,7 @@ fn child(folder: &Path, crash: &str) -> Command {
         .args(["crashes::child_lands_until_it_crashes", "--exact", "--nocapture"])
         .env(FOLDER, folder)
         .env(CRASH, crash)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+        .stdout(Stdio::null());
     command
 }
 
@@ -57,25 +63,59 @@ fn read_all_the_time(folder: &Path, stop: &AtomicBool) -> usize {
     reads
 }
 
+/// Those who wait for it stop when this is gone.
+struct Until<'a>(&'a AtomicBool);
+
+impl Drop for Until<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How many rows `watch` finds, in each of its ways.
+fn look(watch: &mut Watch, folder: &Path) -> Vec<u64> {
+    let found = watch.look(folder).unwrap_or_else(|wrong| panic!("{wrong}"));
+    found.values().map(|partitions| partitions.values().map(|[rows, ..]| rows).sum()).collect()
+}
+
+/// The readers there are: `DuckDB` and `PyIceberg`, or none.
+fn watches() -> Vec<Watch> {
+    let start = |python: String| READERS.map(|reader| Watch::start(&python, reader));
+    lake_readers().into_iter().flat_map(start).collect()
+}
+
 #[test]
 fn crashed_at_any_step_the_rows_are_those_of_the_topic() {
     let broker = broker(COUNT);
     let expected = records(&broker, &TABLES[0]);
+    let mut watches = watches();
     for step in Step::ALL {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (folder, stop) = (dir.path().join("lake"), AtomicBool::new(false));
         drop(ready(&broker, lake(&folder, &TABLES[0], None)));
         std::thread::scope(|scope| {
+            let until = Until(&stop);
             let reading = scope.spawn(|| read_all_the_time(&folder, &stop));
             for times in 1..=3 {
                 let status = child(&folder, &format!("{step:?}:{times}:{COUNT}")).status().expect("starts");
-                assert!(!status.success(), "{step:?}, time {times}: the child ended by itself");
+                assert_eq!(status.signal(), Some(SIGABRT), "{step:?}, time {times}: the child ended by itself");
+                let there = rows(&folder, &TABLES[0]).len() as u64;
+                for watch in &mut watches {
+                    let found = look(watch, &folder);
+                    assert!(
+                        found.iter().all(|total| *total <= there),
+                        "{step:?}: {found:?} rows, {there} are committed"
+                    );
+                }
             }
             land(&broker, &folder, &TABLES[0], SMALL, None);
-            stop.store(true, Ordering::Relaxed);
+            drop(until);
             assert!(reading.join().expect("no reader errs") > 0, "somebody read");
         });
         assert_eq!(rows(&folder, &TABLES[0]), expected, "{step:?}");
+        for watch in &mut watches {
+            assert!(look(watch, &folder).iter().all(|total| *total == COUNT), "{step:?}");
+        }
         let hint = folder.join("processed/data_type=offers/metadata/version-hint.text");
         let hint = std::fs::read_to_string(hint).expect("there");
         let pointer = pointer(&folder, &TABLES[0]).expect("made");
@@ -91,21 +131,27 @@ fn killed_at_any_moment_the_rows_are_those_of_the_topic() {
     let (folder, stop) = (dir.path().join("lake"), AtomicBool::new(false));
     drop(ready(&broker, lake(&folder, &TABLES[0], None)));
     std::thread::scope(|scope| {
+        let until = Until(&stop);
         let reading = scope.spawn(|| read_all_the_time(&folder, &stop));
+        let metadata = folder.join("processed/data_type=offers/metadata");
+        let files_made = || std::fs::read_dir(&metadata).expect("there").count();
         for kill in 0..KILLS {
             let mut running = child(&folder, &format!("Over:1000:{COUNT_TO_KILL}")).spawn().expect("starts");
-            let end = Instant::now() + Duration::from_millis(10 + 13 * (kill * 7 % KILLS));
-            while Instant::now() < end {
-                std::thread::yield_now();
+            let (from, made) = (Instant::now(), files_made());
+            while files_made() == made {
+                assert!(from.elapsed() < STARTS_WITHIN, "kill {kill}: the child writes nothing");
+                assert_eq!(running.try_wait().expect("it was started"), None, "kill {kill}: the child ended by itself");
+                std::thread::park_timeout(Duration::from_millis(1));
             }
+            std::thread::park_timeout(Duration::from_millis(kill * 7 % KILLS));
             running.kill().expect("it was started");
             let status = running.wait().expect("it was started");
-            assert!(!status.success(), "kill {kill}: the child ended by itself");
+            assert_eq!(status.signal(), Some(SIGKILL), "kill {kill}: the child ended by itself");
         }
         let before = rows(&folder, &TABLES[0]).len();
         let progress = land(&broker, &folder, &TABLES[0], SMALL, None);
         assert!(before > 0 && progress.records() > 0, "the kills came while it landed");
-        stop.store(true, Ordering::Relaxed);
+        drop(until);
         assert!(reading.join().expect("no reader errs") > 0, "somebody read");
     });
     assert_eq!(rows(&folder, &TABLES[0]), records(&broker, &TABLES[0]));

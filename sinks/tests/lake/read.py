@@ -3,16 +3,16 @@ files that took. Arguments: the lake's folder, the catalog's file and name, begi
 
 import datetime
 import decimal
-import glob
 import json
 import os
 import re
 import sys
 import urllib.parse
 
-import duckdb
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
+
+import duck
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
@@ -30,19 +30,6 @@ def rows(arrow):
     return [{name: plain(value) for name, value in row.items()} for row in arrow.to_pylist()]
 
 
-def extension(name):
-    package = __import__(f"duckdb_extension_{name}")
-    return glob.glob(os.path.join(os.path.dirname(package.__file__), "**", "*.duckdb_extension"), recursive=True)[0]
-
-
-def duck():
-    connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
-    for name in ("avro", "httpfs", "iceberg"):
-        connection.execute(f"LOAD '{extension(name)}'")
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
-
-
 def iso(micros):
     return (EPOCH + datetime.timedelta(microseconds=micros)).isoformat()
 
@@ -55,7 +42,7 @@ def files_of(plan):
 
 folder, database, name, begin, end = sys.argv[1:]
 begin, end = int(begin), int(end)
-connection = duck()
+connection = duck.connect()
 catalog = SqlCatalog(name, uri=f"sqlite:///{os.path.join(folder, database)}", warehouse=f"file://{folder}")
 for zone in catalog.list_namespaces():
     for identifier in catalog.list_tables(zone):

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use skuflow_runtime::testing::lake_readers;
-use skuflow_schemas::{Event, Money};
+use skuflow_schemas::Event;
 use skuflow_sinks::batcher::Cut;
 use skuflow_sinks::lake::{CATALOG_FILE, CATALOG_NAME, TABLES};
 
+use super::expected::expected;
 use super::world::{BEGIN, NOW, PACE, SMALL, broker, events, land};
 
 /// What the readers find, an object per table and reader; `begin..end` is the stretch of time that is asked for.
@@ -26,56 +27,11 @@ fn read(python: &str, folder: &Path, begin: i64, end: i64) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect()
 }
 
-/// Some of the columns that a row has, said without the sink's help.
-fn expected(partition: u32, offset: u64, event: &Event) -> Map<String, Value> {
-    let envelope = event.envelope().expect("has one");
-    let mut row = json!({
-        "_topic": event.topic(), "_partition": partition, "_offset": offset, "_ingested_at": NOW,
-        "event_id": envelope.event_id.to_string(), "customer": envelope.customer, "source": envelope.source,
-        "observed_at": envelope.observed_at.micros(), "ingested_at": envelope.ingested_at.micros(),
-        "source_version": envelope.source_version, "source_event_id": null,
-        "cause_id": envelope.cause_id.map(|id| id.to_string()),
-    });
-    let more = match event {
-        Event::Offer(offer) => json!({
-            "native_id": offer.native_id, "seller": offer.seller,
-            "price": offer.price.and_then(decimal), "price_minor": offer.price.map(|price| price.minor),
-            "price_exponent": offer.price.map(|price| price.exponent),
-            "price_currency": offer.price.map(|price| price.currency.as_str().to_owned()),
-            "shipping": offer.shipping.and_then(decimal), "landed_price": null, "availability": offer.availability,
-            "stock_level": offer.stock_level, "rating": offer.rating,
-            "ranks": (!offer.ranks.is_empty()).then(|| serde_json::to_string(&offer.ranks).expect("plain")),
-            "suspect": (!offer.suspect.is_empty()).then_some(r#"["magnitude-jump"]"#),
-            "pack_quantity": offer.pack.as_ref().map(|pack| pack.quantity),
-        }),
-        Event::Sale(sale) => json!({
-            "order_id": sale.order_id, "units": sale.units, "unit_price": sale.unit_price.and_then(decimal),
-            "status": sale.status, "business_date": sale.business_date.to_string(),
-        }),
-        Event::Inventory(stock) => {
-            json!({ "location": stock.location, "quantity": stock.quantity, "relation": stock.relation })
-        }
-        Event::Features(features) => json!({
-            "product": features.product, "price_index": features.values.price_index, "product_price_current": null,
-            "change_listing": features.change.as_ref().map(|change| &change.listing),
-            "change_entered": features.change.as_ref().map(|change| change.entered),
-        }),
-        Event::Alert(alert) => json!({
-            "rule": alert.rule, "severity": alert.severity, "message": alert.message, "value": alert.value,
-            "dedup_key": alert.dedup_key.to_string(),
-        }),
-        other => panic!("{} has no table", other.family().name()),
-    };
-    let (row, Value::Object(more)) = (row.as_object_mut().expect("an object"), more) else { panic!("an object") };
-    row.extend(more);
-    std::mem::take(row)
-}
-
-/// As `DECIMAL(18,6)` is written; `None` where it does not fit.
-fn decimal(money: Money) -> Option<String> {
-    let micros = money.micros();
-    let (sign, amount) = (if micros < 0 { "-" } else { "" }, micros.unsigned_abs());
-    (amount < 10_u128.pow(18)).then(|| format!("{sign}{}.{:06}", amount / 1_000_000, amount % 1_000_000))
+/// What the row of an event should say, when the lake took it in included.
+fn row(partition: u32, offset: u64, event: &Event) -> Map<String, Value> {
+    let mut row = expected(partition, offset, event);
+    row.insert("_ingested_at".into(), NOW.into());
+    row
 }
 
 /// The rows that are asked for, each with the columns that `expected` says.
@@ -104,10 +60,9 @@ fn duckdb_and_pyiceberg_read_the_rows_of_the_topics_and_leave_out_files() {
         let what = format!("{} by {}", reading["table"], reading["reader"]);
         let table = TABLES.iter().find(|table| reading["table"] == table.full_name).expect("one of ours");
         let events = events(&broker, table);
-        let columns = expected(0, 0, &events[0].1);
-        let row = |(partition, event, offset): &(u32, Event, u64)| {
-            Value::Object(expected(*partition, *offset, event)).to_string()
-        };
+        let columns = row(0, 0, &events[0].1);
+        let row =
+            |(partition, event, offset): &(u32, Event, u64)| Value::Object(row(*partition, *offset, event)).to_string();
         let all: BTreeSet<String> = events.iter().map(row).collect();
         assert_eq!(found(&reading["rows"], &columns), all, "{what}");
         assert_eq!(reading["rows"].as_array().map(Vec::len), Some(500), "{what}");

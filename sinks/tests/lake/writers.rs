@@ -1,12 +1,13 @@
 //! Several writers, lost answers, and commits of others between ours.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use iceberg::spec::DataFile;
 use serde_json::{Value, json};
 use skuflow_runtime::broker::TopicPartition;
+use skuflow_runtime::testing::SmallDisk;
 use skuflow_sinks::batcher::Cut;
 use skuflow_sinks::lake::{Hook, Step, TABLES};
 use skuflow_sinks::{Landed, Sink as _, SinkError};
@@ -210,4 +211,38 @@ fn a_table_that_was_put_back_is_refused() {
         let refused = wait(lake(&folder, table, None).positions(&identity(&broker))).expect_err("rows are missing");
         assert!(matches!(&refused, SinkError::Fatal(reason) if reason.contains("current again")), "{refused}");
     }
+}
+
+/// More space comes free each time, so that it gives out at another step each time.
+#[test]
+fn on_a_full_disk_it_says_where_and_lands_when_there_is_space() {
+    const PAGE: usize = 4096;
+    let Some(disk) = SmallDisk::mount(4 << 20) else { return };
+    let (broker, table, folder) = (broker(20), &TABLES[0], disk.path().join("lake"));
+    let first = batch(&broker, table, 0, (None, 5));
+    let mut lake = lake(&folder, table, None);
+    let mut ballast = std::fs::File::create(disk.path().join("ballast")).expect("there is space");
+    let mut pages = 0;
+    while ballast.write_all(&[1; PAGE]).is_ok() {
+        pages += 1;
+    }
+    let mut failures = 0;
+    loop {
+        let came_to = wait(async {
+            lake.positions(&identity(&broker)).await?;
+            lake.land(&first).await
+        });
+        match came_to {
+            Ok(_) => break,
+            Err(SinkError::Retry(reason)) => {
+                assert!(reason.contains(&disk.path().display().to_string()), "{reason}");
+            }
+            Err(other) => panic!("after {failures} failures: {other}"),
+        }
+        failures += 1;
+        pages -= failures;
+        ballast.set_len((pages * PAGE) as u64).expect("less");
+    }
+    assert!(failures > 5, "{failures} failures");
+    assert_eq!(rows(&folder, table), records(&broker, table)[..5]);
 }

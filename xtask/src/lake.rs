@@ -1,0 +1,172 @@
+//! The lake of the demo's market, read while the run that writes it is killed.
+
+use std::io::{BufRead as _, BufReader, Lines};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Map, Value};
+use skuflow::demo::{Market, make};
+use skuflow::records;
+use skuflow_runtime::broker::{Broker as _, RecordView};
+use skuflow_runtime::testing::lake_readers;
+use skuflow_schemas::Decoder;
+use skuflow_sinks::lake::{CATALOG_FILE, TABLES, Table};
+
+use crate::expected::expected;
+use crate::kill::{Kills, Run};
+use crate::watch::{Found, READERS, Watch};
+use crate::{root, topics};
+
+/// The smallest commits that there may be.
+const OFTEN: &str = r#"path = "data/lake", commit_interval = "1s", batch_bytes_max = "1MiB""#;
+/// How long the tables may take to be made.
+const MADE_WITHIN: Duration = Duration::from_mins(2);
+
+/// Runs a market without kills, to see how long that takes beside readers, and with kills.
+pub fn check(binary: &Path, market: Market, kills: Kills) -> Result<()> {
+    println!("{} products, {} days, {} kills, seed {}", market.products, market.days, kills.count, kills.seed);
+    let python = lake_readers().context("there has to be a Python that reads the lake")?;
+    let home = tempfile::tempdir()?;
+    let project = |name: &str| -> Result<Run> {
+        let folder = home.path().join(name);
+        make(&folder, market).map_err(anyhow::Error::msg)?;
+        let config = folder.join("pipelines.toml");
+        let text = std::fs::read_to_string(&config)?;
+        ensure!(text.contains(r#"path = "data/lake""#), "the project of the demo has a lake");
+        std::fs::write(&config, text.replace(r#"path = "data/lake""#, OFTEN))?;
+        Ok(Run { binary: binary.to_path_buf(), config, variables: Vec::new() })
+    };
+    let mut watches = READERS.map(|reader| Watch::start(&python, reader));
+    let [undisturbed, killed] = ["undisturbed", "killed"].map(|name| home.path().join(name).join("data"));
+    let run = project("undisturbed")?;
+    let whole = while_watched(&mut watches, &undisturbed.join("lake"), || run.finish())?;
+    std::fs::remove_dir_all(&undisturbed)?;
+    let run = project("killed")?;
+    while_watched(&mut watches, &killed.join("lake"), || run.finish_after(kills, whole))?;
+    println!("{} commits were cut off between their first file and the swap", cut_off(&python, &killed.join("lake"))?);
+    compare(&python, &killed, &mut watches)
+}
+
+/// What comes of `work` while each reader looks at the lake, again and again.
+fn while_watched<T>(watches: &mut [Watch], lake: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let stop = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watching = watches.iter_mut().map(|watch| {
+            let mut looking = move || wait_for_tables(lake, stop).and_then(|()| look_until(stop, watch, lake));
+            scope.spawn(move || looking().inspect_err(|wrong| println!("{wrong}")))
+        });
+        let watching: Vec<_> = watching.collect();
+        let worked = work();
+        stop.store(true, Ordering::Relaxed);
+        for (reader, watching) in READERS.iter().zip(watching) {
+            let looks = watching.join().expect("it does not panic")?;
+            ensure!(looks > 0, "{reader} has not looked");
+            println!("{reader} looked {looks} times at all tables meanwhile, and found nothing wrong");
+        }
+        worked
+    })
+}
+
+/// Looks until `stop`; how often.
+fn look_until(stop: &AtomicBool, watch: &mut Watch, lake: &Path) -> Result<u64> {
+    let mut looks = 0;
+    while !stop.load(Ordering::Relaxed) {
+        watch.look(lake).map_err(anyhow::Error::msg)?;
+        looks += 1;
+    }
+    Ok(looks)
+}
+
+/// Before there is a table there is nothing to read.
+fn wait_for_tables(lake: &Path, stop: &AtomicBool) -> Result<()> {
+    let until = Instant::now() + MADE_WITHIN;
+    while !TABLES.iter().all(|table| lake.join(table.folder).join("metadata/version-hint.text").exists()) {
+        ensure!(!stop.load(Ordering::Relaxed) && Instant::now() < until, "not all tables are made");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// Commits that the ledger of the lake knows and that never were.
+fn cut_off(python: &str, lake: &Path) -> Result<String> {
+    let script = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute('SELECT COUNT(*) FROM lake_pending').fetchone())";
+    let output = Command::new(python).args(["-c", script]).arg(lake.join(CATALOG_FILE)).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?.trim().into())
+}
+
+/// The rows of each table are the records of its topic: by their number, as each reader has it, and one by one, as `DuckDB`
+/// shows them.
+fn compare(python: &str, data: &Path, watches: &mut [Watch]) -> Result<()> {
+    let (lake, broker) = (data.join("lake"), topics::open(data));
+    let mut found = Found::new();
+    for watch in watches {
+        found.extend(watch.look(&lake).map_err(anyhow::Error::msg)?.clone());
+    }
+    ensure!(found.len() == 3 * TABLES.len(), "each table in three ways: {:?}", found.keys());
+    for topic in broker.topics()? {
+        let Some(table) = Table::of_topic(&topic.name) else { continue };
+        let count = records::count(&broker, &topic)?;
+        for (way, partitions) in found.iter().filter(|(way, _)| way.starts_with(&format!("{} by ", table.name))) {
+            let rows: u64 = partitions.values().map(|[rows, ..]| rows).sum();
+            ensure!(rows == count, "{rows} rows of {count} records, {way}");
+        }
+        let mut rows = Rows::of(python, &lake.join(table.folder));
+        let mut compared = Ok(());
+        records::each(&broker, &topic, None, &mut |of, record| {
+            compared = rows.next_is(of.partition, record);
+            if compared.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        compared.with_context(|| table.full_name)?;
+        rows.end().with_context(|| table.full_name)?;
+        println!("equal: {count} rows of {}, one by one, and the records of {}", table.full_name, topic.name);
+    }
+    Ok(())
+}
+
+/// The rows of a table, by partition and offset.
+struct Rows {
+    command: Command,
+    /// Starts when it is known which columns are asked for.
+    running: Option<(Child, Lines<BufReader<ChildStdout>>)>,
+}
+
+impl Rows {
+    fn of(python: &str, table: &Path) -> Self {
+        let mut command = Command::new(python);
+        command.arg(root().join("sinks/tests/lake/rows.py")).arg(table).stdout(Stdio::piped());
+        Self { command, running: None }
+    }
+
+    /// Whether the next row says what the record does.
+    fn next_is(&mut self, partition: u32, record: &RecordView<'_>) -> Result<()> {
+        let expected = expected(partition, record.offset, &Decoder.decode(record.value.context("a tombstone")?)?);
+        if self.running.is_none() {
+            let mut child = self.command.args(expected.keys()).spawn()?;
+            let lines = BufReader::new(child.stdout.take().context("piped")?).lines();
+            self.running = Some((child, lines));
+        }
+        let (_, lines) = self.running.as_mut().expect("started above");
+        let found = lines.next().with_context(|| format!("no row for {expected:?}"))??;
+        let found: Map<String, Value> = serde_json::from_str(&found)?;
+        let same = |(name, value): (&String, &Value)| found.get(name).is_some_and(|found| same(found, value));
+        ensure!(expected.iter().all(same), "{found:?} should be {expected:?}");
+        Ok(())
+    }
+
+    fn end(self) -> Result<()> {
+        let Some((mut child, mut lines)) = self.running else { bail!("there is no record") };
+        ensure!(lines.next().is_none(), "there are more rows than records");
+        ensure!(child.wait()?.success(), "its rows cannot be read");
+        Ok(())
+    }
+}
+
+/// Numbers with a point may be written in several ways.
+fn same(found: &Value, expected: &Value) -> bool {
+    found == expected || (expected.is_f64() && found.as_f64() == expected.as_f64())
+}
