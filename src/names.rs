@@ -4,10 +4,10 @@
 //! `dlq.acme.raw.offers.v1` and its late copies `late.acme.raw.offers.v1`. Dead letters of a connector are
 //! `dlq.<connector>`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skuflow_schemas::{DEAD_LETTER_PREFIX, LATE_PREFIX};
+use skuflow_schemas::{DEAD_LETTER_PREFIX, Family, LATE_PREFIX};
 
 use crate::config::{Config, SinkConfig, StageConfig};
 
@@ -78,6 +78,15 @@ impl Names<'_> {
         let stages = self.0.stage.iter().map(|stage| (self.stage_group(stage), topics(&stage.from)));
         let sinks = self.0.sink.iter().map(|sink| (Self::sink_group(sink), topics(&sink.from)));
         stages.chain(sinks).collect()
+    }
+
+    /// The topics that hold events, by their name on the broker; not their dead letters and late copies.
+    pub(crate) fn events(self) -> BTreeMap<String, Family> {
+        let connectors = self.0.connector.iter().map(|connector| &connector.to);
+        let stages = self.0.stage.iter().flat_map(|stage| [&stage.from, &stage.to]);
+        let written = connectors.chain(stages).flatten().map(String::as_str).chain([QUALITY]);
+        let event = |written: &str| Some((self.topic(written).to_string(), skuflow_schemas::topic(written)?.family));
+        written.filter_map(event).collect()
     }
 
     /// Every topic that a run needs.

@@ -10,6 +10,7 @@ use serde_json::Value;
 use skuflow_runtime::broker::kafka::{Kafka, Settings};
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::testing::kafka::{Kafka as Server, kafka};
+use skuflow_runtime::testing::registry::Registry;
 
 /// The sample with topics and groups that begin with `name`, on Kafka.
 fn sample_on(server: &Server, name: &str) -> Project {
@@ -20,11 +21,14 @@ fn sample_on(server: &Server, name: &str) -> Project {
     project
 }
 
+fn connect(server: &Server, name: &str) -> Kafka {
+    let settings = Settings::new(&server.bootstrap_servers(), name, std::env::temp_dir().join("unused"));
+    Kafka::connect(settings, Clock::System).expect("it runs")
+}
+
 /// All topics but dead letters, whose headers name offsets.
 fn contents_on(server: &Server, name: &str) -> Contents {
-    let settings = Settings::new(&server.bootstrap_servers(), name, std::env::temp_dir().join("unused"));
-    let broker = Kafka::connect(settings, Clock::System).expect("it runs");
-    without_dead_letters(counted(&logs_of(&broker, &format!("{name}."))))
+    without_dead_letters(counted(&logs_of(&connect(server, name), &format!("{name}."))))
 }
 
 fn without_dead_letters(mut contents: Contents) -> Contents {
@@ -52,6 +56,20 @@ fn the_sample_comes_out_of_kafka_as_out_of_the_embedded_broker() {
     let again = project.run_once();
     assert_eq!(again["read"], 0, "a second run finds everything done");
     assert_eq!(differences(&contents_on(server, "calm"), &contents), [] as [String; 0]);
+}
+
+#[test]
+fn the_sample_goes_by_the_ids_of_a_schema_registry() {
+    let (Some(server), Some(registry)) = (kafka(), Registry::start()) else { return };
+    let (summary, _) = expected();
+    let project = sample_on(server, "registered");
+    project.edit("[topics]", &format!("registry = {{ url = \"{}\" }}\n\n[topics]", registry.url()));
+    let found = project.run_once();
+    for count in ["read", "accepted", "unchanged", "duplicates", "dead_letters"] {
+        assert_eq!(found[count], summary[count], "{count}");
+    }
+    let tapped = project.json(&["tap", "sales.v1", "-n", "3", "--format", "json"]);
+    assert_eq!(tapped.as_array().map(Vec::len), Some(3), "{tapped}");
 }
 
 #[test]

@@ -73,9 +73,26 @@ pub struct KafkaConfig {
     /// name.
     #[serde(default)]
     pub worker_id: Option<String>,
+    /// The schema registry that gives schemas their ids; left out: ids are those of `skuflow schema`.
+    #[serde(default)]
+    pub registry: Option<RegistryConfig>,
     /// Further settings of the client, by librdkafka's names: security first of all.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
+}
+
+/// A schema registry that speaks Confluent's protocol. The subject of a topic is `<topic>-value`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryConfig {
+    /// Its address, with the path where it has one.
+    pub url: String,
+    /// Who asks, where it wants to know.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The user's password; from a variable, `"${REGISTRY_PASSWORD}"`.
+    #[serde(default)]
+    pub password: Option<String>,
 }
 
 /// Settings of the embedded broker.

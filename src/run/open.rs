@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use skuflow_runtime::broker::embedded::{Embedded, Keep};
-use skuflow_runtime::broker::kafka::{Kafka, Settings};
+use skuflow_runtime::broker::kafka::{Kafka, RegistrySettings, Settings};
 use skuflow_runtime::broker::{Broker, BrokerError};
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::storage::{EngineError, Options};
 
 use crate::config::Loaded;
+use crate::names::Names;
 
 /// Why the broker or a station could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +111,11 @@ pub fn open_broker(loaded: &Loaded) -> Result<Opened, OpenError> {
     std::fs::create_dir_all(&data_dir).map_err(|error| OpenError::Io(error.to_string()))?;
     let settings = Settings {
         replication: kafka.replication,
+        registry: kafka.registry.as_ref().map(|registry| RegistrySettings {
+            url: registry.url.clone(),
+            user: registry.user.clone().map(|user| (user, registry.password.clone().unwrap_or_default())),
+            topics: Names(&loaded.config).events(),
+        }),
         properties: kafka.properties.clone(),
         ..Settings::new(&kafka.bootstrap_servers, &loaded.config.name, data_dir.join("state"))
     };
