@@ -7,15 +7,13 @@ use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::Value;
-use skuflow::config::Loaded;
 use skuflow::demo::{Market, judge};
+use skuflow::run::open_broker;
 use skuflow_ingest::simulator::{FAMILIES, Settings, Simulator};
 use skuflow_ingest::{Connector, ConnectorError, Cursor, Mapped, Page, Poll, Publisher};
-use skuflow_runtime::broker::Broker as _;
-use skuflow_runtime::broker::embedded::Embedded;
+use skuflow_runtime::broker::Broker;
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::stage::Control;
-use skuflow_runtime::storage::Options;
 use skuflow_schemas::{Family, Timestamp};
 
 use common::Project;
@@ -59,9 +57,10 @@ fn recall(change: &mut dyn FnMut(&mut [Page])) -> f64 {
     let loaded = project.loaded();
     let mut pages = pages(loaded.config.connector[0].simulator.as_ref().expect("it simulates"));
     change(&mut pages);
-    publish(pages, &open(&loaded));
+    publish(pages, open_broker(&loaded).expect("new").shared());
     project.run_once_only(&["stage:catalog", "stage:clean", "stage:compete"]);
-    judge(&loaded, &open(&loaded)).expect("readable").score.recall()
+    let broker = open_broker(&loaded).expect("nobody runs it");
+    judge(&loaded, &*broker).expect("readable").score.recall()
 }
 
 fn pages(market: &Settings) -> Vec<Page> {
@@ -96,12 +95,8 @@ fn observed_at(record: &mut Mapped) -> Option<&mut Timestamp> {
     }
 }
 
-fn open(loaded: &Loaded) -> Embedded {
-    Embedded::open(&loaded.data_dir(), Options::default(), Clock::System).expect("nobody runs it")
-}
-
 /// Publishes pages as the connector of the demo would.
-fn publish(pages: Vec<Page>, broker: &Embedded) {
+fn publish(pages: Vec<Page>, broker: Arc<dyn Broker>) {
     let topics: HashMap<Family, Arc<str>> =
         FAMILIES.iter().filter_map(|family| Some((*family, family.raw_topic()?.into()))).collect();
     let (dead_letters, quality): (Arc<str>, Arc<str>) = ("dlq.market".into(), "quality.v1".into());
@@ -114,7 +109,7 @@ fn publish(pages: Vec<Page>, broker: &Embedded) {
         topics,
         dead_letters,
         quality,
-        broker: Arc::new(broker.clone()),
+        broker,
         clock: Clock::System,
         control: Arc::new(Control::new(true)),
         intake: Arc::default(),

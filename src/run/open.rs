@@ -67,7 +67,7 @@ impl Deref for Opened {
 
 impl Opened {
     /// The broker, for who keeps it.
-    pub(super) fn shared(&self) -> Arc<dyn Broker> {
+    pub fn shared(&self) -> Arc<dyn Broker> {
         match self {
             Self::Embedded(broker) => Arc::new(broker.clone()),
             Self::Kafka(broker) => Arc::new(broker.clone()),

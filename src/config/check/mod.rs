@@ -9,12 +9,13 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use skuflow_ingest::{ConfigProblem, simulator};
+use skuflow_runtime::broker::kafka::is_ours;
 use skuflow_schemas::{
     ByteSize, DEAD_LETTER_PREFIX, Family, LATE_PREFIX, Span, TOPICS, TopicSpec, check_customer, topic,
 };
 use skuflow_sinks::{lake, serving};
 
-use super::model::{Config, ConnectorConfig, SinkConfig};
+use super::model::{Config, ConnectorConfig, KafkaConfig, SinkConfig};
 use super::problem::Problem;
 use super::tree::At::{Field, Item};
 use super::tree::{At, Entry, Node, Value};
@@ -58,7 +59,7 @@ pub(super) fn check_tree(tree: &mut Node, problems: &mut Vec<Problem>) {
     if let Some(other) = kinds.iter().find(|entry| entry.key == "kind") {
         let problem = Problem::new("SKU-013", other.key_span.clone(), "a broker is named by its kind");
         problems.push(problem.help("write kafka = { bootstrap_servers = \"localhost:9092\" }, or nothing"));
-        kinds.retain(|entry| entry.key != "kind");
+        kinds.retain(|entry| is_kind(&entry));
     }
     if let Some(second) = kinds.iter().filter(is_kind).nth(1) {
         let problem = Problem::new("SKU-013", second.key_span.clone(), "there is one broker, and two kinds are named");
@@ -135,6 +136,22 @@ impl Check<'_> {
         self.range(&["runtime", "cache_bytes"], runtime.cache_bytes, CACHE_BYTES_MIN..=BYTES_MAX);
         let path = ["broker", "embedded", "topic_bytes_max"];
         self.range(&path, broker.embedded.topic_bytes_max, TOPIC_BYTES_MIN..=BYTES_MAX);
+        if let Some(kafka) = &broker.kafka {
+            self.kafka(kafka);
+        }
+    }
+
+    fn kafka(&mut self, kafka: &KafkaConfig) {
+        let place = [Field("broker"), Field("kafka")];
+        if kafka.bootstrap_servers.trim().is_empty() {
+            let path = [place[0], place[1], Field("bootstrap_servers")];
+            self.report("SKU-020", &path, "no server is named".into(), "write \"localhost:9092\"");
+        }
+        for name in kafka.properties.keys().filter(|name| is_ours(name)) {
+            let path = [place[0], place[1], Field("properties"), Field(name)];
+            let message = format!("`{name}` is not for you to set: the guarantees rest on it");
+            self.report("SKU-020", &path, message, "remove it");
+        }
     }
 
     /// A setting at a path of fields that has to be within a range.

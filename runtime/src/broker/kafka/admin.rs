@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::Consumer as _;
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use skuflow_schemas::{Cleanup, DEAD_LETTER_PREFIX, LATE_PREFIX, TOPICS};
 
@@ -27,7 +28,7 @@ impl Shared {
     pub(super) fn topics(&self) -> Result<Vec<TopicInfo>, BrokerError> {
         let metadata = self.asks.fetch_metadata(None, ASK_MAX).map_err(|error| broker_error(&error))?;
         let names: Vec<&str> =
-            metadata.topics().iter().map(|topic| topic.name()).filter(|name| !name.starts_with("__")).collect();
+            metadata.topics().iter().map(MetadataTopic::name).filter(|name| !name.starts_with("__")).collect();
         self.describe(&names)
     }
 

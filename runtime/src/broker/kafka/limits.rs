@@ -25,6 +25,6 @@ pub(super) const STORE_CACHE_BYTES: usize = 8 << 20;
 /// Time to look at one partition while all are waited for.
 pub(super) const LOOK_MAX: Duration = Duration::from_millis(5);
 /// `delete.retention.ms` of changelogs: how long a tombstone can still be read.
-pub(super) const TOMBSTONES_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(super) const TOMBSTONES_MAX: Duration = Duration::from_hours(7 * 24);
 /// Time between two looks at what others have committed.
 pub(super) const WAIT_MAX: Duration = Duration::from_millis(20);

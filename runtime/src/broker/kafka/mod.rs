@@ -46,7 +46,7 @@ use reader::Fetcher;
 use registry::Registry;
 pub use registry::RegistrySettings;
 use settings::Logs;
-pub use settings::Settings;
+pub use settings::{Settings, is_ours};
 use store::Store;
 
 /// A Kafka cluster; clones share the connections.
@@ -79,12 +79,12 @@ impl Kafka {
     /// # Errors
     /// `Fatal` for settings that cannot be, `Retry` where nobody answers.
     pub fn connect(settings: Settings, clock: Clock) -> Result<Self, BrokerError> {
-        if let Some(name) = settings.refused().next() {
+        if let Some(name) = settings.properties.keys().find(|name| is_ours(name)) {
             return Err(BrokerError::Fatal(format!("`{name}` is not for the user to set: the guarantees rest on it")));
         }
         let made = |error| broker_error(&error);
-        let asks: Client = BaseConsumer::from_config_and_context(&settings.reading(), Logs).map_err(made)?;
-        let asks_ahead = BaseConsumer::from_config_and_context(&settings.reading_ahead(), Logs).map_err(made)?;
+        let asks = client(&settings.reading())?;
+        let asks_ahead = client(&settings.reading_ahead())?;
         let admin = AdminClient::from_config_and_context(&settings.base(), Logs).map_err(made)?;
         asks.fetch_metadata(None, ASK_MAX).map_err(made)?;
         let cluster_id = asks.client().fetch_cluster_id(ASK_MAX);
@@ -114,17 +114,18 @@ fn unknown(of: &TopicPartition) -> BrokerError {
     BrokerError::Fatal(format!("there is no {of}"))
 }
 
-impl Shared {
-    fn client(&self, config: &ClientConfig) -> Result<Client, BrokerError> {
-        BaseConsumer::from_config_and_context(config, Logs).map_err(|error| broker_error(&error))
-    }
+/// A client that reads or asks.
+fn client(config: &ClientConfig) -> Result<Client, BrokerError> {
+    BaseConsumer::from_config_and_context(config, Logs).map_err(|error| broker_error(&error))
+}
 
+impl Shared {
     fn asking(&self, group: &str) -> Result<Arc<Client>, BrokerError> {
         let mut groups = self.groups.lock().expect("no holder panics");
         if let Some(client) = groups.get(group) {
             return Ok(client.clone());
         }
-        let client = Arc::new(self.client(&self.settings.asking(group))?);
+        let client = Arc::new(client(&self.settings.asking(group))?);
         groups.insert(group.to_owned(), client.clone());
         Ok(client)
     }

@@ -112,6 +112,16 @@ impl KafkaProducer {
         Ok(())
     }
 
+    fn count(&mut self, topic: &Arc<str>) -> Result<u32, TxnError> {
+        if let Some(count) = self.counts.get(topic) {
+            return Ok(*count);
+        }
+        let count = self.shared.partitions(topic).map_err(not_committed)?;
+        let count = count.ok_or_else(|| TxnError::Fatal(format!("there is no topic {topic}")))?;
+        self.counts.insert(topic.clone(), count);
+        Ok(count)
+    }
+
     fn failed(&self, error: &KafkaError) -> TxnError {
         txn_error(error, self.producer.client().fatal_error())
     }
@@ -144,16 +154,13 @@ impl KafkaProducer {
     fn put_changes(&mut self, changes: &[StateChange]) -> Result<Vec<Changelog>, TxnError> {
         let mut owners: Vec<Changelog> = Vec::new();
         for change in changes {
-            let at = match owners.iter().position(|known| known.owner == change.owner) {
-                Some(at) => at,
-                None => {
-                    let changelog =
-                        Changelog::of(&change.owner, &self.shared.settings.name).map_err(TxnError::Fatal)?;
-                    changelog.ensure(&self.shared).map_err(not_committed)?;
-                    owners.push(changelog);
-                    owners.len() - 1
-                }
-            };
+            let at = owners.iter().position(|known| known.owner == change.owner);
+            if at.is_none() {
+                let changelog = Changelog::of(&change.owner, &self.shared.settings.name).map_err(TxnError::Fatal)?;
+                changelog.ensure(&self.shared).map_err(not_committed)?;
+                owners.push(changelog);
+            }
+            let at = at.unwrap_or(owners.len() - 1);
             let record = Record { key: Some(&change.key), value: change.value.as_deref(), headers: &[] };
             let of = owners[at].of.clone();
             self.put(&of.topic, of.partition, &record, at + 1)?;
@@ -236,7 +243,7 @@ impl KafkaProducer {
             self.put_positions(generation, consumed)?;
         }
         self.flush()?;
-        let committed = self.step(|producer, left| producer.commit_transaction(left));
+        let committed = self.step(BaseProducer::commit_transaction);
         committed.map_err(|error| match &error {
             KafkaError::Transaction(native) if native.txn_requires_abort() || native.is_fatal() => self.failed(&error),
             _ => TxnError::Unknown(error.to_string()),
@@ -266,17 +273,7 @@ impl Producer for KafkaProducer {
     fn send(&mut self, topic: &Arc<str>, partition: Option<u32>, record: &Record<'_>) -> Result<(), TxnError> {
         let partition = match partition {
             Some(partition) => partition,
-            None => {
-                let count = match self.counts.get(topic) {
-                    Some(count) => *count,
-                    None => {
-                        let count = self.shared.partitions(topic).map_err(not_committed)?;
-                        let count = count.ok_or_else(|| TxnError::Fatal(format!("there is no topic {topic}")))?;
-                        *self.counts.entry(topic.clone()).or_insert(count)
-                    }
-                };
-                partition_of(record.key.unwrap_or_default(), count)
-            }
+            None => partition_of(record.key.unwrap_or_default(), self.count(topic)?),
         };
         let known = match (&self.shared.registry, record.value) {
             (Some(registry), Some(value)) => Some(registry.outgoing(topic, value).map_err(not_committed)?.into_owned()),
@@ -350,7 +347,7 @@ impl Producer for KafkaProducer {
     fn abort(&mut self) {
         if self.is_open && self.broken.is_none() {
             let _what_fails_fails_the_abort_too = self.producer.flush(TXN_STEP_MAX);
-            if let Err(error) = self.step(|producer, left| producer.abort_transaction(left)) {
+            if let Err(error) = self.step(BaseProducer::abort_transaction) {
                 self.broken = Some(format!("a transaction could not be aborted: {error}"));
             }
         }

@@ -13,7 +13,7 @@ use skuflow_schemas::Timestamp;
 
 use super::limits::{ASK_MAX, FETCH_MAX};
 use super::native::{Client, Fetching, Taken};
-use super::{Shared, unknown};
+use super::{Shared, client, unknown};
 use crate::broker::{BatchBuilder, BrokerError, Offset, Reader, Record, RecordBatch, TopicPartition};
 
 /// Partitions that are being fetched by one client.
@@ -33,7 +33,7 @@ struct Place {
 
 impl Fetcher {
     pub(super) fn new(shared: &Arc<Shared>) -> Result<Self, BrokerError> {
-        let client = Arc::new(shared.client(&shared.settings.reading())?);
+        let client = Arc::new(client(&shared.settings.reading())?);
         Ok(Self { shared: shared.clone(), client, places: HashMap::new() })
     }
 

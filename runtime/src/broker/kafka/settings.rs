@@ -48,26 +48,6 @@ impl Settings {
         }
     }
 
-    /// Properties that are not for the user to set: the guarantees rest on them.
-    pub fn refused(&self) -> impl Iterator<Item = &str> {
-        const OURS: &[&str] = &[
-            "acks",
-            "auto.offset.reset",
-            "bootstrap.servers",
-            "enable.auto.commit",
-            "enable.auto.offset.store",
-            "enable.idempotence",
-            "enable.partition.eof",
-            "group.id",
-            "group.instance.id",
-            "group.protocol",
-            "isolation.level",
-            "partition.assignment.strategy",
-            "transactional.id",
-        ];
-        self.properties.keys().map(String::as_str).filter(|name| OURS.contains(name))
-    }
-
     pub(super) fn base(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", &self.name);
@@ -139,6 +119,26 @@ impl Settings {
             .set("message.max.bytes", RECORD_BYTES_MAX.to_string());
         config
     }
+}
+
+/// Whether a property of the client is not for the user to set, as the guarantees rest on it.
+pub fn is_ours(property: &str) -> bool {
+    const OURS: &[&str] = &[
+        "acks",
+        "auto.offset.reset",
+        "bootstrap.servers",
+        "enable.auto.commit",
+        "enable.auto.offset.store",
+        "enable.idempotence",
+        "enable.partition.eof",
+        "group.id",
+        "group.instance.id",
+        "group.protocol",
+        "isolation.level",
+        "partition.assignment.strategy",
+        "transactional.id",
+    ];
+    OURS.contains(&property)
 }
 
 /// Passes on what the client has to say.
