@@ -18,7 +18,7 @@ use skuflow_runtime::broker::{
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::testing::kafka::{Kafka as Server, kafka};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A broker, a topic of one partition that nobody else has, and the folder of its states.
 struct World {
@@ -328,8 +328,8 @@ fn a_commit_outlives_the_broker() {
     let states = tempfile::tempdir().expect("a temporary directory");
     let settings = Settings {
         // A start takes a while on a busy machine.
-        transaction_timeout: Duration::from_secs(60),
-        session_timeout: Duration::from_secs(60),
+        transaction_timeout: Duration::from_mins(1),
+        session_timeout: Duration::from_mins(1),
         ..Settings::new(&server.bootstrap_servers(), "test", states.path().into())
     };
     let broker = Kafka::connect(settings, Clock::System).expect("it runs");

@@ -113,7 +113,9 @@ fn schemas_go_by_the_ids_of_the_registry() {
         Err(DecodeError::UnknownSchema(strange)),
         "although a release has that id here"
     );
-    read.iter().for_each(|value| send(&broker, LETTERS, value));
+    for value in &read {
+        send(&broker, LETTERS, value);
+    }
     let not_framed: &[u8] = &[0, 0, 0];
     send(&broker, LETTERS, not_framed);
     let kept = [with_id(sale(), id), unknown, not_framed.to_vec()];
@@ -133,7 +135,7 @@ fn a_registry_that_goes_away_stops_only_what_is_new(world: &World, bare: &Kafka,
     send(bare, SALES, &with_id(sale(), known + 1000));
     match values(&broker, SALES, 4) {
         Err(BrokerError::Retry(reason)) => {
-            assert!(reason.contains("schema registry") && !reason.contains(&url), "{reason}")
+            assert!(reason.contains("schema registry") && !reason.contains(&url), "{reason}");
         }
         other => panic!("a new id waits: {other:?}"),
     }
