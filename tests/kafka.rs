@@ -68,7 +68,7 @@ fn the_sample_goes_by_the_ids_of_a_schema_registry() {
     for count in ["read", "accepted", "unchanged", "duplicates", "dead_letters"] {
         assert_eq!(found[count], summary[count], "{count}");
     }
-    let tapped = project.command(&["tap", "sales.v1", "-n", "1"]);
+    let tapped = project.command(&["tap", "sales.v1", "-n", "100"]);
     let said = String::from_utf8_lossy(&tapped.stdout).into_owned();
     assert!(tapped.status.success() && said.contains("\"order_id\""), "{said}");
 }
