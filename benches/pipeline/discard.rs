@@ -62,7 +62,7 @@ impl Broker for Discard {
         self.input.forget_positions(group)
     }
 
-    fn state(&self, _: &str) -> Result<Box<dyn StateReader>, BrokerError> {
+    fn restore(&self, _: &str, _: &mut dyn FnMut() -> bool) -> Result<Box<dyn StateReader>, BrokerError> {
         Ok(Box::new(InMemory(self.state.clone())))
     }
 

@@ -2,7 +2,8 @@
 //! (features, the rules that come along).
 //!
 //! `cargo bench` runs everything; each row is a process of its own, so that its memory is its own. Every record changes
-//! something. CPU time is that of the whole process while the stages run, in 10 ms ticks of `/proc/self/stat`.
+//! something. CPU time is that of the whole process while the stages run, in 10 ms ticks of `/proc/self/stat`; a Kafka is a
+//! process of its own, started for the row where Java and Maven are there.
 #![expect(clippy::print_stdout, reason = "a table is what it is for")]
 
 mod discard;
@@ -18,9 +19,11 @@ use discard::Discard;
 use load::Load;
 use skuflow_runtime::broker::Broker;
 use skuflow_runtime::broker::embedded::Embedded;
+use skuflow_runtime::broker::kafka::{Kafka, Settings};
 use skuflow_runtime::broker::memory::Memory;
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::storage::Options;
+use skuflow_runtime::testing::kafka::Kafka as Server;
 use stages::{TOPICS, Took};
 
 /// As in the binary.
@@ -50,6 +53,9 @@ const ROWS: &[(&str, &str, u64, u64, u64)] = &[
     ("embedded, 5 M distinct ids", "embedded", 5_000_000, 1_000, 100),
     ("both stages, 100 ms commits", "market", 1_000_000, 1_000, 100),
     ("both stages, 100 ms commits", "market", 3_000_000, 100_000, 100),
+    ("on Kafka, 100 ms commits", "kafka", 1_000_000, 1_000, 100),
+    ("on Kafka, both stages, 100 ms commits", "kafka-market", 1_000_000, 1_000, 100),
+    ("on Kafka, both stages, 100 ms commits", "kafka-market", 1_000_000, 100_000, 100),
     ("resume with 1 M ids, after a stop", "resume", 1_000_000, 1_000, 100),
     ("resume with 1 M ids, after a kill", "resume-killed", 1_000_000, 1_000, 100),
 ];
@@ -83,7 +89,7 @@ fn killed(arguments: &[String]) -> String {
 
 /// Runs stage `clean` in the directory `arguments[0]`, and closes it or is killed.
 fn work(arguments: &[String]) {
-    let broker = open(Path::new(&arguments[0]));
+    let broker = open(&arguments[0]);
     stages::clean(&broker, Duration::from_millis(100));
     if arguments.len() > 1 {
         std::process::abort();
@@ -93,11 +99,11 @@ fn work(arguments: &[String]) {
 /// Makes the input in a process of its own, whose memory is not that of the stages.
 fn fill(arguments: &[String]) {
     let number = |at: usize| arguments[at].parse::<u64>().expect("a number");
-    prepare(&*open(Path::new(&arguments[0])), load(&arguments[3]), number(1), number(2));
+    prepare(&*open(&arguments[0]), load(&arguments[3]), number(1), number(2));
 }
 
 fn load(kind: &str) -> Load {
-    if kind == "market" { Load::Market } else { Load::Offers }
+    if kind.ends_with("market") { Load::Market } else { Load::Offers }
 }
 
 fn row(arguments: &[String]) {
@@ -111,18 +117,20 @@ fn row(arguments: &[String]) {
         return report(records, listings, stages::clean(&broker, interval));
     }
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().display().to_string();
+    let server = if kind.starts_with("kafka") { Some(Server::start().expect("Java and Maven")) } else { None };
+    let folder = dir.path().display().to_string();
+    let path = server.as_ref().map_or(folder.clone(), |server| format!("{} {folder}", server.bootstrap_servers()));
     child(&["fill".into(), path.clone(), arguments[1].clone(), arguments[2].clone(), kind.into()]);
     match kind {
-        "embedded" => report(records, listings, stages::clean(&open(dir.path()), interval)),
-        "market" => report(records, listings, stages::both(&open(dir.path()), interval)),
+        "embedded" | "kafka" => report(records, listings, stages::clean(&open(&path), interval)),
+        "market" | "kafka-market" => report(records, listings, stages::both(&open(&path), interval)),
         "resume" => {
-            child(&["work".into(), path]);
-            resume(dir.path());
+            child(&["work".into(), path.clone()]);
+            resume(&path);
         }
         "resume-killed" => {
-            killed(&["work".into(), path, "killed".into()]);
-            resume(dir.path());
+            killed(&["work".into(), path.clone(), "killed".into()]);
+            resume(&path);
         }
         other => panic!("{other} is none of the rows"),
     }
@@ -137,14 +145,21 @@ fn report(records: u64, listings: u64, (wall, cpu): Took) {
     );
 }
 
-fn open(dir: &Path) -> Arc<dyn Broker> {
-    Arc::new(Embedded::open(dir, Options::default(), Clock::System).expect("a new directory"))
+/// The embedded broker in a folder, or the cluster of some servers, with the folder of its states behind a space.
+fn open(place: &str) -> Arc<dyn Broker> {
+    match place.split_once(' ') {
+        Some((servers, states)) => {
+            let settings = Settings::new(servers, "bench", states.into());
+            Arc::new(Kafka::connect(settings, Clock::System).expect("it runs"))
+        }
+        None => Arc::new(Embedded::open(Path::new(place), Options::default(), Clock::System).expect("a new directory")),
+    }
 }
 
 /// Opens the directory of a run and works until the first new record is through.
-fn resume(dir: &Path) {
+fn resume(place: &str) {
     let started = Instant::now();
-    let broker = open(dir);
+    let broker = open(place);
     let opened = started.elapsed();
     Load::Offers.publish(&*broker, 10, 1_000_000_000, 100_000);
     let (wall, _) = stages::clean(&broker, Duration::from_millis(1));

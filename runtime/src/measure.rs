@@ -8,6 +8,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub const COMMIT_MICROS: &[u64] = &[
     1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
 ];
+/// Bounds of the time that a worker waits for partitions, in microseconds: 10 ms to 5 min.
+pub const PAUSE_MICROS: &[u64] = &[
+    10_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    300_000_000,
+];
 /// Bounds of the records in a transaction, a page or a batch.
 pub const BATCH_RECORDS: &[u64] = &[1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000];
 /// Bounds of the bytes in a batch: 1 KiB to 64 MiB.

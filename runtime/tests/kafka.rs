@@ -212,6 +212,46 @@ fn work_of_an_earlier_generation_is_fenced() {
     assert_eq!(world.broker.committed(&world.group).expect("open").get(&world.of), Some(&1));
 }
 
+/// The session is longer than the test's patience: only what is said hands the partition over.
+#[test]
+fn a_member_that_leaves_is_not_waited_for() {
+    let Some(world) = World::with("leaving", |settings| settings.session_timeout = Duration::from_mins(5)) else {
+        return;
+    };
+    let mut first = world.joined("first");
+    assert!(first.attend(), "nothing is decided");
+    let member = Member { id: "leaving-second".into(), index: 1, count: 2 };
+    let mut second = world.broker.join(&world.group, std::slice::from_ref(&world.topic), &member).expect("joins");
+    until("the first is to leave other work for a decision", || {
+        assert!(second.poll(Duration::from_millis(20)).expect("open").is_empty());
+        !first.attend()
+    });
+    assert!(matches!(first.poll(Duration::ZERO).expect("open")[..], [Polled::Revoked(_)]));
+    first.leave();
+    drop(first);
+    until("the second has what the first had", || {
+        let polled = second.poll(Duration::from_millis(20)).expect("open");
+        polled.iter().any(|polled| matches!(polled, Polled::Assigned(partitions) if *partitions == [0]))
+    });
+}
+
+#[test]
+fn state_without_its_positions_is_refused() {
+    let Some(world) = World::new("expired") else { return };
+    let mut producer = world.producer("p");
+    world.send(producer.as_mut(), "a");
+    producer.commit(Commit::default()).expect("commits");
+    let mut consumer = world.joined("m");
+    let step = world.step(None, 1);
+    producer.commit(Commit { consumed: Some((&consumer.generation(), &step)), state: Vec::new() }).expect("commits");
+    assert!(world.broker.state(&world.owner()).is_ok());
+    consumer.leave();
+    drop(consumer);
+    until("the group is empty", || world.broker.forget_positions(&world.group).is_ok());
+    let state = world.broker.state(&world.owner()).err();
+    assert!(matches!(&state, Some(BrokerError::Fatal(reason)) if reason.contains("no position")), "{state:?}");
+}
+
 /// A killed process leaves a store that is behind; what is missing comes from the changelog, once, up to its end.
 #[test]
 fn a_store_that_is_behind_or_gone_is_restored() {

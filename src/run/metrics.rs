@@ -10,7 +10,7 @@ use super::exposition::Kind::{Counter, Gauge, Histogram};
 use super::exposition::{Family, text};
 use super::overview::Overview;
 use super::stations::{Counts, Station};
-use crate::inspect::{Place, places};
+use crate::inspect::places;
 use crate::names::Names;
 
 /// Durations are counted in microseconds.
@@ -34,8 +34,11 @@ impl Overview {
             for topic in &station.reads {
                 let of_topic = || places.iter().filter(|place| *place.of.topic == **topic);
                 let labels = [station.name.as_str(), topic];
-                records.add(&labels, of_topic().map(|place| place.lag_records).sum::<u64>() as f64);
-                seconds.add(&labels, of_topic().filter_map(Place::lag_seconds).reduce(f64::max));
+                for place in of_topic() {
+                    let of_task = [labels[0], labels[1], &place.of.partition.to_string()];
+                    records.add(&of_task, place.lag_records as f64);
+                    seconds.add(&of_task, place.lag_seconds());
+                }
                 age.add(&labels, of_topic().filter_map(|place| place.age_seconds(now)).reduce(f64::min));
                 if matches!(station.counts, Counts::Sink(_)) {
                     freshness
@@ -190,6 +193,13 @@ fn work(stations: &[Station]) -> Vec<Family> {
         STATION,
         "Time that a commit took: of a page, of a stage's transaction, of a batch into a store.",
     );
+    let mut pauses = Family::new(
+        "skuflow_stage_rebalance_pause_seconds",
+        Histogram,
+        STATION,
+        "Time that a worker had no partitions: from its start, or from when they were revoked, until the state of those \
+         that it got was there.",
+    );
     let mut batch = Family::new(
         "skuflow_component_batch_events",
         Histogram,
@@ -207,7 +217,10 @@ fn work(stations: &[Station]) -> Vec<Family> {
             Counts::Connector(intake) => {
                 (intake.condition.failures(), intake.commit_micros(), Some(intake.page_records()))
             }
-            Counts::Stage(tally) => (tally.failures(), tally.commit_micros(), None),
+            Counts::Stage(tally) => {
+                pauses.add_distribution(&labels, tally.pause_micros(), MICROS);
+                (tally.failures(), tally.commit_micros(), None)
+            }
             Counts::Sink(progress) => {
                 batch_bytes.add_distribution(&labels, progress.batch_bytes(), 1.0);
                 for (table, count) in progress.rows() {
@@ -222,7 +235,7 @@ fn work(stations: &[Station]) -> Vec<Family> {
             batch.add_distribution(&labels, size, 1.0);
         }
     }
-    vec![ready, errors, took, batch, batch_bytes, rows]
+    vec![ready, errors, took, pauses, batch, batch_bytes, rows]
 }
 
 /// What the tasks of the stages hold in memory.
@@ -249,16 +262,17 @@ fn held(stations: &[Station]) -> Vec<Family> {
 fn behind_families() -> [Family; 4] {
     let family = |name, labels, about| Family::new(name, Gauge, labels, about);
     let reads: &[&str] = &["station", "topic"];
+    let of_tasks: &[&str] = &["station", "topic", "partition"];
     [
         family(
             "skuflow_consumer_lag_records",
-            reads,
-            "Records of the topic that the station has not read, all partitions.",
+            of_tasks,
+            "Records that the station has not read; for a stage, of one task. All processes tell the same of all tasks.",
         ),
         family(
             "skuflow_consumer_lag_seconds",
-            reads,
-            "Event time at the end of the topic minus event time where the station is; the most of all partitions.",
+            of_tasks,
+            "Event time at the end of the partition minus event time where the station is.",
         ),
         family(
             "skuflow_consumer_age_seconds",

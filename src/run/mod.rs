@@ -13,10 +13,12 @@ mod overview;
 mod socket;
 mod stations;
 mod summary;
+mod watchdog;
 mod wiring;
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use skuflow_ingest::{Connector, Publisher};
@@ -103,7 +105,9 @@ impl Pipeline {
         };
         let server = http.map(|listener| http::serve(listener, overview())).transpose();
         let server = server.map_err(|error| OpenError::Io(error.to_string()))?;
+        let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let watchdog = scope.spawn(|| watchdog::watch(&stations, &is_over));
             let mut threads = Vec::new();
             for (publisher, mut connector) in connectors {
                 let (fail, writers, control) = (&fail, &writers, &control);
@@ -132,6 +136,8 @@ impl Pipeline {
                 thread.join().unwrap_or_else(|_| fail("a station panicked; this is a defect of skuflow".into()));
             }
             control.stop();
+            is_over.store(true, Ordering::Relaxed);
+            watchdog.thread().unpark();
             housekeeping.join().unwrap_or_else(|_| fail("housekeeping panicked; this is a defect of skuflow".into()));
         });
         drop((socket, server));

@@ -5,13 +5,15 @@
 //! finds the commit that the row's file names. The time in the snapshot is not used: it is that at which the landing began.
 //! Rows are followed until all that count have landed, so that slow ones are not left out.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use skuflow::demo::{Market, make};
+use skuflow::demo::Market;
 use skuflow_runtime::clock::Clock;
+
+use crate::market;
 
 /// What is run.
 #[derive(Clone, Copy)]
@@ -37,10 +39,9 @@ pub fn measure(binary: &Path, live: Live) -> Result<()> {
     let Live { rate, interval_s, seconds } = live;
     let home = tempfile::tempdir()?;
     let folder = home.path().join("market");
-    project(&folder, live)?;
+    let config = project(&folder, live)?;
     let end = Clock::System.now().micros() + 1_000_000 * seconds as i64;
     let mut watch = watch(&folder.join("data/lake"), end)?;
-    let config = folder.join("pipelines.toml");
     let mut command = Command::new(binary);
     command.args(["run", "--config"]).arg(config).env("SKUFLOW_LOG", "error").stdout(Stdio::null());
     let mut run = command.spawn()?;
@@ -65,21 +66,14 @@ pub fn measure(binary: &Path, live: Live) -> Result<()> {
 }
 
 /// The demo, at a rate and with a commit interval.
-fn project(folder: &Path, Live { rate, interval_s, seconds }: Live) -> Result<()> {
+fn project(folder: &Path, Live { rate, interval_s, seconds }: Live) -> Result<PathBuf> {
     let records = rate * (seconds + interval_s + GRACE_S);
     let days = 2 + records.div_ceil(u64::from(PRODUCTS) * RECORDS_PER_DAY);
-    make(folder, Market { seed: 7, products: PRODUCTS, days: u32::try_from(days)? }).map_err(anyhow::Error::msg)?;
-    let config = folder.join("pipelines.toml");
-    let mut text = std::fs::read_to_string(&config)?;
-    for (before, after) in [
-        (format!("days = {days} }}"), format!("days = {days}, rate_per_s = {rate} }}")),
-        ("path = \"data/lake\"".into(), format!("path = \"data/lake\", commit_interval = \"{interval_s}s\"")),
-    ] {
-        ensure!(text.matches(&before).count() == 1, "the demo's config has no `{before}`");
-        text = text.replace(&before, &after);
-    }
-    std::fs::write(&config, text)?;
-    Ok(())
+    let market = Market { seed: 7, products: PRODUCTS, days: u32::try_from(days)? };
+    let (end, lake) = (format!("days = {days} }}"), "path = \"data/lake\"");
+    let paced = format!("days = {days}, rate_per_s = {rate} }}");
+    let often = format!("{lake}, commit_interval = \"{interval_s}s\"");
+    market::project(folder, market, &[(&end, &paced), (lake, &often)])
 }
 
 /// Who looks at the lake until its input ends; rows count that are taken in before `end`, in microseconds.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value};
-use skuflow::demo::{Market, make};
+use skuflow::demo::Market;
 use skuflow::records;
 use skuflow_runtime::broker::{Broker as _, RecordView};
 use skuflow_runtime::testing::lake_readers;
@@ -18,6 +18,7 @@ use skuflow_sinks::lake::{CATALOG_FILE, TABLES, Table};
 
 use crate::expected::expected;
 use crate::kill::{Kills, Run};
+use crate::market::project;
 use crate::watch::{Found, READERS, Watch};
 use crate::{root, topics};
 
@@ -32,12 +33,7 @@ pub fn check(binary: &Path, market: Market, kills: Kills) -> Result<()> {
     let python = lake_readers().context("there has to be a Python that reads the lake")?;
     let home = tempfile::tempdir()?;
     let project = |name: &str| -> Result<Run> {
-        let folder = home.path().join(name);
-        make(&folder, market).map_err(anyhow::Error::msg)?;
-        let config = folder.join("pipelines.toml");
-        let text = std::fs::read_to_string(&config)?;
-        ensure!(text.contains(r#"path = "data/lake""#), "the project of the demo has a lake");
-        std::fs::write(&config, text.replace(r#"path = "data/lake""#, OFTEN))?;
+        let config = project(&home.path().join(name), market, &[(r#"path = "data/lake""#, OFTEN)])?;
         Ok(Run { binary: binary.to_path_buf(), config, variables: Vec::new() })
     };
     let mut watches = READERS.map(|reader| Watch::start(&python, reader));

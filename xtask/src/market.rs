@@ -1,6 +1,6 @@
 //! The market of the demo.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use skuflow::demo::{Market, make};
@@ -8,16 +8,26 @@ use skuflow::demo::{Market, make};
 use crate::kill::{Kills, Run};
 use crate::{recomputed, topics};
 
+/// The project of the demo in `folder`, with changes to its config; where that is.
+pub fn project(folder: &Path, market: Market, changes: &[(&str, &str)]) -> Result<PathBuf> {
+    make(folder, market).map_err(anyhow::Error::msg)?;
+    let config = folder.join("pipelines.toml");
+    let mut text = std::fs::read_to_string(&config)?;
+    for (before, after) in changes {
+        ensure!(text.matches(before).count() == 1, "the demo's config has no `{before}`, or several");
+        text = text.replace(before, after);
+    }
+    std::fs::write(&config, text)?;
+    Ok(config)
+}
+
 /// Runs a market with kills and without.
 pub fn check(binary: &Path, market: Market, partitions: u32, kills: Kills) -> Result<()> {
     println!("{} products, {} days, {partitions} partitions, {} kills", market.products, market.days, kills.count);
     let home = tempfile::tempdir()?;
+    let count = format!("partitions = {partitions}");
     let project = |name: &str| -> Result<Run> {
-        let folder = home.path().join(name);
-        make(&folder, market).map_err(anyhow::Error::msg)?;
-        let config = folder.join("pipelines.toml");
-        let text = std::fs::read_to_string(&config)?;
-        std::fs::write(&config, text.replace("partitions = 4", &format!("partitions = {partitions}")))?;
+        let config = project(&home.path().join(name), market, &[("partitions = 4", &count)])?;
         Ok(Run { binary: binary.to_path_buf(), config, variables: Vec::new() })
     };
     let whole = project("undisturbed")?.finish()?;

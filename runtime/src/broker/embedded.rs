@@ -219,7 +219,7 @@ impl Broker for Embedded {
         engine.commit(Txn { puts: puts.collect(), ..Txn::default() }).map(drop).map_err(broker_error)
     }
 
-    fn state(&self, owner: &str) -> Result<Box<dyn StateReader>, BrokerError> {
+    fn restore(&self, owner: &str, _: &mut dyn FnMut() -> bool) -> Result<Box<dyn StateReader>, BrokerError> {
         let (_, epoch) = self.engine()?;
         Ok(Box::new(EmbeddedState { broker: self.clone(), epoch, prefix: state_key(owner, b"") }))
     }

@@ -234,7 +234,7 @@ impl Broker for Memory {
         Ok(())
     }
 
-    fn state(&self, owner: &str) -> Result<Box<dyn StateReader>, BrokerError> {
+    fn restore(&self, owner: &str, _: &mut dyn FnMut() -> bool) -> Result<Box<dyn StateReader>, BrokerError> {
         Ok(Box::new(MemoryState { broker: self.clone(), owner: owner.into() }))
     }
 

@@ -90,7 +90,15 @@ pub trait Broker: Send + Sync {
     fn forget_positions(&self, group: &str) -> Result<(), BrokerError>;
 
     /// Committed state of `owner` (a task or a connector).
-    fn state(&self, owner: &str) -> Result<Box<dyn StateReader>, BrokerError>;
+    fn state(&self, owner: &str) -> Result<Box<dyn StateReader>, BrokerError> {
+        self.restore(owner, &mut || true)
+    }
+
+    /// Committed state of `owner`, which may take long to get: `goes_on` is asked again and again meanwhile.
+    ///
+    /// # Errors
+    /// `Retry` where `goes_on` says no.
+    fn restore(&self, owner: &str, goes_on: &mut dyn FnMut() -> bool) -> Result<Box<dyn StateReader>, BrokerError>;
 
     /// Waits until something was committed since `seen`, or `timeout`; returns what to give as `seen` next.
     fn wait(&self, seen: u64, timeout: Duration) -> u64;
@@ -126,6 +134,15 @@ pub trait Reader: Send {
 pub trait Consumer: Send {
     /// What happened: at once if something did, else after at most `timeout`.
     fn poll(&mut self, timeout: Duration) -> Result<Vec<Polled>, BrokerError>;
+
+    /// Keeps the membership alive during other work; `false` where the group has decided something that the work is to be
+    /// left for. The next poll says what.
+    fn attend(&mut self) -> bool {
+        true
+    }
+
+    /// Leaves the group for good: its partitions go to others at once. Who only goes away, or is killed, is waited for.
+    fn leave(&mut self) {}
 
     /// Stops (`true`) or goes on fetching one partition; what was polled stays polled. Back-pressure of a task.
     fn pause(&mut self, of: &TopicPartition, paused: bool);

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use skuflow_schemas::{Event, Outcome, Text};
 
-use crate::measure::{COMMIT_MICROS, Condition, Distribution};
+use crate::measure::{COMMIT_MICROS, Condition, Distribution, PAUSE_MICROS};
 
 /// Shared by all threads of a run.
 #[derive(Default)]
@@ -112,12 +112,34 @@ pub struct Seat {
     held: Mutex<Held>,
     /// There is nothing left for it to do, nor to come.
     is_finished: AtomicBool,
+    /// When it was last heard of, while it works.
+    heard: Mutex<Option<Instant>>,
+}
+
+/// A worker works, until this is dropped.
+pub(super) struct Speaks<'a>(&'a Seat);
+
+impl Drop for Speaks<'_> {
+    fn drop(&mut self) {
+        *self.0.heard.lock().expect("no holder panics") = None;
+    }
 }
 
 impl Seat {
     /// Says whether anything is left for it to do.
     pub fn is_finished(&self, finished: bool) {
         self.is_finished.store(finished, Ordering::Relaxed);
+    }
+
+    /// It works from now on, and says again and again that it does.
+    pub(super) fn speaks(&self) -> Speaks<'_> {
+        self.is_heard();
+        Speaks(self)
+    }
+
+    /// It has come back from whatever it called.
+    pub(super) fn is_heard(&self) {
+        *self.heard.lock().expect("no holder panics") = Some(Instant::now());
     }
 
     /// Says what its tasks hold.
@@ -134,6 +156,7 @@ pub struct Tally {
     sent_records: AtomicU64,
     sent_bytes: AtomicU64,
     commits: Distribution,
+    pauses: Distribution,
     seats: Mutex<BTreeMap<u32, Arc<Seat>>>,
 }
 
@@ -146,6 +169,7 @@ impl Default for Tally {
             sent_records: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
             commits: Distribution::new(COMMIT_MICROS),
+            pauses: Distribution::new(PAUSE_MICROS),
             seats: Mutex::default(),
         }
     }
@@ -211,6 +235,23 @@ impl Tally {
     /// How long commits took, in microseconds.
     pub fn commit_micros(&self) -> &Distribution {
         &self.commits
+    }
+
+    /// A worker had no partitions for this long, from the start or from when they were revoked, until new ones were restored.
+    pub(super) fn waited_for_partitions(&self, took: Duration) {
+        self.pauses.add(took.as_micros() as u64);
+    }
+
+    /// How long workers had no partitions, in microseconds, each time.
+    pub fn pause_micros(&self) -> &Distribution {
+        &self.pauses
+    }
+
+    /// How long ago the worker was heard of that has been silent for the longest.
+    pub fn silence(&self) -> Duration {
+        let seats = self.seats();
+        let heard = seats.iter().filter_map(|seat| *seat.heard.lock().expect("no holder panics"));
+        heard.min().map_or(Duration::ZERO, |heard| heard.elapsed())
     }
 
     /// How often a worker had to begin anew from what is committed.

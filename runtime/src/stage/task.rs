@@ -88,15 +88,16 @@ struct Outgoing {
 }
 
 impl Task {
-    /// Restores the task from what is committed.
+    /// Restores the task from what is committed, for as long as `goes_on` says.
     pub(super) fn restore(
         spec: &Arc<StageSpec>,
         partition: u32,
         broker: &dyn Broker,
         positions: &Positions,
+        goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Self, BrokerError> {
         let owner: Arc<str> = format!("task:{}/{partition}", spec.group).into();
-        let committed = broker.state(&owner)?;
+        let committed = broker.restore(&owner, goes_on)?;
         let mut seen = SeenTable::restore(owner.clone(), committed.as_ref())?;
         let stream_time = match committed.get(META_KEY)? {
             Some(meta) => {

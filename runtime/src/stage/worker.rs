@@ -51,6 +51,7 @@ impl Worker {
     pub fn run(&self) -> Result<(), StageError> {
         let mut failures = 0;
         let seat = self.tally.seat(self.member.index);
+        let _silent_from_here_on = seat.speaks();
         loop {
             seat.is_finished(false);
             let before = self.tally.commits();
@@ -89,8 +90,13 @@ impl Worker {
             is_assigned: false,
             pending_records: 0,
             last_commit: Instant::now(),
+            idle_since: Some(Instant::now()),
         };
-        session.run()
+        let ended = session.run()?;
+        if matches!(ended, Ended::Done) {
+            session.consumer.leave();
+        }
+        Ok(ended)
     }
 }
 
@@ -117,12 +123,15 @@ struct Session<'a> {
     /// Records processed since the last commit.
     pending_records: usize,
     last_commit: Instant,
+    /// Since when it has had no partitions, while it waits for some.
+    idle_since: Option<Instant>,
 }
 
 impl Session<'_> {
     fn run(&mut self) -> Result<Ended, TaskError> {
         let mut busy = false;
         loop {
+            self.seat.is_heard();
             if self.worker.control.is_stopping() {
                 return self.commit().map(|ended| ended.unwrap_or(Ended::Done));
             }
@@ -179,8 +188,16 @@ impl Session<'_> {
                 self.is_assigned = true;
                 let broker = self.worker.broker.as_ref();
                 let positions = broker.committed(&self.worker.spec.group)?;
+                let (consumer, seat) = (&mut self.consumer, self.seat);
                 for partition in partitions {
-                    self.tasks.push(Task::restore(&self.worker.spec, partition, broker, &positions)?);
+                    let goes_on = &mut || {
+                        seat.is_heard();
+                        consumer.attend()
+                    };
+                    self.tasks.push(Task::restore(&self.worker.spec, partition, broker, &positions, goes_on)?);
+                }
+                if let Some(since) = self.idle_since.take() {
+                    self.worker.tally.waited_for_partitions(since.elapsed());
                 }
                 self.seat.condition.begun();
                 self.say_what_is_held();
@@ -190,6 +207,7 @@ impl Session<'_> {
                     return Ok(Some(ended));
                 }
                 self.tasks.retain(|task| !partitions.contains(&task.partition));
+                self.idle_since = Some(Instant::now());
             }
             Polled::Lost(_) => {
                 self.producer.abort();

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "a test says what it skips")]
 
 pub mod kafka;
+mod leash;
 pub mod registry;
 
 use std::path::Path;

@@ -72,6 +72,18 @@ impl Drop for Until<'_> {
     }
 }
 
+/// Does `work` while somebody reads all the time.
+fn while_read(folder: &Path, work: impl FnOnce()) {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let until = Until(&stop);
+        let reading = scope.spawn(|| read_all_the_time(folder, &stop));
+        work();
+        drop(until);
+        assert!(reading.join().expect("no reader errs") > 0, "somebody read");
+    });
+}
+
 /// How many rows `watch` finds, in each of its ways.
 fn look(watch: &mut Watch, folder: &Path) -> Vec<u64> {
     let found = watch.look(folder).unwrap_or_else(|wrong| panic!("{wrong}"));
@@ -91,11 +103,9 @@ fn crashed_at_any_step_the_rows_are_those_of_the_topic() {
     let mut watches = watches();
     for step in Step::ALL {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let (folder, stop) = (dir.path().join("lake"), AtomicBool::new(false));
+        let folder = dir.path().join("lake");
         drop(ready(&broker, lake(&folder, &TABLES[0], None)));
-        std::thread::scope(|scope| {
-            let until = Until(&stop);
-            let reading = scope.spawn(|| read_all_the_time(&folder, &stop));
+        while_read(&folder, || {
             for times in 1..=3 {
                 let status = child(&folder, &format!("{step:?}:{times}:{COUNT}")).status().expect("starts");
                 assert_eq!(status.signal(), Some(SIGABRT), "{step:?}, time {times}: the child ended by itself");
@@ -109,8 +119,6 @@ fn crashed_at_any_step_the_rows_are_those_of_the_topic() {
                 }
             }
             land(&broker, &folder, &TABLES[0], SMALL, None);
-            drop(until);
-            assert!(reading.join().expect("no reader errs") > 0, "somebody read");
         });
         assert_eq!(rows(&folder, &TABLES[0]), expected, "{step:?}");
         for watch in &mut watches {
@@ -128,11 +136,9 @@ fn killed_at_any_moment_the_rows_are_those_of_the_topic() {
     const KILLS: u64 = 20;
     let broker = broker(COUNT_TO_KILL);
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let (folder, stop) = (dir.path().join("lake"), AtomicBool::new(false));
+    let folder = dir.path().join("lake");
     drop(ready(&broker, lake(&folder, &TABLES[0], None)));
-    std::thread::scope(|scope| {
-        let until = Until(&stop);
-        let reading = scope.spawn(|| read_all_the_time(&folder, &stop));
+    while_read(&folder, || {
         let metadata = folder.join("processed/data_type=offers/metadata");
         let files_made = || std::fs::read_dir(&metadata).expect("there").count();
         for kill in 0..KILLS {
@@ -151,8 +157,6 @@ fn killed_at_any_moment_the_rows_are_those_of_the_topic() {
         let before = rows(&folder, &TABLES[0]).len();
         let progress = land(&broker, &folder, &TABLES[0], SMALL, None);
         assert!(before > 0 && progress.records() > 0, "the kills came while it landed");
-        drop(until);
-        assert!(reading.join().expect("no reader errs") > 0, "somebody read");
     });
     assert_eq!(rows(&folder, &TABLES[0]), records(&broker, &TABLES[0]));
 }

@@ -7,7 +7,7 @@ use super::limits::{FETCH_MAX, RESTORE_STALL_MAX};
 use super::reader::Fetcher;
 use super::store::Store;
 use super::{Shared, unknown};
-use crate::broker::{BrokerError, Reader, StateChange, TopicPartition};
+use crate::broker::{BrokerError, Offset, Reader, StateChange, TopicPartition};
 use crate::limits::{BACKOFF_MIN, FETCH_BYTES_MAX};
 
 /// An owner of state and the partition that holds its changes.
@@ -54,7 +54,11 @@ impl Changelog {
     /// be committed already with its marker still to come, and it is waited for. So the predecessor must be fenced before:
     /// tasks know that it is since they hold a newer generation and have asked for the stable positions of their group,
     /// connectors since they opened their producer.
-    pub(super) fn restore(&self, shared: &Arc<Shared>) -> Result<Arc<Store>, BrokerError> {
+    pub(super) fn restore(
+        &self,
+        shared: &Arc<Shared>,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Arc<Store>, BrokerError> {
         self.ensure(shared)?;
         let topic = shared.topic(&self.of.topic)?.ok_or_else(|| unknown(&self.of))?;
         let end = shared.high_watermark(&self.of)?;
@@ -62,23 +66,32 @@ impl Changelog {
         let store = shared.open_store(&self.owner, &topic.id, &(first..=end))?;
         let from = store.position();
         let began = Instant::now();
-        let read = self.replay(shared, &store, end)?;
-        store.is_current().map_err(BrokerError::Retry)?;
+        let (position, read) = self.replay(shared, &store, end, goes_on)?;
+        store.is_current(position).map_err(BrokerError::Retry)?;
         let ms = began.elapsed().as_millis() as u64;
         tracing::debug!(owner = %self.owner, from, end, read, ms, "state restored");
         Ok(store)
     }
 
-    /// Applies what the changelog holds from the store's position up to `end`; how many records that was.
-    fn replay(&self, shared: &Arc<Shared>, store: &Store, end: u64) -> Result<u64, BrokerError> {
+    /// Applies what the changelog holds from the store's position up to `end`; where that is, and how many records it was.
+    fn replay(
+        &self,
+        shared: &Arc<Shared>,
+        store: &Store,
+        end: u64,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<(Offset, u64), BrokerError> {
         let mut position = store.position();
         if position >= end {
-            return Ok(0);
+            return Ok((position, 0));
         }
         let mut reader = Fetcher::new(shared)?;
         let mut read = 0;
         let mut until = Instant::now() + RESTORE_STALL_MAX;
         while position < end {
+            if !goes_on() {
+                return Err(BrokerError::Retry(format!("the restore of {} was left for something else", self.owner)));
+            }
             let batches = reader.fetch(&self.of, position, FETCH_BYTES_MAX)?;
             let Some(last) = batches.last() else {
                 if Instant::now() >= until {
@@ -90,12 +103,15 @@ impl Changelog {
             };
             let records = batches.iter().flat_map(|batch| batch.from(position));
             let changes = records.filter_map(|record| Some((record.key?, record.value)));
-            store.apply(changes, last.next_offset()).map_err(BrokerError::Retry)?;
+            store.apply(changes);
             read += batches.iter().map(|batch| u64::from(batch.records)).sum::<u64>();
             position = last.next_offset();
+            if store.is_due() {
+                store.flush_at(position).map_err(BrokerError::Retry)?;
+            }
             until = Instant::now() + RESTORE_STALL_MAX;
         }
-        Ok(read)
+        Ok((position, read))
     }
 }
 
@@ -113,15 +129,27 @@ pub(super) fn note_topic(group: &str, of: &TopicPartition, id: String) -> StateC
     StateChange { owner: format!("task:{group}/{}", of.partition).into(), key, value: Some(id.into_bytes()) }
 }
 
-/// Refuses state that was made from another topic than the one that has its name: the group's positions went away with that
-/// one, and the new one would be read on top of what is known of the old.
+/// Refuses state that was made from another topic than the one that has its name, the group's positions went away with that
+/// one, or state whose positions are gone: what was read before would be read once more, on top of what is known of it.
 pub(super) fn check_topics(shared: &Shared, owner: &str, store: &Store) -> Result<(), BrokerError> {
-    for (key, id) in store.scan(TOPIC_KEY).map_err(BrokerError::Retry)? {
+    let noted = store.scan(TOPIC_KEY).map_err(BrokerError::Retry)?;
+    let task = owner.strip_prefix("task:").and_then(|task| task.rsplit_once('/'));
+    let Some((group, partition)) = task.filter(|_| !noted.is_empty()) else { return Ok(()) };
+    let positions = shared.committed(group)?;
+    for (key, id) in noted {
         let name = String::from_utf8_lossy(&key[TOPIC_KEY.len()..]).into_owned();
         if shared.topic(&name)?.is_some_and(|topic| topic.id.as_bytes() != id) {
             return Err(BrokerError::Fatal(format!(
                 "topic {name} was made anew since {owner} has read it; bring back the old one, or give the stage another \
                  name, under which it begins with nothing"
+            )));
+        }
+        let of = TopicPartition::new(name, partition.parse().unwrap_or_default());
+        if !positions.contains_key(&of) {
+            return Err(BrokerError::Fatal(format!(
+                "{owner} has state but no position in {of}: the group's positions were deleted, or it stood still for longer \
+                 than the cluster's offsets.retention.minutes; bring them back (kafka-consumer-groups.sh --group {group} \
+                 --reset-offsets), or give the stage another name, under which it begins with nothing"
             )));
         }
     }

@@ -21,7 +21,7 @@ use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaRespErr};
 
 use super::changelog::topic_of_group;
 use super::errors::broker_error;
-use super::limits::LOOK_MAX;
+use super::limits::{LEAVE_MAX, LOOK_MAX};
 use super::reader::Fetcher;
 use super::settings::log;
 use super::{Shared, native};
@@ -253,6 +253,22 @@ impl Consumer for KafkaConsumer {
 
     fn generation(&self) -> Generation {
         self.generation.clone()
+    }
+
+    fn attend(&mut self) -> bool {
+        let _decisions_come_by_the_callback = self.membership.poll(Duration::ZERO);
+        self.membership.context().decided.lock().expect("no holder panics").is_empty()
+    }
+
+    /// A static member that is only closed stays in the group until its session ends; one that unsubscribes goes at once.
+    fn leave(&mut self) {
+        self.membership.context().is_leaving.store(true, Ordering::Relaxed);
+        self.membership.unsubscribe();
+        let until = Instant::now() + LEAVE_MAX;
+        let is_member = || native::membership(self.membership.as_ref()).is_some_and(|(member, _)| !member.is_empty());
+        while is_member() && Instant::now() < until {
+            let _decisions_come_by_the_callback = self.membership.poll(Duration::from_millis(5));
+        }
     }
 }
 

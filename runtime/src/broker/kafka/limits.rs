@@ -8,8 +8,12 @@ pub(super) const RECORD_BYTES_MAX: usize = 16 << 20;
 pub(super) const ASK_MAX: Duration = Duration::from_secs(20);
 /// How long a question to the schema registry may take.
 pub(super) const REGISTRY_ASK_MAX: Duration = Duration::from_secs(10);
-/// How long a step of a transaction may take until its outcome counts as unknown.
-pub(super) const TXN_STEP_MAX: Duration = Duration::from_secs(30);
+/// How long a producer may take to begin: it waits for the end of what its predecessor left open.
+pub(super) const INIT_MAX: Duration = Duration::from_secs(30);
+/// Time between two looks whether everything is acknowledged.
+pub(super) const FLUSH_TICK: Duration = Duration::from_millis(1);
+/// How long what is committed may take to show.
+pub(super) const SETTLE_MAX: Duration = Duration::from_secs(30);
 /// How long records that are known to be there may take to come.
 pub(super) const FETCH_MAX: Duration = Duration::from_secs(30);
 /// How long the restore of a state may stand still: longer than a predecessor's transaction may stay open.
@@ -19,9 +23,11 @@ pub(super) const SETTLE_TICK: Duration = Duration::from_millis(2);
 /// Age at which what was applied to a store is written through to the disk.
 pub(super) const STORE_FLUSH_MAX: Duration = Duration::from_secs(10);
 /// Bytes of changes of one store after which they are written through to the disk.
-pub(super) const STORE_CHANGED_BYTES_MAX: usize = 8 << 20;
+pub(super) const STORE_CHANGED_BYTES_MAX: usize = 32 << 20;
 /// Pages of one store that are cached.
 pub(super) const STORE_CACHE_BYTES: usize = 8 << 20;
+/// How long a member that leaves waits until it is out of the group.
+pub(super) const LEAVE_MAX: Duration = Duration::from_secs(5);
 /// Time to look at one partition while all are waited for.
 pub(super) const LOOK_MAX: Duration = Duration::from_millis(5);
 /// `delete.retention.ms` of changelogs: how long a tombstone can still be read.

@@ -252,10 +252,10 @@ impl Broker for Kafka {
         self.shared.delete_group(group)
     }
 
-    fn state(&self, owner: &str) -> Result<Box<dyn StateReader>, BrokerError> {
+    fn restore(&self, owner: &str, goes_on: &mut dyn FnMut() -> bool) -> Result<Box<dyn StateReader>, BrokerError> {
         let owner: Arc<str> = owner.into();
         let changelog = Changelog::of(&owner, &self.shared.settings.name).map_err(BrokerError::Fatal)?;
-        let store = changelog.restore(&self.shared)?;
+        let store = changelog.restore(&self.shared, goes_on)?;
         changelog::check_topics(&self.shared, &owner, &store)?;
         Ok(Box::new(KafkaState(store)))
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rdkafka::bindings as c;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::settings::Logs;
@@ -171,6 +172,16 @@ unsafe fn bytes(at: *const c_void, length: usize) -> Option<&'static [u8]> {
 fn last_error() -> RDKafkaErrorCode {
     // SAFETY: reads a variable of this thread.
     unsafe { c::rd_kafka_last_error() }.into()
+}
+
+/// Sends what is queued, whatever lingers, and waits a little for everything to be acknowledged and heard of.
+pub(super) fn flush<C: ProducerContext>(producer: &BaseProducer<C>, timeout: Duration) -> Result<(), RDKafkaErrorCode> {
+    // SAFETY: the producer is alive.
+    let code = unsafe { c::rd_kafka_flush(producer.client().native_ptr(), timeout.as_millis() as i32) };
+    match RDKafkaErrorCode::from(code) {
+        RDKafkaErrorCode::NoError => Ok(()),
+        code => Err(code),
+    }
 }
 
 /// Member id and generation of a consumer at this moment; a generation below 1 is none.

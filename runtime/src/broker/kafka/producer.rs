@@ -1,28 +1,30 @@
 //! The transactional producer.
 //!
 //! ```text
-//!   send … send ─▶ commit: is the work still ours? ─▶ changelog records ─▶ flush ─▶ offsets with the member's generation
-//!                                                                          ─▶ commit ─▶ the local stores take the changes
+//!   send … send ─▶ commit: changelog records ─▶ is the work still ours? ─▶ offsets with the member's generation
+//!                                   ─▶ flush ─▶ commit ─▶ the local stores take the changes
 //! ```
 //! The local stores take nothing before the commit: they never hold what was aborted.
+//!
+//! A commit, or an abort, gets as long as the cluster lets a transaction stay open: what takes longer is aborted by it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{DeliveryResult, Header as OutHeader, Message, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header as OutHeader, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::topic_partition_list::{Offset as OutOffset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use super::Shared;
 use super::changelog::{Changelog, note_topic};
 use super::errors::{broker_error, txn_error};
-use super::limits::{SETTLE_TICK, TXN_STEP_MAX};
+use super::limits::{FLUSH_TICK, INIT_MAX, SETTLE_MAX, SETTLE_TICK};
 use super::settings::log;
+use super::{Shared, native};
 use crate::broker::{
     BrokerError, Commit, Consumed, Generation, Offset, Positions, Producer, Record, StateChange, TopicPartition,
     TxnError, partition_of,
@@ -32,25 +34,21 @@ use crate::broker::{
 pub(super) struct KafkaProducer {
     shared: Arc<Shared>,
     producer: BaseProducer<Deliveries>,
-    counts: HashMap<Arc<str>, u32>,
+    /// Partitions of the topics that were written to, and which of them were since it settled.
+    written: HashMap<Arc<str>, Vec<bool>>,
     is_open: bool,
     /// Why no other transaction can be begun, if none can.
     broken: Option<String>,
     bytes: usize,
     records: u64,
-    /// Partitions written to since it settled.
-    unsettled: BTreeSet<(Arc<str>, u32)>,
     /// Committed positions of the generation that was committed last.
     known: Option<(Generation, Positions)>,
     /// Partitions whose topics' ids are noted in their tasks' state.
     noted: HashSet<TopicPartition>,
 }
 
-/// Hears what became of the records: for each owner of state, by its number, where its last change came to lie.
-#[derive(Default)]
-struct Deliveries {
-    changelog: Mutex<BTreeMap<usize, Offset>>,
-}
+/// Hears of records that were not taken, for which the commit fails.
+struct Deliveries;
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -63,15 +61,11 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    /// Number of the owner, from 1; 0 for records of no owner.
-    type DeliveryOpaque = usize;
+    type DeliveryOpaque = ();
 
-    fn delivery(&self, result: &DeliveryResult<'_>, owner: usize) {
-        let Ok(message) = result else { return }; // the commit fails for it
-        if let Some(owner) = owner.checked_sub(1) {
-            let next = message.offset() as Offset + 1;
-            let mut changelog = self.changelog.lock().expect("no holder panics");
-            changelog.entry(owner).and_modify(|known| *known = next.max(*known)).or_insert(next);
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            tracing::debug!(%error, "a record was not taken");
         }
     }
 }
@@ -79,9 +73,9 @@ impl ProducerContext for Deliveries {
 impl KafkaProducer {
     pub(super) fn open(shared: &Arc<Shared>, transactional_id: &str) -> Result<Self, BrokerError> {
         let config = shared.settings.producing(transactional_id);
-        let producer: BaseProducer<Deliveries> = BaseProducer::from_config_and_context(&config, Deliveries::default())
-            .map_err(|error| broker_error(&error))?;
-        let until = Instant::now() + TXN_STEP_MAX;
+        let producer: BaseProducer<Deliveries> =
+            BaseProducer::from_config_and_context(&config, Deliveries).map_err(|error| broker_error(&error))?;
+        let until = Instant::now() + INIT_MAX;
         while let Err(error) = producer.init_transactions(until.saturating_duration_since(Instant::now())) {
             if !(is_retriable(&error) && Instant::now() < until) {
                 return Err(broker_error(&error));
@@ -90,12 +84,11 @@ impl KafkaProducer {
         Ok(Self {
             shared: shared.clone(),
             producer,
-            counts: HashMap::new(),
+            written: HashMap::new(),
             is_open: false,
             broken: None,
             bytes: 0,
             records: 0,
-            unsettled: BTreeSet::new(),
             known: None,
             noted: HashSet::new(),
         })
@@ -112,23 +105,23 @@ impl KafkaProducer {
         Ok(())
     }
 
-    fn count(&mut self, topic: &Arc<str>) -> Result<u32, TxnError> {
-        if let Some(count) = self.counts.get(topic) {
-            return Ok(*count);
+    /// The partitions of a topic, for one of them to be marked.
+    fn written(&mut self, topic: &Arc<str>) -> Result<&mut Vec<bool>, TxnError> {
+        if !self.written.contains_key(topic) {
+            let count = self.shared.partitions(topic).map_err(not_committed)?;
+            let count = count.ok_or_else(|| TxnError::Fatal(format!("there is no topic {topic}")))?;
+            self.written.insert(topic.clone(), vec![false; count as usize]);
         }
-        let count = self.shared.partitions(topic).map_err(not_committed)?;
-        let count = count.ok_or_else(|| TxnError::Fatal(format!("there is no topic {topic}")))?;
-        self.counts.insert(topic.clone(), count);
-        Ok(count)
+        Ok(self.written.get_mut(topic).expect("it is there"))
     }
 
     fn failed(&self, error: &KafkaError) -> TxnError {
         txn_error(error, self.producer.client().fatal_error())
     }
 
-    fn put(&mut self, topic: &str, partition: u32, record: &Record<'_>, owner: usize) -> Result<(), TxnError> {
+    fn put(&mut self, topic: &str, partition: u32, record: &Record<'_>) -> Result<(), TxnError> {
         self.begin()?;
-        let mut out = BaseRecord::<'_, [u8], [u8], usize>::with_opaque_to(topic, owner).partition(partition as i32);
+        let mut out = BaseRecord::<'_, [u8], [u8], ()>::to(topic).partition(partition as i32);
         (out.key, out.payload) = (record.key, record.value);
         if !record.headers.is_empty() {
             let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
@@ -137,7 +130,7 @@ impl KafkaProducer {
             }
             out.headers = Some(headers);
         }
-        let until = Instant::now() + TXN_STEP_MAX;
+        let until = self.deadline();
         loop {
             match self.producer.send(out) {
                 Ok(()) => return Ok(()),
@@ -150,7 +143,7 @@ impl KafkaProducer {
         }
     }
 
-    /// Puts changes of state into their owners' changelogs; the owners, in the order of their numbers.
+    /// Puts changes of state into their owners' changelogs; whose they are.
     fn put_changes(&mut self, changes: &[StateChange]) -> Result<Vec<Changelog>, TxnError> {
         let mut owners: Vec<Changelog> = Vec::new();
         for change in changes {
@@ -162,14 +155,18 @@ impl KafkaProducer {
             }
             let at = at.unwrap_or(owners.len() - 1);
             let record = Record { key: Some(&change.key), value: change.value.as_deref(), headers: &[] };
-            let of = owners[at].of.clone();
-            self.put(&of.topic, of.partition, &record, at + 1)?;
+            self.put(&owners[at].of.topic, owners[at].of.partition, &record)?;
         }
         Ok(owners)
     }
 
     /// Adds positions to the transaction, with the generation that the work belongs to.
-    fn put_positions(&mut self, generation: &Generation, consumed: &[Consumed]) -> Result<(), TxnError> {
+    fn put_positions(
+        &mut self,
+        generation: &Generation,
+        consumed: &[Consumed],
+        until: Instant,
+    ) -> Result<(), TxnError> {
         let member = self.shared.member(generation).ok_or_else(|| {
             TxnError::Fenced(format!("generation {} of {} is over", generation.number, generation.member))
         })?;
@@ -183,8 +180,7 @@ impl KafkaProducer {
             );
             added.map_err(|error| self.failed(&error))?;
         }
-        self.flush()?;
-        self.step(|producer, left| producer.send_offsets_to_transaction(&positions, &member, left))
+        self.step(until, |producer, left| producer.send_offsets_to_transaction(&positions, &member, left))
             .map_err(|error| self.failed(&error))
     }
 
@@ -206,16 +202,37 @@ impl KafkaProducer {
         Ok(())
     }
 
-    fn flush(&self) -> Result<(), TxnError> {
-        self.producer.flush(TXN_STEP_MAX).map_err(|error| self.failed(&error))
+    /// When a step that is begun now has failed if it is not done.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.shared.settings.transaction_timeout
+    }
+
+    /// Waits until the cluster has acknowledged everything. `rdkafka`'s own looks for that every 100 ms only.
+    fn flush(&self, until: Instant) -> Result<(), TxnError> {
+        loop {
+            match native::flush(&self.producer, FLUSH_TICK) {
+                Ok(()) => return Ok(()),
+                Err(Code::OperationTimedOut) if Instant::now() < until => self.hear(),
+                Err(code) => return Err(self.failed(&KafkaError::Flush(code))),
+            }
+        }
+    }
+
+    /// Hears what became of the records, as far as it is known.
+    fn hear(&self) {
+        let mut before = i32::MAX;
+        while self.producer.in_flight_count() < before {
+            before = self.producer.in_flight_count();
+            self.producer.poll(Duration::ZERO);
+        }
     }
 
     /// Repeats a step for as long as librdkafka says that it may be repeated.
     fn step(
         &self,
+        until: Instant,
         step: impl Fn(&BaseProducer<Deliveries>, Duration) -> Result<(), KafkaError>,
     ) -> Result<(), KafkaError> {
-        let until = Instant::now() + TXN_STEP_MAX;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match step(&self.producer, left) {
@@ -235,15 +252,25 @@ impl KafkaProducer {
         Ok(())
     }
 
-    fn try_commit(&mut self, commit: &mut Commit<'_>) -> Result<Vec<Changelog>, TxnError> {
+    /// The owners of the changes, and for those whose stores are due to be written the ends of their changelogs.
+    fn try_commit(&mut self, commit: &mut Commit<'_>) -> Result<Vec<(Changelog, Option<Offset>)>, TxnError> {
+        let until = self.deadline();
         self.begin()?;
         self.note_topics(commit)?;
         let owners = self.put_changes(&commit.state)?;
         if let Some((generation, consumed)) = commit.consumed {
-            self.put_positions(generation, consumed)?;
+            self.put_positions(generation, consumed, until)?;
         }
-        self.flush()?;
-        let committed = self.step(BaseProducer::commit_transaction);
+        self.flush(until)?;
+        // Before the commit: until then whoever may have the work next waits for it, and has written nothing.
+        let end_if_due = |changelog: Changelog| {
+            let is_due = self.shared.store(&changelog.owner).is_some_and(|store| store.is_due());
+            let end =
+                if is_due { Some(self.shared.high_watermark(&changelog.of).map_err(not_committed)?) } else { None };
+            Ok((changelog, end))
+        };
+        let owners = owners.into_iter().map(end_if_due).collect::<Result<_, TxnError>>()?;
+        let committed = self.step(until, BaseProducer::commit_transaction);
         committed.map_err(|error| match &error {
             KafkaError::Transaction(native) if native.txn_requires_abort() || native.is_fatal() => self.failed(&error),
             _ => TxnError::Unknown(error.to_string()),
@@ -252,38 +279,38 @@ impl KafkaProducer {
     }
 
     /// The transaction is committed: the stores that are open take its changes.
-    fn apply(&self, owners: &[Changelog], changes: &[StateChange]) -> Result<(), TxnError> {
-        let ends = std::mem::take(&mut *self.producer.context().changelog.lock().expect("no holder panics"));
-        for (number, changelog) in owners.iter().enumerate() {
-            let (Some(store), Some(next)) = (self.shared.store(&changelog.owner), ends.get(&number)) else { continue };
+    fn apply(&self, owners: &[(Changelog, Option<Offset>)], changes: &[StateChange]) -> Result<(), TxnError> {
+        for (changelog, end) in owners {
+            let Some(store) = self.shared.store(&changelog.owner) else { continue };
             let own = changes.iter().filter(|change| change.owner == changelog.owner);
-            let own = own.map(|change| (change.key.as_slice(), change.value.as_deref()));
-            store.apply(own, *next).map_err(|reason| TxnError::Unknown(format!("it is committed, but {reason}")))?;
+            store.apply(own.map(|change| (change.key.as_slice(), change.value.as_deref())));
+            if let Some(end) = end {
+                let flushed = store.flush_at(*end);
+                flushed.map_err(|reason| TxnError::Unknown(format!("it is committed, but {reason}")))?;
+            }
         }
         Ok(())
     }
 
     fn forget(&mut self) {
-        self.producer.context().changelog.lock().expect("no holder panics").clear();
         (self.is_open, self.bytes, self.records) = (false, 0, 0);
     }
 }
 
 impl Producer for KafkaProducer {
     fn send(&mut self, topic: &Arc<str>, partition: Option<u32>, record: &Record<'_>) -> Result<(), TxnError> {
-        let partition = match partition {
-            Some(partition) => partition,
-            None => partition_of(record.key.unwrap_or_default(), self.count(topic)?),
-        };
+        let written = self.written(topic)?;
+        let count = written.len() as u32;
+        let partition = partition.unwrap_or_else(|| partition_of(record.key.unwrap_or_default(), count));
+        if let Some(written) = written.get_mut(partition as usize) {
+            *written = true;
+        }
         let known = match (&self.shared.registry, record.value) {
             (Some(registry), Some(value)) => Some(registry.outgoing(topic, value).map_err(not_committed)?.into_owned()),
             _ => None,
         };
         let value = known.as_deref().or(record.value);
-        self.put(topic, partition, &Record { value, ..*record }, 0)?;
-        if !self.unsettled.contains(&(topic.clone(), partition)) {
-            self.unsettled.insert((topic.clone(), partition));
-        }
+        self.put(topic, partition, &Record { value, ..*record })?;
         let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + headers;
         self.records += 1;
@@ -330,10 +357,15 @@ impl Producer for KafkaProducer {
 
     /// Where a partition ends at present has to be what readers see, too: another's open transaction is waited for.
     fn settle(&mut self) -> Result<(), TxnError> {
-        for (topic, partition) in std::mem::take(&mut self.unsettled) {
-            let of = TopicPartition { topic, partition };
+        let mut unsettled = Vec::new();
+        for (topic, written) in &mut self.written {
+            let marked =
+                (0..).zip(written).filter_map(|(partition, written)| std::mem::take(written).then_some(partition));
+            unsettled.extend(marked.map(|partition| TopicPartition::new(topic.clone(), partition)));
+        }
+        for of in unsettled {
             let end = self.shared.high_watermark(&of).map_err(not_committed)?;
-            let until = Instant::now() + TXN_STEP_MAX;
+            let until = Instant::now() + SETTLE_MAX;
             while self.shared.offsets(&of).map_err(not_committed)?.1 < end {
                 if Instant::now() >= until {
                     return Err(TxnError::Abort(format!("{of}: a transaction stays open before offset {end}")));
@@ -346,8 +378,9 @@ impl Producer for KafkaProducer {
 
     fn abort(&mut self) {
         if self.is_open && self.broken.is_none() {
-            let _what_fails_fails_the_abort_too = self.producer.flush(TXN_STEP_MAX);
-            if let Err(error) = self.step(BaseProducer::abort_transaction) {
+            let until = self.deadline();
+            let _what_fails_fails_the_abort_too = self.flush(until);
+            if let Err(error) = self.step(until, BaseProducer::abort_transaction) {
                 self.broken = Some(format!("a transaction could not be aborted: {error}"));
             }
         }

@@ -116,6 +116,8 @@ impl Settings {
             .set("linger.ms", "5")
             .set("batch.num.messages", "10000")
             .set("compression.type", "lz4")
+            // What was taken is known by the commit; a report for each record costs more than its sending.
+            .set("delivery.report.only.error", "true")
             .set("message.max.bytes", RECORD_BYTES_MAX.to_string());
         config
     }
@@ -127,6 +129,7 @@ pub fn is_ours(property: &str) -> bool {
         "acks",
         "auto.offset.reset",
         "bootstrap.servers",
+        "delivery.report.only.error",
         "enable.auto.commit",
         "enable.auto.offset.store",
         "enable.idempotence",

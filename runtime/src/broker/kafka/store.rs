@@ -39,7 +39,7 @@ pub(super) struct Store {
 
 struct Inner {
     pairs: Arc<StateMap>,
-    /// Everything before this offset of the changelog is in `pairs`.
+    /// Everything before this offset of the changelog is in `pairs`, which may hold more.
     next_offset: Offset,
     flushed: Instant,
     /// Writes what was frozen to the disk.
@@ -82,24 +82,28 @@ impl Store {
         self.lock().next_offset
     }
 
-    /// Takes changes, in order, and the position behind them.
-    pub(super) fn apply<'a>(
-        &self,
-        changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
-        next_offset: Offset,
-    ) -> Result<(), String> {
-        let mut inner = self.lock();
-        inner.pairs.apply(changes.map(|(key, value)| Put { key: key.into(), value: value.map(Into::into) }));
-        inner.next_offset = next_offset;
-        let is_due = inner.flushed.elapsed() >= STORE_FLUSH_MAX || inner.pairs.dirty_bytes() >= STORE_CHANGED_BYTES_MAX;
-        if is_due { self.flush(&mut inner) } else { Ok(()) }
+    /// Takes committed changes, in order.
+    pub(super) fn apply<'a>(&self, changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) {
+        self.lock().pairs.apply(changes.map(|(key, value)| Put { key: key.into(), value: value.map(Into::into) }));
     }
 
-    /// Notes that nothing was missing just now, on the disk.
-    pub(super) fn is_current(&self) -> Result<(), String> {
+    /// Whether it is time to write what changed to the disk.
+    pub(super) fn is_due(&self) -> bool {
+        let inner = self.lock();
+        inner.flushed.elapsed() >= STORE_FLUSH_MAX || inner.pairs.dirty_bytes() >= STORE_CHANGED_BYTES_MAX
+    }
+
+    /// Begins to write what changed to the disk; it holds everything before this offset of the changelog.
+    pub(super) fn flush_at(&self, next_offset: Offset) -> Result<(), String> {
         let mut inner = self.lock();
-        self.flush(&mut inner)?;
-        inner.finish()
+        inner.next_offset = next_offset;
+        self.flush(&mut inner)
+    }
+
+    /// Notes on the disk that it is at this offset of the changelog, and nothing was missing just now.
+    pub(super) fn is_current(&self, next_offset: Offset) -> Result<(), String> {
+        self.flush_at(next_offset)?;
+        self.lock().finish()
     }
 
     /// Begins to write what changed to the disk; waits for what is being written.
@@ -180,7 +184,8 @@ mod tests {
             Store::open(dir.path(), (cluster, topic), &(0..=9), &Clock::Fixed(now.clone())).expect("opens")
         };
         let fill = |store: &Store| {
-            store.apply([(b"k".as_slice(), Some(b"v".as_slice()))].into_iter(), 7).and_then(|()| store.is_current())
+            store.apply([(b"k".as_slice(), Some(b"v".as_slice()))].into_iter());
+            store.is_current(7)
         };
         let store = open("c", "t");
         assert_eq!((store.position(), store.scan(b"")), (0, Ok(Vec::new())));
