@@ -20,7 +20,8 @@ const KINDS: &[&str] = &["counter", "gauge", "histogram"];
 const UNITS: &[&str] = &["seconds", "bytes", "records", "events", "errors", "rows", "keys", "ids", "timers"];
 /// Gauges that are 1 or 0 count nothing.
 const YES_OR_NO: &[&str] = &["skuflow_component_ready", "skuflow_intake_paused", "skuflow_build_info"];
-const LABELS: &[&str] = &["station", "topic", "dataset", "intentional", "reason", "rule", "table", "version", "le"];
+const LABELS: &[&str] =
+    &["station", "topic", "partition", "dataset", "intentional", "reason", "rule", "table", "version", "le"];
 
 /// A run that serves HTTP on a port of its own.
 struct Served<'a> {

@@ -14,7 +14,7 @@ use skuflow_runtime::broker::{Broker, BrokerError, TxnError};
 pub use connect::connect;
 pub(crate) use dead_letters::REPLAYED;
 pub use plan::{Plan, plan};
-pub(crate) use positions::{Place, places};
+pub(crate) use positions::places;
 
 use crate::config::Loaded;
 
