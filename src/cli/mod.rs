@@ -314,7 +314,7 @@ fn run_through(loaded: Loaded, once: bool, only: &Only) -> Result<Summary, Failu
     let pipeline = Pipeline::open(loaded, once, only).map_err(failed)?;
     stop_on_signals(pipeline.control());
     let progress = output::Progress::new(once);
-    pipeline.run(&|summary, headway| progress.show(summary, headway)).map_err(failed)
+    pipeline.run(&|look| progress.show(look)).map_err(failed)
 }
 
 /// The first SIGTERM or SIGINT stops cleanly, the second one at once: what is committed stands in either case.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Format;
 use crate::printable::{printable, printable_json, thousands};
-use crate::run::{Headway, Summary};
+use crate::run::{Headway, Look, Summary};
 
 /// Help and usage errors.
 pub(super) fn help(error: &clap::Error) {
@@ -75,6 +75,8 @@ fn table(columns: &[String], rows: &[Value]) -> String {
 
 /// How often progress is said where lines do not renew themselves.
 const LINE_ROUND: Duration = Duration::from_secs(5);
+/// Between two looks at a run this many times as long as one takes.
+const LOOKS_APART: u32 = 20;
 /// Columns of the bar.
 const BAR: &str = "{bar:24}";
 
@@ -108,28 +110,43 @@ pub(super) struct Progress {
     bar: Option<ProgressBar>,
     comes_to_an_end: bool,
     said: Mutex<Instant>,
+    /// When to look at the run again.
+    look_at: Mutex<Instant>,
 }
 
 impl Progress {
     pub(super) fn new(comes_to_an_end: bool) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| ProgressBar::with_draw_target(None, stderr_target()));
         ON_SCREEN.lock().expect("no holder panics").clone_from(&bar);
-        Self { bar, comes_to_an_end, said: Mutex::new(Instant::now()) }
+        let look_at = Mutex::new(Instant::now());
+        Self { bar, comes_to_an_end, said: Mutex::new(Instant::now()), look_at }
     }
 
-    /// How far the run is.
-    pub(super) fn show(&self, summary: &Summary, headway: &Headway) {
+    /// How far the run is, if it is time to say so. Looking takes a small part of the time only, however slow it is.
+    pub(super) fn show(&self, look: Look<'_>) {
+        let mut look_at = self.look_at.lock().expect("no holder panics");
+        if *look_at > Instant::now() || !self.is_due() {
+            return;
+        }
+        let began = Instant::now();
+        let (summary, headway) = look();
+        *look_at = Instant::now() + began.elapsed() * LOOKS_APART;
         let share = headway.is_of_all.then(|| headway.mean());
-        self.step(share, &progress_line(summary, headway));
+        self.step(share, &progress_line(&summary, &headway));
+    }
+
+    /// Whether what is said now would be shown.
+    fn is_due(&self) -> bool {
+        let is_line_due = || self.said.lock().expect("no holder panics").elapsed() >= LINE_ROUND;
+        self.bar.is_some() || (self.comes_to_an_end && is_line_due())
     }
 
     /// What is done, and how much of it, from 0 to 1, where that is known.
     pub(super) fn step(&self, share: Option<f64>, doing: &str) {
         let percent = share.map(|share| (share * 100.0) as u64);
         let Some(bar) = &self.bar else {
-            let mut said = self.said.lock().expect("no holder panics");
-            if self.comes_to_an_end && said.elapsed() >= LINE_ROUND {
-                *said = Instant::now();
+            if self.is_due() {
+                *self.said.lock().expect("no holder panics") = Instant::now();
                 say(&format!("{}{doing}\n", percent.map(|percent| format!("{percent} %  ")).unwrap_or_default()));
             }
             return;

@@ -1,7 +1,7 @@
 //! How far everyone has come, in records and in time.
 
 use serde_json::{Value, json};
-use skuflow_runtime::broker::{Broker, BrokerError, Offset, Reader, RecordView, TopicPartition};
+use skuflow_runtime::broker::{Broker, BrokerError, Offset, Reader, RecordBatch, RecordView, TopicPartition};
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::limits::AHEAD_MAX;
 use skuflow_schemas::{Decoder, Event, Timestamp};
@@ -154,6 +154,9 @@ pub(crate) fn places(broker: &dyn Broker, group: &str, topics: &[String]) -> Res
     Ok(places)
 }
 
+/// How far before a position its last record is looked for: not every offset holds one.
+const BACK: [Offset; 3] = [0, 8, 256];
+
 /// When the record before `position` was.
 fn moment(
     reader: &mut dyn Reader,
@@ -161,7 +164,24 @@ fn moment(
     first: Offset,
     position: Offset,
 ) -> Result<Option<Moment>, BrokerError> {
-    let Some(last) = position.checked_sub(1).filter(|last| *last >= first) else { return Ok(None) };
-    let batches = reader.fetch(of, last, 1)?; // the batch that holds it
-    Ok(batches.iter().flat_map(|batch| batch.from(last)).next().map(|record| Moment::of(&record)))
+    for back in BACK {
+        let Some(from) = position.checked_sub(1).map(|last| last.saturating_sub(back).max(first)) else { break };
+        if from >= position {
+            break;
+        }
+        let mut last = None;
+        let mut next = from;
+        while next < position {
+            let batches = reader.fetch(of, next, 1)?; // the batch that holds it
+            let Some(end) = batches.last().map(RecordBatch::next_offset) else { break };
+            let records = batches.iter().flat_map(|batch| batch.from(next));
+            let before = records.take_while(|record| record.offset < position).last();
+            last = before.map(|record| Moment::of(&record)).or(last);
+            next = end;
+        }
+        if last.is_some() || from == first {
+            return Ok(last);
+        }
+    }
+    Ok(None)
 }

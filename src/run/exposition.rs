@@ -65,7 +65,7 @@ impl Family {
 }
 
 /// The families as Prometheus reads them.
-pub(super) fn text(families: &[Family]) -> String {
+pub(super) fn text<'a>(families: impl IntoIterator<Item = &'a Family>) -> String {
     let mut out = String::new();
     let line = |name: &str, suffix: &str, labels: &[(&str, &str)], value: f64| {
         let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();

@@ -22,6 +22,8 @@ use super::overview::Overview;
 const CONNECTIONS_MAX: usize = 16;
 /// How long a connection may take, from its first byte to its last.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer waits for what the broker tells.
+const LOOK_MAX: Duration = Duration::from_secs(3);
 /// Threads that look at the broker, which may take a moment; `/livez` does not wait for them.
 const LOOKING_THREADS_MAX: usize = 2;
 
@@ -110,6 +112,11 @@ async fn respond(request: Request<Incoming>, overview: Arc<Overview>) -> Result<
         (StatusCode::OK, PLAIN, "alive\n".to_owned())
     } else {
         let (path, query) = (request.uri().path().to_owned(), request.uri().query().unwrap_or_default().to_owned());
+        if path == "/metrics" {
+            let overview = overview.clone();
+            let look = tokio::task::spawn_blocking(move || overview.look());
+            let _what_takes_longer_is_shown_next_time = tokio::time::timeout(LOOK_MAX, look).await;
+        }
         let page = tokio::task::spawn_blocking(move || page(&path, &query, &overview)).await;
         page.unwrap_or((StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "this is a defect of skuflow\n".to_owned()))
     };

@@ -17,12 +17,19 @@ use crate::names::Names;
 const MICROS: f64 = 1e6;
 
 impl Overview {
-    /// The metrics as Prometheus reads them. What the broker cannot tell at present is left out.
-    pub(super) fn metrics(&self) -> String {
-        let mut families = gather(&self.stations);
-        families.extend(self.behind());
+    /// Asks the broker for what only it knows, unless somebody is asking already.
+    pub(super) fn look(&self) {
+        let Ok(_looking) = self.looking.try_lock() else { return };
+        let mut families = self.behind();
         families.extend(self.stored());
-        text(&families)
+        *self.seen.lock().expect("no holder panics") = families;
+    }
+
+    /// The metrics as Prometheus reads them; what the broker knows is as of the last look. What it could not tell is left
+    /// out.
+    pub(super) fn metrics(&self) -> String {
+        let seen = self.seen.lock().expect("no holder panics");
+        text(gather(&self.stations).iter().chain(seen.iter()))
     }
 
     /// How far those who read are behind.

@@ -17,8 +17,8 @@ mod watchdog;
 mod wiring;
 
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use skuflow_ingest::{Connector, Publisher};
@@ -63,6 +63,9 @@ pub struct Pipeline {
     http: Option<TcpListener>,
 }
 
+/// Looks at a run: what was done so far, and how far the stations have come.
+pub type Look<'a> = &'a dyn Fn() -> (Summary, Headway);
+
 impl Pipeline {
     /// Opens the broker and wires the stations that are to run; nothing moves yet.
     ///
@@ -78,20 +81,21 @@ impl Pipeline {
         self.control.clone()
     }
 
-    /// Runs until stopped or, with `once`, until everything that is there is processed. `report` is called now and then
-    /// with what was done so far, and how far the stations have come.
+    /// Runs until stopped or, with `once`, until everything that is there is processed. `report` is called now and then, and
+    /// may look at what was done so far, and how far the stations have come; looking takes questions to the broker.
     ///
     /// # Errors
     /// The first station that cannot go on; the others have committed what they had done and stopped.
-    pub fn run(self, report: &(dyn Fn(&Summary, &Headway) + Sync)) -> Result<Summary, RunError> {
+    pub fn run(self, report: &(dyn Fn(Look<'_>) + Sync)) -> Result<Summary, RunError> {
         let started = Instant::now();
         let Self { loaded, broker, control, connectors, workers, sinks, writers, stations, http } = self;
         let stations: Arc<[Station]> = stations.into();
-        let report = || {
+        let look = || {
             let summary = Summary::of(&stations, started.elapsed());
-            report(&summary, &headway::headway(&stations, &*broker).unwrap_or_default());
+            (summary, headway::headway(&stations, &*broker).unwrap_or_default())
         };
-        let failed = std::sync::Mutex::new(None);
+        let report = || report(&look);
+        let failed = Mutex::new(None);
         let fail = |reason: String| {
             failed.lock().expect("no holder panics").get_or_insert(reason);
             control.stop();
@@ -102,6 +106,8 @@ impl Pipeline {
             broker: broker.clone(),
             control: control.clone(),
             stations: stations.clone(),
+            seen: Mutex::default(),
+            looking: Mutex::default(),
         };
         let server = http.map(|listener| http::serve(listener, overview())).transpose();
         let server = server.map_err(|error| OpenError::Io(error.to_string()))?;

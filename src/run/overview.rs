@@ -1,10 +1,11 @@
 //! What a run shows of itself: whether it is ready, and its metrics.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use skuflow_runtime::stage::Control;
 
 use super::Opened;
+use super::exposition::Family;
 use super::stations::Station;
 use crate::config::Loaded;
 
@@ -17,6 +18,10 @@ pub(super) struct Overview {
     pub(super) broker: Opened,
     pub(super) control: Arc<Control>,
     pub(super) stations: Arc<[Station]>,
+    /// What the broker told for the metrics when it was last asked.
+    pub(super) seen: Mutex<Vec<Family>>,
+    /// Held while it is asked.
+    pub(super) looking: Mutex<()>,
 }
 
 /// A part of a run, and why it is not ready, if it is not.

@@ -1,12 +1,13 @@
 //! A task's inputs: one queue per topic, merged by the event time of their heads.
 
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use skuflow_processors::{Input, place_in_time};
 use skuflow_schemas::{DecodeError, Decoder, Family, Key, Timestamp, body_hash};
 
-use crate::broker::{Consumed, Offset, RecordBatch, RecordView, TopicPartition};
+use crate::broker::{Broker, Consumed, Offset, RecordBatch, RecordView, TopicPartition};
 use crate::limits::INPUT_BYTES_MAX;
 
 /// Records of one topic that wait for the task, and how far it has come.
@@ -28,6 +29,8 @@ pub(super) struct InputQueue {
     pub(super) absent: bool,
     /// Since when the partition is known to be read to its end.
     idle_since: Option<Instant>,
+    /// Where a topic that nobody writes to any more ends, once that was asked.
+    final_end: OnceCell<Offset>,
     /// Event time of the last record, the place in time of a tombstone, which has none.
     time: Timestamp,
     bytes: usize,
@@ -61,6 +64,7 @@ impl InputQueue {
             polled: next,
             absent: false,
             idle_since: None,
+            final_end: OnceCell::new(),
             time: Timestamp::MIN,
             bytes: 0,
             taken_bytes: 0,
@@ -104,6 +108,15 @@ impl InputQueue {
     /// Whether it holds so much that fetching should pause.
     pub(super) fn is_full(&self) -> bool {
         self.bytes >= INPUT_BYTES_MAX
+    }
+
+    /// Where the partition ends; to be asked once nobody writes to its topic any more.
+    pub(super) fn final_end(&self, broker: &dyn Broker) -> Option<Offset> {
+        if self.final_end.get().is_none() {
+            let (_, end) = broker.offsets(&self.of).ok()?;
+            return Some(*self.final_end.get_or_init(|| end));
+        }
+        self.final_end.get().copied()
     }
 
     /// Whether the partition is known to be read to its end.

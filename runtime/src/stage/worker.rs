@@ -359,9 +359,8 @@ impl Session<'_> {
 /// quiet for as long as anyone should wait.
 fn is_absent(worker: &Worker, input: &InputQueue, now: Instant) -> bool {
     if worker.control.is_once() {
-        let complete = worker.control.is_complete(&input.of.topic); // first this, then where it ends
-        let ends = worker.broker.offsets(&input.of);
-        return complete && ends.is_ok_and(|(_, next)| next == input.next_offset());
+        let is_complete = worker.control.is_complete(&input.of.topic); // first this, then where it ends
+        return is_complete && input.final_end(&*worker.broker).is_some_and(|end| end == input.next_offset());
     }
     input.is_idle(now, worker.spec.settings.idle_max)
 }
