@@ -23,7 +23,7 @@ pub(super) const SETTLE_TICK: Duration = Duration::from_millis(2);
 /// Age at which what was applied to a store is written through to the disk.
 pub(super) const STORE_FLUSH_MAX: Duration = Duration::from_secs(10);
 /// Bytes of changes of one store after which they are written through to the disk.
-pub(super) const STORE_CHANGED_BYTES_MAX: usize = 32 << 20;
+pub(super) const STORE_CHANGED_BYTES_MAX: usize = 8 << 20;
 /// Pages of one store that are cached.
 pub(super) const STORE_CACHE_BYTES: usize = 8 << 20;
 /// How long a member that leaves waits until it is out of the group.
