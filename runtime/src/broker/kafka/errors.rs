@@ -55,6 +55,11 @@ fn is_fenced(code: Code) -> bool {
     )
 }
 
+/// One of the two does not believe the other. While a connection lasts, an SSL error may be its end and nothing else.
+pub(super) fn is_refusal(code: Code) -> bool {
+    matches!(code, Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL)
+}
+
 /// Only a change of settings, rights or software helps.
 fn is_hopeless(code: Code) -> bool {
     matches!(

@@ -29,7 +29,10 @@ kill -9 $pid; wait $pid 2>/dev/null; rm -rf "$DIR""#;
 pub struct Kafka {
     leash: Child,
     dir: PathBuf,
+    jars: PathBuf,
     port: u16,
+    /// Ports of the listeners that were asked for.
+    listeners: Vec<(String, u16)>,
 }
 
 /// The Kafka that the tests of this process share, started by the first that asks; each test takes topics, groups and ids of
@@ -48,6 +51,14 @@ impl Kafka {
     /// # Panics
     /// See [`kafka`].
     pub fn start() -> Option<Self> {
+        Self::start_with(&[], "")
+    }
+
+    /// Like [`Self::start`], with further listeners (name and protocol) beside the plain one, and further properties.
+    ///
+    /// # Panics
+    /// See [`kafka`].
+    pub fn start_with(listeners: &[(&str, &str)], properties: &str) -> Option<Self> {
         let is_there = |program: &str| Command::new(program).arg("-version").output().is_ok();
         if !(is_there("java") && is_there("mvn")) {
             assert!(!is_required("kafka"), "kafka is required, which takes Java 17 and Maven");
@@ -55,27 +66,26 @@ impl Kafka {
             return None;
         }
         let jars = jars().expect("Kafka's jars come from Maven Central, or from the cache in the target folder");
-        Some(Self::start_from(&jars))
+        Some(Self::start_from(jars, listeners, properties))
     }
 
-    fn start_from(jars: &Path) -> Self {
+    fn start_from(jars: PathBuf, listeners: &[(&str, &str)], properties: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory").keep();
         let [port, controller] = free_ports();
+        let listening = listeners.iter().map(|(name, _)| ((*name).to_owned(), free_ports()[0])).collect::<Vec<_>>();
+        let addresses = listening.iter().map(|(name, port)| format!(",{name}://127.0.0.1:{port}"));
+        let protocols = listeners.iter().map(|(name, protocol)| format!(",{name}:{protocol}"));
         let properties = include_str!("server.properties")
             .replace("@BROKER@", &port.to_string())
             .replace("@CONTROLLER@", &controller.to_string())
-            .replace("@DIR@", &dir.display().to_string());
+            .replace("@LISTENERS@", &addresses.collect::<String>())
+            .replace("@PROTOCOLS@", &protocols.collect::<String>())
+            .replace("@DIR@", &dir.display().to_string())
+            + properties;
         let config = dir.join("server.properties");
         fs::write(&config, properties).expect("writable");
         fs::write(dir.join("log4j2.yaml"), include_str!("log4j2.yaml")).expect("writable");
-        let java = [
-            "-Xmx512m".to_owned(),
-            "-XX:+UseSerialGC".to_owned(),
-            "-XX:TieredStopAtLevel=1".to_owned(),
-            format!("-Dlog4j2.configurationFile=file:{}", dir.join("log4j2.yaml").display()),
-            "-cp".to_owned(),
-            format!("{}/*", jars.display()),
-        ];
+        let java = java(&jars, &dir);
         let format = Command::new("java")
             .args(&java)
             .args(["kafka.tools.StorageTool", "format", "--standalone", "-t", &cluster_id(), "-c"])
@@ -94,7 +104,7 @@ impl Kafka {
             .stderr(Stdio::null())
             .spawn()
             .expect("a shell");
-        let kafka = Self { leash, dir, port };
+        let kafka = Self { leash, dir, jars, port, listeners: listening };
         kafka.wait_until("Kafka starts", |is_there| is_there);
         kafka
     }
@@ -102,6 +112,33 @@ impl Kafka {
     /// Where clients find it.
     pub fn bootstrap_servers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where clients find a listener that was asked for.
+    ///
+    /// # Panics
+    /// Where it was not.
+    pub fn listener(&self, name: &str) -> String {
+        let port = self.listeners.iter().find_map(|(found, port)| (found == name).then_some(port));
+        format!("127.0.0.1:{}", port.expect("it was asked for"))
+    }
+
+    /// Runs one of Kafka's own commands, like `kafka-topics.sh --list --bootstrap-server …`.
+    ///
+    /// # Panics
+    /// Where it fails.
+    pub fn run(&self, command: &str) {
+        let (name, arguments) = command.split_once(' ').unwrap_or((command, ""));
+        let class = match name {
+            "kafka-acls.sh" => "org.apache.kafka.tools.AclCommand",
+            "kafka-configs.sh" => "kafka.admin.ConfigCommand",
+            "kafka-topics.sh" => "org.apache.kafka.tools.TopicCommand",
+            other => panic!("{other} is no command of Kafka's that is known here"),
+        };
+        let mut java = Command::new("java");
+        java.args(self::java(&self.jars, &self.dir)).arg(class).args(arguments.split(' '));
+        let done = java.output().expect("java runs");
+        assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stdout));
     }
 
     /// Ends it with `kill -9`.
@@ -139,6 +176,18 @@ impl Drop for Kafka {
         drop(self.leash.stdin.take());
         let _it_ends_by_itself = self.leash.wait();
     }
+}
+
+/// How a program of Kafka's is run, up to the name of its class.
+fn java(jars: &Path, dir: &Path) -> [String; 6] {
+    [
+        "-Xmx512m".to_owned(),
+        "-XX:+UseSerialGC".to_owned(),
+        "-XX:TieredStopAtLevel=1".to_owned(),
+        format!("-Dlog4j2.configurationFile=file:{}", dir.join("log4j2.yaml").display()),
+        "-cp".to_owned(),
+        format!("{}/*", jars.display()),
+    ]
 }
 
 /// The folder with the jars, filled by the first process that needs it.
