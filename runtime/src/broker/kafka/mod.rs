@@ -43,7 +43,7 @@ use crate::clock::Clock;
 use changelog::Changelog;
 use consumer::{KafkaConsumer, Membership};
 use errors::broker_error;
-use limits::{ASK_MAX, REACH_TICK};
+use limits::{ASK_MAX, LISTEN_MAX, REACH_MIN};
 use native::Client;
 use producer::KafkaProducer;
 use reader::Fetcher;
@@ -140,16 +140,19 @@ fn client(config: &ClientConfig) -> Result<Client, BrokerError> {
 /// between is listened to: no password becomes right by waiting.
 fn reach(asks: &Client) -> Result<(), BrokerError> {
     let until = Instant::now() + ASK_MAX;
+    let mut patience = REACH_MIN;
     loop {
-        let Err(error) = asks.fetch_metadata(None, REACH_TICK) else { return Ok(()) };
-        while asks.poll(Duration::ZERO).is_some() {}
+        let Err(error) = asks.fetch_metadata(None, patience) else { return Ok(()) };
+        while asks.poll(LISTEN_MAX).is_some() {}
         let (code, reason) = asks.context().last().unwrap_or((None, error.to_string()));
-        if code.is_some_and(errors::is_refusal) {
+        if errors::is_refusal(code, &reason) {
             return Err(BrokerError::Fatal(format!("the cluster refuses this client: {reason}")));
         }
-        if Instant::now() >= until {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             return Err(BrokerError::Retry(reason));
         }
+        patience = (2 * patience).min(left);
     }
 }
 

@@ -59,14 +59,25 @@ impl Kafka {
     /// # Panics
     /// See [`kafka`].
     pub fn start_with(listeners: &[(&str, &str)], properties: &str) -> Option<Self> {
-        let is_there = |program: &str| Command::new(program).arg("-version").output().is_ok();
-        if !(is_there("java") && is_there("mvn")) {
-            assert!(!is_required("kafka"), "kafka is required, which takes Java 17 and Maven");
-            eprintln!("skipped: kafka (it takes Java 17 and Maven)");
+        if !Self::can_start() {
             return None;
         }
         let jars = jars().expect("Kafka's jars come from Maven Central, or from the cache in the target folder");
         Some(Self::start_from(jars, listeners, properties))
+    }
+
+    /// Whether there is what it takes, for tests that have more to make before; see [`kafka`].
+    ///
+    /// # Panics
+    /// See [`kafka`].
+    pub fn can_start() -> bool {
+        let is_there = |program: &str| Command::new(program).arg("-version").output().is_ok();
+        let can_start = is_there("java") && is_there("mvn");
+        if !can_start {
+            assert!(!is_required("kafka"), "kafka is required, which takes Java 17 and Maven");
+            eprintln!("skipped: kafka (it takes Java 17 and Maven)");
+        }
+        can_start
     }
 
     fn start_from(jars: PathBuf, listeners: &[(&str, &str)], properties: &str) -> Self {
