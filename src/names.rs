@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use skuflow_runtime::broker::kafka::Needs;
 use skuflow_schemas::{DEAD_LETTER_PREFIX, Family, LATE_PREFIX};
 
 use crate::config::{Config, SinkConfig, StageConfig};
@@ -106,6 +107,16 @@ impl Names<'_> {
             topics.extend(self.topics(&sink.from));
         }
         topics
+    }
+
+    /// The topics that a run needs of a cluster, changelogs of state among them.
+    pub(crate) fn needs(self) -> Needs {
+        Needs {
+            topics: self.all_topics().into_iter().collect(),
+            partitions: self.0.topics.partitions,
+            groups: self.0.stage.iter().map(|stage| self.stage_group(stage)).collect(),
+            owners: self.0.connector.iter().map(|connector| format!("{CONNECTOR}:{}", connector.name).into()).collect(),
+        }
     }
 
     fn is_connector(self, name: &str) -> bool {

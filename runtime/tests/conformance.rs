@@ -8,7 +8,8 @@ use skuflow_runtime::broker::embedded::Embedded;
 use skuflow_runtime::broker::kafka::{Kafka, Settings};
 use skuflow_runtime::broker::memory::Memory;
 use skuflow_runtime::broker::{
-    Broker, Commit, Consumed, Consumer, Member, Polled, Producer, Record, StateChange, TopicPartition, TxnError,
+    Broker, BrokerError, Commit, Consumed, Consumer, Member, Polled, Producer, Record, StateChange, TopicPartition,
+    TxnError,
 };
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::storage::Options;
@@ -264,6 +265,77 @@ fn members_share_partitions_and_topics_keep_their_count() {
         assert!(joined.is_err(), "not co-partitioned");
         let gone = TopicPartition::new(topic.clone(), 9);
         assert!(broker.offsets(&gone).is_err());
+    });
+}
+
+#[test]
+fn positions_alone_make_a_transaction() {
+    on_each(|world @ World { broker, topic, group, owner, .. }| {
+        let mut producer = broker.producer(&world.producer).expect("open");
+        let consumer = world.joined(&member("m"));
+        let generation = consumer.generation();
+        let of = TopicPartition::new(topic.clone(), 0);
+        let position = || broker.committed(group).expect("open").get(&of).copied();
+        for (from, to) in [(None, 1), (Some(1), 4)] {
+            let consumed = [step(topic, from, to)];
+            producer.commit(Commit { consumed: Some((&generation, &consumed)), state: Vec::new() }).expect("commits");
+            assert_eq!(position(), Some(to));
+        }
+        producer.abort();
+        assert_eq!(position(), Some(4), "an abort moves none");
+        producer.settle().expect("shows");
+        assert!(values(*broker, topic, 0).is_empty() && values(*broker, topic, 1).is_empty());
+        assert!(broker.state(owner).expect("open").scan(b"").expect("open").is_empty());
+    });
+}
+
+#[test]
+fn state_is_what_committed_transactions_made_of_it() {
+    on_each(|world @ World { broker, topic, owner, .. }| {
+        let mut producer = broker.producer(&world.producer).expect("open");
+        let consumer = world.joined(&member("m"));
+        let generation = consumer.generation();
+        let mut commit = |from, to, changes: &[(&str, Option<&str>)]| {
+            let state = changes.iter().map(|(key, value)| StateChange {
+                owner: owner.clone(),
+                key: key.as_bytes().to_vec(),
+                value: value.map(|value| value.as_bytes().to_vec()),
+            });
+            let consumed = [step(topic, from, to)];
+            producer.commit(Commit { consumed: Some((&generation, &consumed)), state: state.collect() })
+        };
+        commit(None, 1, &[("a/1", Some("old")), ("a/1", Some("new")), ("b", Some("x")), ("a/2", Some("y"))])
+            .expect("commits");
+        let fenced = commit(None, 1, &[("a/1", Some("zombie")), ("c", Some("zombie"))]);
+        assert!(matches!(fenced, Err(TxnError::Fenced(_))), "{fenced:?}");
+        commit(Some(1), 2, &[("b", None), ("d", None)]).expect("commits");
+        let state = broker.state(owner).expect("open");
+        let pair = |key: &str, value: &str| (key.as_bytes().to_vec(), value.as_bytes().to_vec());
+        assert_eq!(state.scan(b"").expect("open"), [pair("a/1", "new"), pair("a/2", "y")]);
+        assert_eq!(state.scan(b"a/2").expect("open"), [pair("a/2", "y")]);
+        assert_eq!(state.get(b"b").expect("open"), None);
+    });
+}
+
+/// As when the topic that a position belongs to was made anew, or its end was lost.
+#[test]
+fn a_position_behind_the_end_is_refused() {
+    on_each(|World { broker, topic, producer, .. }| {
+        let mut producer = broker.producer(producer).expect("open");
+        send(producer.as_mut(), topic, 0, "a");
+        producer.commit(Commit::default()).expect("commits");
+        producer.settle().expect("shows");
+        let of = TopicPartition::new(topic.clone(), 0);
+        let (first, next) = broker.offsets(&of).expect("exists");
+        let mut reader = broker.reader().expect("open");
+        assert!(reader.fetch(&of, next, 64).expect("the end").is_empty());
+        let fetched = reader.fetch(&of, next + 1, 64);
+        let is_refused = matches!(
+            &fetched,
+            Err(BrokerError::OutOfRange { of: named, wanted, first: from, next: to })
+                if (named, *wanted, *from, *to) == (&of, next + 1, first, next)
+        );
+        assert!(is_refused, "{fetched:?}");
     });
 }
 

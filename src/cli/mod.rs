@@ -337,8 +337,13 @@ fn failure(error: &RunError, variables: &Variables) -> Failure {
     let exit = match error {
         RunError::Open(OpenError::InUse(_) | OpenError::Unreachable(_)) => EXIT_UNAVAILABLE,
         RunError::Open(OpenError::Io(_)) => EXIT_IO,
-        RunError::Open(OpenError::Data(_)) | RunError::Station(_) => EXIT_DATA,
+        RunError::Open(OpenError::Refused(_)) => EXIT_CONFIG,
+        RunError::Open(OpenError::Topics(_) | OpenError::Data(_)) | RunError::Station(_) => EXIT_DATA,
     };
+    if let RunError::Open(OpenError::Topics(wrong)) = error {
+        let each = wrong.iter().map(|reason| Failure::new(exit, &variables.conceal(reason)).message);
+        return Failure { exit, message: each.collect() };
+    }
     Failure::new(exit, &variables.conceal(&error.to_string()))
 }
 

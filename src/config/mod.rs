@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub use model::{
     AlertsConfig, BrokerConfig, Config, ConnectorConfig, EmbeddedConfig, HttpConfig, KafkaConfig, RuntimeConfig,
-    SinkConfig, StageConfig, StepConfig, TopicsConfig,
+    SaslConfig, Secret, SecurityConfig, SinkConfig, StageConfig, StepConfig, TlsConfig, TopicsConfig,
 };
 pub use problem::{CODES, Problem, Severity, Source, closest, render, to_json};
 pub use variables::Variables;
@@ -79,12 +79,16 @@ pub fn parse(text: &str, base: &Path, variable: &dyn Fn(&str) -> Option<String>)
 pub type Examined = Result<(Config, Vec<Problem>), Vec<Problem>>;
 
 fn examine(text: &str, base: &Path, variable: &dyn Fn(&str) -> Option<String>) -> (Examined, Variables) {
-    let Parsed { tree, mut problems, unset, variables, filled } = tree::parse(text, variable);
+    let Parsed { tree, mut problems, unset, mut variables, filled } = tree::parse(text, variable);
     let Some(mut tree) = tree else { return (Err(problems), variables) };
     check::check_tree(&mut tree, &mut problems);
     let (mut config, whole) = read::read::<Config>(&mut tree, unset, &mut problems);
     if let Some(config) = &mut config {
-        check::check(config, &tree, base, whole, &mut problems);
+        check::check(config, &tree, (base, variable), whole, &mut problems);
+        let security = config.broker.kafka.as_ref().and_then(|kafka| kafka.security.as_ref());
+        for secret in security.iter().flat_map(|security| security.secrets()) {
+            secret.read(base, variable).into_iter().for_each(|secret| variables.keep_out(secret));
+        }
         rules::read_all(config, &tree, base, variable, &mut problems);
     }
     problems.sort_by_key(|problem| problem.span.start);

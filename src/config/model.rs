@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use skuflow_ingest::{file, simulator};
 use skuflow_processors::{alerts, catalog, dedup, features, route, validate};
+use skuflow_runtime::broker::kafka::Mechanism;
 use skuflow_schemas::{ByteSize, Span};
 use skuflow_sinks::{lake, serving};
 
@@ -76,9 +78,89 @@ pub struct KafkaConfig {
     /// The schema registry that gives schemas their ids; left out: ids are those of `skuflow schema`.
     #[serde(default)]
     pub registry: Option<RegistryConfig>,
-    /// Further settings of the client, by librdkafka's names: security first of all.
+    /// How it is reached safely; left out: in plain text, unless `properties` say otherwise.
+    #[serde(default)]
+    pub security: Option<SecurityConfig>,
+    /// Further settings of the client, by librdkafka's names.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
+}
+
+/// Encryption and who we are; with both, the user's password goes through the encrypted connection.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecurityConfig {
+    /// Encryption. The cluster has to show a certificate for its name.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
+    /// A user.
+    #[serde(default)]
+    pub sasl: Option<SaslConfig>,
+}
+
+impl SecurityConfig {
+    /// All secrets in it.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let of_tls = self.tls.iter().flat_map(|tls| tls.key.iter().chain(&tls.key_password));
+        of_tls.chain(self.sasl.iter().map(|sasl| &sasl.password))
+    }
+}
+
+/// Certificates; files are PEM, relative to the config.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// Authorities that are believed; left out: those of this machine.
+    pub ca: Option<String>,
+    /// Our own certificate, where the cluster asks for one, with those between it and an authority.
+    pub certificate: Option<String>,
+    /// The certificate's key.
+    pub key: Option<Secret>,
+    /// What the key is encrypted with, where it is.
+    pub key_password: Option<Secret>,
+}
+
+/// A user and the password.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SaslConfig {
+    /// How the password is shown.
+    pub mechanism: Mechanism,
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: Secret,
+    /// Lets `plain` send the password without `tls`, to be read by everybody on the way.
+    #[serde(default)]
+    pub dangerously_unencrypted: bool,
+}
+
+/// Where a text is that does not stand in the config.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Secret {
+    /// A variable.
+    Env(String),
+    /// A file, relative to the config; a line break at its end does not count.
+    File(String),
+}
+
+impl Secret {
+    /// The text; `variable` looks up variables.
+    ///
+    /// # Errors
+    /// Where it cannot be had.
+    pub fn read(&self, base: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+        match self {
+            Self::Env(name) => variable(name).ok_or_else(|| format!("the variable `{name}` is not set")),
+            Self::File(path) => match std::fs::read_to_string(base.join(path)) {
+                Ok(text) => {
+                    Ok(text.strip_suffix('\n').map_or(text.as_str(), |line| line.trim_end_matches('\r')).into())
+                }
+                Err(error) => Err(format!("the file `{path}` cannot be read: {error}")),
+            },
+        }
+    }
 }
 
 /// A schema registry that speaks Confluent's protocol. The subject of a topic is `<topic>-value`.

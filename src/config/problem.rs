@@ -51,6 +51,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("SKU-001", "the config cannot be read"),
     ("SKU-002", "the file is not TOML"),
     ("SKU-003", "a variable in `${…}` is not set or not written right"),
+    ("SKU-004", "a file or secret that cannot be read"),
     ("SKU-010", "a field that is not known"),
     ("SKU-011", "a value of the wrong type or unit"),
     ("SKU-012", "a field that is missing"),

@@ -60,6 +60,11 @@ impl Variables {
         Ok(out)
     }
 
+    /// Keeps a text out of messages, too, that comes from elsewhere.
+    pub(super) fn keep_out(&mut self, secret: String) {
+        self.filled.push(Filled { value: secret, written: "***".into() });
+    }
+
     /// A message with the names of variables instead of their values.
     pub fn conceal(&self, message: &str) -> String {
         let mut out = String::with_capacity(message.len());
@@ -119,6 +124,9 @@ mod tests {
         assert_eq!(long.conceal("in a\nlong value, or \"a\\nlong value\""), "in ${A}, or \"${A}\"");
         assert_eq!(filled("${A}", "is").conceal("`is` is no name"), "`${A}` is no name");
         assert_eq!(filled("${A:-plain}", "plain").conceal("a plain word"), "a plain word");
+        let mut file = Variables::default();
+        file.keep_out("hunter22".into());
+        assert_eq!(file.conceal("user me, password hunter22"), "user me, password ***");
         assert!(url.is_given_away("unexpected `hunter`") && !url.is_given_away("`pg://me` is no PASSWORD"));
     }
 }

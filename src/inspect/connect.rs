@@ -9,12 +9,12 @@ use skuflow_ingest::{Cursor, Poll};
 use skuflow_sinks::lake::CATALOG_FILE;
 
 use crate::config::Loaded;
-use crate::run::connector;
+use crate::run::{cluster_topics, connector};
 
 /// What every `SQLite` database begins with.
 const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
 
-/// One row per directory, input and database: what it is, and `ok` or why not.
+/// One row per directory, cluster, topic, input and database: what it is, and `ok` or why not.
 pub fn connect(loaded: &Loaded) -> Vec<Value> {
     let config = &loaded.config;
     let row = |what: &str, found: Result<String, String>| {
@@ -22,6 +22,18 @@ pub fn connect(loaded: &Loaded) -> Vec<Value> {
         json!({ "what": what, "ok": found.is_ok(), "about": loaded.variables.conceal(about) })
     };
     let mut rows = vec![row("data directory", writable(&loaded.data_dir()).map(|()| "can be written".into()))];
+    if let Some(kafka) = &config.broker.kafka {
+        let (cluster, topics) = match cluster_topics(loaded, kafka) {
+            Ok(topics) => (Ok("answers".into()), topics),
+            Err(error) => (Err(error.to_string()), Vec::new()),
+        };
+        rows.push(row("cluster", cluster));
+        let topics = topics.into_iter().map(|(name, found)| {
+            let found = found.map(|is_there| if is_there { "is as it must be" } else { "can be made" }.into());
+            row(&format!("topic:{name}"), found)
+        });
+        rows.extend(topics);
+    }
     for settings in &config.connector {
         rows.push(row(&format!("connector:{}", settings.name), first_page(settings, loaded)));
     }

@@ -1,5 +1,6 @@
 //! A run: every station of the config as threads over one broker.
 
+mod cluster;
 mod complete;
 mod exposition;
 mod first_pass;
@@ -27,6 +28,7 @@ use skuflow_sinks::consume::Consume;
 use skuflow_sinks::lake::Lake;
 use skuflow_sinks::serving::Serving;
 
+pub(crate) use cluster::topics as cluster_topics;
 pub use headway::Headway;
 pub use only::Only;
 pub use open::{OpenError, Opened, is_data_dir, open_broker};

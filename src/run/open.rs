@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use skuflow_runtime::broker::embedded::{Embedded, Keep};
-use skuflow_runtime::broker::kafka::{Kafka, RegistrySettings, Settings};
+use skuflow_runtime::broker::kafka::Kafka;
 use skuflow_runtime::broker::{Broker, BrokerError};
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::storage::{EngineError, Options};
 
+use super::cluster;
 use crate::config::Loaded;
 use crate::names::Names;
 
@@ -25,6 +26,12 @@ pub enum OpenError {
     /// The cluster does not answer.
     #[error("the Kafka cluster cannot be reached: {0}")]
     Unreachable(String),
+    /// The cluster, or the schema registry, does not take what the config says.
+    #[error("{0}")]
+    Refused(String),
+    /// Topics of the cluster that cannot be used as they are.
+    #[error("{}", .0.join("; "))]
+    Topics(Vec<String>),
     /// What is stored is damaged, or not for this config.
     #[error("{0}")]
     Data(String),
@@ -36,6 +43,15 @@ impl From<EngineError> for OpenError {
             EngineError::Locked { .. } => Self::InUse(error.to_string()),
             EngineError::Retry(reason) | EngineError::Unknown(reason) => Self::Io(reason),
             other => Self::Data(other.to_string()),
+        }
+    }
+}
+
+impl From<BrokerError> for OpenError {
+    fn from(error: BrokerError) -> Self {
+        match error {
+            BrokerError::Fatal(reason) => Self::Data(reason),
+            other => Self::Unreachable(other.to_string()),
         }
     }
 }
@@ -74,6 +90,21 @@ impl Opened {
         }
     }
 
+    /// Makes the topics of a config; those that are there have to be fit.
+    pub(super) fn ensure_topics(&self, names: Names<'_>) -> Result<(), OpenError> {
+        match self {
+            Self::Embedded(broker) => {
+                let partitions = names.0.topics.partitions;
+                names.all_topics().iter().try_for_each(|topic| broker.ensure_topic(topic, partitions).map(drop))?;
+                Ok(())
+            }
+            Self::Kafka(broker) => {
+                let wrong = broker.ensure_topics(&names.needs())?;
+                if wrong.is_empty() { Ok(()) } else { Err(OpenError::Topics(wrong)) }
+            }
+        }
+    }
+
     /// Why the directory cannot be used now, if it cannot. Of a cluster the stations say it.
     pub(super) fn trouble(&self) -> Option<String> {
         match self {
@@ -109,19 +140,5 @@ pub fn open_broker(loaded: &Loaded) -> Result<Opened, OpenError> {
         return Ok(Opened::Embedded(Embedded::open(&data_dir, Options::default(), Clock::System)?));
     };
     std::fs::create_dir_all(&data_dir).map_err(|error| OpenError::Io(error.to_string()))?;
-    let settings = Settings {
-        replication: kafka.replication,
-        registry: kafka.registry.as_ref().map(|registry| RegistrySettings {
-            url: registry.url.clone(),
-            user: registry.user.clone().map(|user| (user, registry.password.clone().unwrap_or_default())),
-            topics: Names(&loaded.config).events(),
-        }),
-        properties: kafka.properties.clone(),
-        ..Settings::new(&kafka.bootstrap_servers, &loaded.config.name, data_dir.join("state"))
-    };
-    match Kafka::connect(settings, Clock::System) {
-        Ok(broker) => Ok(Opened::Kafka(broker)),
-        Err(BrokerError::Fatal(reason)) => Err(OpenError::Data(reason)),
-        Err(error) => Err(OpenError::Unreachable(error.to_string())),
-    }
+    Ok(Opened::Kafka(cluster::connect(loaded, kafka)?))
 }

@@ -31,10 +31,7 @@ pub(super) fn wire(
 ) -> Result<Pipeline, OpenError> {
     let config = &loaded.config;
     let names = Names(config);
-    for topic in names.all_topics() {
-        let made = broker.ensure_topic(&topic, config.topics.partitions);
-        made.map_err(|error| OpenError::Data(error.to_string()))?;
-    }
+    broker.ensure_topics(names)?;
     let mut pipeline = Pipeline {
         broker,
         control,

@@ -2,6 +2,7 @@
 
 mod chain;
 mod flow;
+mod kafka;
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -9,13 +10,12 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use skuflow_ingest::{ConfigProblem, simulator};
-use skuflow_runtime::broker::kafka::is_ours;
 use skuflow_schemas::{
     ByteSize, DEAD_LETTER_PREFIX, Family, LATE_PREFIX, Span, TOPICS, TopicSpec, check_customer, topic,
 };
 use skuflow_sinks::{lake, serving};
 
-use super::model::{Config, ConnectorConfig, KafkaConfig, SinkConfig};
+use super::model::{Config, ConnectorConfig, SinkConfig};
 use super::problem::Problem;
 use super::tree::At::{Field, Item};
 use super::tree::{At, Entry, Node, Value};
@@ -67,6 +67,9 @@ pub(super) fn check_tree(tree: &mut Node, problems: &mut Vec<Problem>) {
     }
 }
 
+/// The folder of the config, and what looks up variables.
+pub(super) type Sources<'a> = (&'a Path, &'a dyn Fn(&str) -> Option<String>);
+
 struct Check<'a> {
     config: &'a Config,
     tree: &'a Node,
@@ -76,9 +79,12 @@ struct Check<'a> {
 }
 
 /// Adds what is wrong; `whole` says that nothing had to be left out, so that what seems absent is.
-pub(super) fn check(config: &Config, tree: &Node, base: &Path, whole: bool, problems: &mut Vec<Problem>) {
+pub(super) fn check(config: &Config, tree: &Node, sources: Sources<'_>, whole: bool, problems: &mut Vec<Problem>) {
     let mut check = Check { config, tree, whole, problems };
     check.ranges();
+    if let Some(kafka) = &config.broker.kafka {
+        check.kafka(kafka, sources);
+    }
     check.names();
     for (index, connector) in config.connector.iter().enumerate() {
         check.connector(index, connector);
@@ -87,7 +93,7 @@ pub(super) fn check(config: &Config, tree: &Node, base: &Path, whole: bool, prob
         check.stage(index, stage);
     }
     for (index, sink) in config.sink.iter().enumerate() {
-        check.sink(index, sink, base);
+        check.sink(index, sink, sources.0);
     }
     check.lists();
     if whole {
@@ -136,22 +142,6 @@ impl Check<'_> {
         self.range(&["runtime", "cache_bytes"], runtime.cache_bytes, CACHE_BYTES_MIN..=BYTES_MAX);
         let path = ["broker", "embedded", "topic_bytes_max"];
         self.range(&path, broker.embedded.topic_bytes_max, TOPIC_BYTES_MIN..=BYTES_MAX);
-        if let Some(kafka) = &broker.kafka {
-            self.kafka(kafka);
-        }
-    }
-
-    fn kafka(&mut self, kafka: &KafkaConfig) {
-        let place = [Field("broker"), Field("kafka")];
-        if kafka.bootstrap_servers.trim().is_empty() {
-            let path = [place[0], place[1], Field("bootstrap_servers")];
-            self.report("SKU-020", &path, "no server is named".into(), "write \"localhost:9092\"");
-        }
-        for name in kafka.properties.keys().filter(|name| is_ours(name)) {
-            let path = [place[0], place[1], Field("properties"), Field(name)];
-            let message = format!("`{name}` is not for you to set: the guarantees rest on it");
-            self.report("SKU-020", &path, message, "remove it");
-        }
     }
 
     /// A setting at a path of fields that has to be within a range.

@@ -1,6 +1,5 @@
-//! Topics: what there is, what is made, and what must be so.
+//! Topics: what there is, and what is made.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,16 +11,15 @@ use rdkafka::admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication
 use rdkafka::consumer::Consumer as _;
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::RDKafkaErrorCode as Code;
-use skuflow_schemas::{Cleanup, DEAD_LETTER_PREFIX, LATE_PREFIX, TOPICS};
+use skuflow_schemas::DEAD_LETTER_PREFIX;
 
+use super::changelog::{Changelog, topic_of_group};
 use super::errors::broker_error;
-use super::limits::{ASK_MAX, RECORD_BYTES_MAX as CHANGELOG_BYTES_MAX, TOMBSTONES_MAX};
+use super::limits::ASK_MAX;
+use super::topics::{self, Found, Kind, Needs, Place, Settings};
 use super::{Shared, native};
 use crate::broker::{BrokerError, Offset, TopicInfo, TopicPartition};
-use crate::limits::{BACKOFF_MIN, DEAD_LETTER_BYTES_MAX, RECORD_BYTES_MAX};
-
-/// Bytes that Kafka adds to a record.
-const OVERHEAD_BYTES: usize = 4096;
+use crate::limits::BACKOFF_MIN;
 
 impl Shared {
     /// Topics that are not Kafka's own.
@@ -73,55 +71,107 @@ impl Shared {
         Ok((first.max(0) as Offset, next.max(0) as Offset))
     }
 
-    /// Makes a topic of the pipeline unless it exists.
+    /// Makes a topic of the pipeline unless it exists, and checks it where it does.
     pub(super) fn ensure_topic(&self, name: &str, partitions: u32) -> Result<TopicInfo, BrokerError> {
-        self.ensure(name, partitions, &settings_of(name))
+        self.ensure(name, partitions, Kind::of(name))
     }
 
-    /// Makes a changelog unless it exists; one that is not compacted would lose state.
+    /// Makes a changelog unless it exists, and checks it where it does: one that is not compacted would lose state.
     pub(super) fn ensure_changelog(&self, name: &str, partitions: u32) -> Result<TopicInfo, BrokerError> {
         let known = self.changelogs.lock().expect("no holder panics").get(name).cloned();
         if let Some(known) = known {
             return Ok(known);
         }
-        let wanted = [
-            ("cleanup.policy", "compact".to_owned()),
-            ("delete.retention.ms", TOMBSTONES_MAX.as_millis().to_string()),
-            ("max.message.bytes", CHANGELOG_BYTES_MAX.to_string()),
-            ("message.timestamp.type", "LogAppendTime".to_owned()),
-        ];
-        let topic = self.ensure(name, partitions, &wanted)?;
-        self.check(name, &wanted[..2])?;
+        let topic = self.ensure(name, partitions, Kind::Changelog)?;
         self.changelogs.lock().expect("no holder panics").insert(name.to_owned(), topic.clone());
         Ok(topic)
     }
 
-    fn ensure(&self, name: &str, partitions: u32, with: &[(&str, String)]) -> Result<TopicInfo, BrokerError> {
+    fn ensure(&self, name: &str, partitions: u32, kind: Kind) -> Result<TopicInfo, BrokerError> {
         if self.topic(name)?.is_none() {
-            self.create(name, partitions, with)?;
+            self.create(name, partitions, kind)?;
         }
+        let (topic, found) = self.find(name)?;
+        match found.objection(name, kind, partitions, &self.settings.bootstrap_servers) {
+            None => Ok(topic),
+            Some(objection) => Err(BrokerError::Fatal(objection)),
+        }
+    }
+
+    /// All topics that a pipeline needs: name, partitions and kind.
+    fn all(&self, needs: &Needs) -> Result<Vec<(Arc<str>, u32, Kind)>, BrokerError> {
+        let own = needs.topics.iter().map(|name| (name.clone(), needs.partitions, Kind::of(name)));
+        let of_groups = needs.groups.iter().map(|group| (topic_of_group(group).into(), needs.partitions));
+        let of_owners = needs.owners.iter().map(|owner| Changelog::of(owner, &self.settings.name));
+        let of_owners = of_owners.collect::<Result<Vec<_>, _>>().map_err(BrokerError::Fatal)?;
+        let changelogs = of_groups.chain(of_owners.into_iter().map(|changelog| (changelog.of.topic, 1)));
+        Ok(own.chain(changelogs.map(|(name, partitions)| (name, partitions, Kind::Changelog))).collect())
+    }
+
+    /// Makes and checks them; what is wrong with those that cannot be used.
+    pub(super) fn ensure_all(&self, needs: &Needs) -> Result<Vec<String>, BrokerError> {
+        let mut wrong = Vec::new();
+        for (name, partitions, kind) in self.all(needs)? {
+            match self.ensure(&name, partitions, kind) {
+                Err(BrokerError::Fatal(reason)) => wrong.push(reason),
+                other => drop(other?),
+            }
+        }
+        Ok(wrong)
+    }
+
+    /// Checks them and makes none; whether each is there, or what is wrong with it.
+    pub(super) fn examine_all(&self, needs: &Needs) -> Result<Vec<(Arc<str>, Result<bool, String>)>, BrokerError> {
+        let mut found = Vec::new();
+        for (name, partitions, kind) in self.all(needs)? {
+            let is_there = self.topic(&name)?.is_some();
+            let outcome = match is_there.then(|| self.ensure(&name, partitions, kind)).transpose() {
+                Err(BrokerError::Fatal(reason)) => Err(reason),
+                other => Ok(other?.is_some()),
+            };
+            found.push((name, outcome));
+        }
+        Ok(found)
+    }
+
+    /// A topic that exists, as soon as all of the cluster knows of it.
+    fn find(&self, name: &str) -> Result<(TopicInfo, Found), BrokerError> {
         let until = Instant::now() + ASK_MAX;
         loop {
             if let Some(topic) = self.topic(name)?
-                && self.has_leaders(name)?
+                && let Some(replicas) = self.replicas(name)?
+                && let Some(settings) = self.settings_of(&ResourceSpecifier::Topic(name))?
             {
-                if topic.partitions != partitions {
-                    let has = topic.partitions;
-                    return Err(BrokerError::Fatal(format!("topic {name} has {has} partitions, not {partitions}")));
-                }
-                return Ok(topic);
+                let place = Place { replicas: Some(replicas), origin_bytes: self.origin_bytes(name)? };
+                let found = Found { partitions: topic.partitions, place, settings };
+                return Ok((topic, found));
             }
             if Instant::now() >= until {
-                return Err(BrokerError::Retry(format!("topic {name} has no leader")));
+                return Err(BrokerError::Retry(format!("topic {name} has no leader, or its settings cannot be read")));
             }
             std::thread::park_timeout(BACKOFF_MIN);
         }
     }
 
-    fn create(&self, name: &str, partitions: u32, with: &[(&str, String)]) -> Result<(), BrokerError> {
+    /// The largest batch that the topic takes whose dead letters `name` holds.
+    fn origin_bytes(&self, name: &str) -> Result<Option<u64>, BrokerError> {
+        let Some(origin) = name.strip_prefix(DEAD_LETTER_PREFIX) else { return Ok(None) };
+        if self.topic(origin)?.is_none() {
+            return Ok(None);
+        }
+        let settings = self.settings_of(&ResourceSpecifier::Topic(origin))?;
+        Ok(settings.as_ref().and_then(topics::bytes_max))
+    }
+
+    fn create(&self, name: &str, partitions: u32, kind: Kind) -> Result<(), BrokerError> {
+        let defaults = self.defaults()?;
+        let replicas = self.settings.replication.map(u64::from);
+        let default = defaults.get("default.replication.factor").and_then(|replicas| replicas.parse().ok());
+        let place = Place { replicas: replicas.or(default), origin_bytes: self.origin_bytes(name)? };
+        let with = topics::made_with(kind, place, &defaults);
         let replication = TopicReplication::Fixed(self.settings.replication.map_or(-1, i32::from));
         let mut topic = NewTopic::new(name, partitions as i32, replication);
-        for (setting, value) in with {
+        for (setting, value) in &with {
             topic = topic.set(setting, value);
         }
         let options = AdminOptions::new().operation_timeout(Some(ASK_MAX)).request_timeout(Some(ASK_MAX));
@@ -135,36 +185,38 @@ impl Shared {
         }
     }
 
-    fn has_leaders(&self, name: &str) -> Result<bool, BrokerError> {
+    /// Replicas of each partition of a topic, once all have a leader.
+    fn replicas(&self, name: &str) -> Result<Option<u64>, BrokerError> {
         let metadata = self.asks.fetch_metadata(Some(name), ASK_MAX).map_err(|error| broker_error(&error))?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == name && topic.error().is_none());
-        Ok(topic.is_some_and(|topic| topic.partitions().iter().all(|partition| partition.leader() >= 0)))
+        let partitions = topic.map(MetadataTopic::partitions).unwrap_or_default();
+        let is_led = partitions.iter().all(|partition| partition.leader() >= 0);
+        let fewest = partitions.iter().map(|partition| partition.replicas().len() as u64).min();
+        Ok(fewest.filter(|_| is_led))
     }
 
-    /// Refuses a topic that does not have these settings.
-    fn check(&self, name: &str, wanted: &[(&str, String)]) -> Result<(), BrokerError> {
+    /// What topics are made with where nothing else is said; nothing where the cluster does not tell.
+    fn defaults(&self) -> Result<Settings, BrokerError> {
+        let metadata = self.asks.fetch_metadata(None, ASK_MAX).map_err(|error| broker_error(&error))?;
+        let Some(broker) = metadata.brokers().first() else { return Ok(Settings::new()) };
+        Ok(self.settings_of(&ResourceSpecifier::Broker(broker.id()))?.unwrap_or_default())
+    }
+
+    /// `None` where who is asked does not know yet, or says nothing of a broker.
+    fn settings_of(&self, what: &ResourceSpecifier<'_>) -> Result<Option<Settings>, BrokerError> {
         let options = AdminOptions::new().request_timeout(Some(ASK_MAX));
-        let described = block_on(self.admin.describe_configs([&ResourceSpecifier::Topic(name)], &options));
+        let described = block_on(self.admin.describe_configs([what], &options));
         let described = described.map_err(|error| broker_error(&error))?.into_iter().next();
-        let Some(Ok(described)) = described else {
-            return Err(BrokerError::Retry(format!("the settings of topic {name} cannot be read")));
-        };
-        let found: BTreeMap<&str, &str> =
-            described.entries.iter().filter_map(|entry| Some((entry.name.as_str(), entry.value.as_deref()?))).collect();
-        let wrong: Vec<String> = wanted
-            .iter()
-            .filter(|(setting, value)| found.get(setting) != Some(&value.as_str()))
-            .map(|(setting, value)| format!("{setting}={value}"))
-            .collect();
-        if wrong.is_empty() {
-            return Ok(());
+        match (described, what) {
+            (Some(Ok(described)), _) => {
+                let entries = described.entries.into_iter();
+                Ok(Some(entries.filter_map(|entry| Some((entry.name, entry.value?))).collect()))
+            }
+            (Some(Err(code @ Code::TopicAuthorizationFailed)), ResourceSpecifier::Topic(name)) => {
+                Err(BrokerError::Fatal(format!("the settings of topic {name} cannot be read: {code}")))
+            }
+            _ => Ok(None),
         }
-        let wrong = wrong.join(",");
-        Err(BrokerError::Fatal(format!(
-            "topic {name} has other settings than state needs; run: kafka-configs.sh --bootstrap-server {} --alter --topic \
-             {name} --add-config {wrong}",
-            self.settings.bootstrap_servers
-        )))
     }
 
     pub(super) fn delete_group(&self, group: &str) -> Result<(), BrokerError> {
@@ -175,30 +227,6 @@ impl Shared {
             Some(Err((_, code))) => Err(BrokerError::Retry(format!("forgetting group {group}: {code}"))),
         }
     }
-}
-
-/// Settings of a topic by its name, behind whatever prefix.
-fn settings_of(name: &str) -> Vec<(&'static str, String)> {
-    let cleanup = if name.starts_with(DEAD_LETTER_PREFIX) {
-        Cleanup::Keep
-    } else {
-        let bare = name.strip_prefix(LATE_PREFIX).unwrap_or(name);
-        let known = TOPICS.iter().find(|topic| {
-            bare.strip_suffix(topic.name).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.'))
-        });
-        known.map_or(Cleanup::Keep, |topic| topic.cleanup)
-    };
-    let bytes = if name.starts_with(DEAD_LETTER_PREFIX) { DEAD_LETTER_BYTES_MAX } else { RECORD_BYTES_MAX };
-    let mut settings = vec![
-        ("message.timestamp.type", "LogAppendTime".to_owned()),
-        ("max.message.bytes", (bytes + OVERHEAD_BYTES).to_string()),
-    ];
-    match cleanup {
-        Cleanup::Compact if !name.starts_with(LATE_PREFIX) => settings.push(("cleanup.policy", "compact".to_owned())),
-        Cleanup::DeleteAfter(span) => settings.push(("retention.ms", (span.micros() / 1000).to_string())),
-        Cleanup::Compact | Cleanup::Keep => settings.push(("retention.ms", "-1".to_owned())),
-    }
-    settings
 }
 
 /// Waits for an answer of the admin client, which comes on a thread of its own.
@@ -217,22 +245,5 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
             Poll::Ready(value) => return value,
             Poll::Pending => std::thread::park(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_topic_is_kept_as_the_catalogue_says_behind_any_prefix() {
-        let has = |name: &str, setting: &str| {
-            settings_of(name).into_iter().find(|(found, _)| *found == setting).map(|(_, value)| value)
-        };
-        assert_eq!(has("listings.v1", "cleanup.policy").as_deref(), Some("compact"));
-        assert_eq!(has("acme.listings.v1", "cleanup.policy").as_deref(), Some("compact"));
-        assert_eq!(has("raw.offers.v1", "retention.ms").as_deref(), Some("604800000"));
-        assert_eq!(has("dlq.raw.offers.v1", "retention.ms").as_deref(), Some("-1"));
-        assert_eq!(has("late.raw.offers.v1", "retention.ms").as_deref(), Some("604800000"));
     }
 }

@@ -55,6 +55,12 @@ fn is_fenced(code: Code) -> bool {
     )
 }
 
+/// One of the two does not believe the other. While a connection lasts, an SSL error may be its end and nothing else.
+pub(super) fn is_refusal(code: Option<Code>, reason: &str) -> bool {
+    let is_alert = reason.contains("SSL alert number"); // with TLS 1.3, a certificate is missed after the connection stands
+    is_alert || matches!(code, Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL))
+}
+
 /// Only a change of settings, rights or software helps.
 fn is_hopeless(code: Code) -> bool {
     matches!(

@@ -6,6 +6,10 @@ use std::time::Duration;
 pub(super) const RECORD_BYTES_MAX: usize = 16 << 20;
 /// How long a question to the cluster may take.
 pub(super) const ASK_MAX: Duration = Duration::from_secs(20);
+/// How long a first answer is waited for at first, until what the client says meanwhile is listened to; then twice as long.
+pub(super) const REACH_MIN: Duration = Duration::from_secs(1);
+/// How long a client is listened to: a poll that may not wait hears one event.
+pub(super) const LISTEN_MAX: Duration = Duration::from_millis(10);
 /// How long a question to the schema registry may take.
 pub(super) const REGISTRY_ASK_MAX: Duration = Duration::from_secs(10);
 /// How long a producer may take to begin: it waits for the end of what its predecessor left open.

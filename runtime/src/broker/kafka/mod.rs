@@ -5,7 +5,9 @@
 //!          ─▶ producer.rs   transactions: records, changelog records, positions with the generation
 //!          ─▶ changelog.rs  whose changes are where; store.rs keeps a local copy of them
 //!          ─▶ registry.rs   ids of schemas, in and out
-//!   native.rs  calls into librdkafka that `rdkafka` does not have;  admin.rs  topics;  errors.rs  remedies
+//!   settings.rs, security.rs  how the cluster is reached, and which of the client's settings are ours
+//!   admin.rs   topics, made and checked by what topics.rs says of them;  errors.rs  remedies
+//!   native.rs  calls into librdkafka that `rdkafka` does not have
 //! ```
 
 mod admin;
@@ -17,14 +19,16 @@ mod native;
 mod producer;
 mod reader;
 mod registry;
+mod security;
 mod settings;
 mod store;
+mod topics;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::AdminClient;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
@@ -39,15 +43,17 @@ use crate::clock::Clock;
 use changelog::Changelog;
 use consumer::{KafkaConsumer, Membership};
 use errors::broker_error;
-use limits::ASK_MAX;
+use limits::{ASK_MAX, LISTEN_MAX, REACH_MIN};
 use native::Client;
 use producer::KafkaProducer;
 use reader::Fetcher;
 use registry::Registry;
 pub use registry::RegistrySettings;
+pub use security::{Identity, Mechanism, Sasl, Security, Tls};
 use settings::Logs;
-pub use settings::{Settings, is_ours};
+pub use settings::{Settings, refusal};
 use store::Store;
+pub use topics::Needs;
 
 /// A Kafka cluster; clones share the connections.
 #[derive(Clone)]
@@ -79,14 +85,14 @@ impl Kafka {
     /// # Errors
     /// `Fatal` for settings that cannot be, `Retry` where nobody answers.
     pub fn connect(settings: Settings, clock: Clock) -> Result<Self, BrokerError> {
-        if let Some(name) = settings.properties.keys().find(|name| is_ours(name)) {
-            return Err(BrokerError::Fatal(format!("`{name}` is not for the user to set: the guarantees rest on it")));
+        if let Some(refusal) = settings.refusal() {
+            return Err(BrokerError::Fatal(refusal));
         }
         let made = |error| broker_error(&error);
         let asks = client(&settings.reading())?;
+        reach(&asks)?;
         let asks_ahead = client(&settings.reading_ahead())?;
-        let admin = AdminClient::from_config_and_context(&settings.base(), Logs).map_err(made)?;
-        asks.fetch_metadata(None, ASK_MAX).map_err(made)?;
+        let admin = AdminClient::from_config_and_context(&settings.base(), Logs::default()).map_err(made)?;
         let cluster_id = asks.client().fetch_cluster_id(ASK_MAX);
         let cluster_id = cluster_id.ok_or_else(|| BrokerError::Retry("the cluster does not say its id".into()))?;
         let registry = settings.registry.as_ref().map(Registry::new).transpose()?;
@@ -108,6 +114,17 @@ impl Kafka {
         };
         Ok(Self { shared: Arc::new(shared) })
     }
+
+    /// Makes the topics that a pipeline needs, changelogs among them, and checks those that are there: what is wrong with
+    /// each that cannot be used, and what to run. Idempotent.
+    pub fn ensure_topics(&self, needs: &Needs) -> Result<Vec<String>, BrokerError> {
+        self.shared.ensure_all(needs)
+    }
+
+    /// Like [`Self::ensure_topics`], but makes none: whether each is there, or what is wrong with it.
+    pub fn examine_topics(&self, needs: &Needs) -> Result<Vec<(Arc<str>, Result<bool, String>)>, BrokerError> {
+        self.shared.examine_all(needs)
+    }
 }
 
 fn unknown(of: &TopicPartition) -> BrokerError {
@@ -116,7 +133,27 @@ fn unknown(of: &TopicPartition) -> BrokerError {
 
 /// A client that reads or asks.
 fn client(config: &ClientConfig) -> Result<Client, BrokerError> {
-    BaseConsumer::from_config_and_context(config, Logs).map_err(|error| broker_error(&error))
+    BaseConsumer::from_config_and_context(config, Logs::default()).map_err(|error| broker_error(&error))
+}
+
+/// Waits for the cluster's first answer. A client tries again what was refused as it does what was not heard, so what it says
+/// between is listened to: no password becomes right by waiting.
+fn reach(asks: &Client) -> Result<(), BrokerError> {
+    let until = Instant::now() + ASK_MAX;
+    let mut patience = REACH_MIN;
+    loop {
+        let Err(error) = asks.fetch_metadata(None, patience) else { return Ok(()) };
+        while asks.poll(LISTEN_MAX).is_some() {}
+        let (code, reason) = asks.context().last().unwrap_or((None, error.to_string()));
+        if errors::is_refusal(code, &reason) {
+            return Err(BrokerError::Fatal(format!("the cluster refuses this client: {reason}")));
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(BrokerError::Retry(reason));
+        }
+        patience = (2 * patience).min(left);
+    }
 }
 
 impl Shared {

@@ -26,8 +26,8 @@ use crate::broker::BrokerError;
 const COMPATIBILITY: &str = r#"{"compatibility": "FULL_TRANSITIVE"}"#;
 const CONTENT: &str = "application/vnd.schemaregistry.v1+json";
 
-/// Where a registry is, and what it is for.
-#[derive(Clone, Debug)]
+/// Where a registry is, and what it is for. Not `Debug`: there is a password in it.
+#[derive(Clone)]
 pub struct RegistrySettings {
     /// Its address, with the path where it has one.
     pub url: String,

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::limits::RECORD_BYTES_MAX;
 use super::registry::RegistrySettings;
+use super::security::{Security, is_blindness, is_security};
 
-/// Where a cluster is and how it is used.
-#[derive(Clone, Debug)]
+/// Where a cluster is and how it is used. Not `Debug`: there are secrets in it.
+#[derive(Clone)]
 pub struct Settings {
     /// `host:port`, several with commas.
     pub bootstrap_servers: String,
@@ -29,7 +32,9 @@ pub struct Settings {
     pub session_timeout: Duration,
     /// The schema registry, if there is one; else ids are those of the schemas that ship.
     pub registry: Option<RegistrySettings>,
-    /// Further settings of the client, by librdkafka's names: security first of all.
+    /// How it is reached safely.
+    pub security: Security,
+    /// Further settings of the client, by librdkafka's names.
     pub properties: BTreeMap<String, String>,
 }
 
@@ -44,8 +49,15 @@ impl Settings {
             transaction_timeout: Duration::from_secs(15),
             session_timeout: Duration::from_secs(10),
             registry: None,
+            security: Security::default(),
             properties: BTreeMap::new(),
         }
+    }
+
+    /// Why the properties cannot be as they are, if they cannot.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let property = |(name, value): (&String, &String)| refusal(name, value, !self.security.is_none());
+        self.properties.iter().find_map(property)
     }
 
     pub(super) fn base(&self) -> ClientConfig {
@@ -54,6 +66,7 @@ impl Settings {
         for (name, value) in &self.properties {
             config.set(name, value);
         }
+        self.security.apply(&mut config);
         config.set("bootstrap.servers", &self.bootstrap_servers);
         config.set_log_level(RDKafkaLogLevel::Warning);
         config
@@ -123,8 +136,8 @@ impl Settings {
     }
 }
 
-/// Whether a property of the client is not for the user to set, as the guarantees rest on it.
-pub fn is_ours(property: &str) -> bool {
+/// Why a property of the client is not for the user to set, if it is not; `is_secured` says that there is a [`Security`].
+pub fn refusal(property: &str, value: &str, is_secured: bool) -> Option<String> {
     const OURS: &[&str] = &[
         "acks",
         "auto.offset.reset",
@@ -141,12 +154,27 @@ pub fn is_ours(property: &str) -> bool {
         "partition.assignment.strategy",
         "transactional.id",
     ];
-    OURS.contains(&property)
+    if OURS.contains(&property) {
+        return Some(format!("`{property}` is not for you to set: the guarantees rest on it"));
+    }
+    if is_blindness(property, value) {
+        return Some(format!("with `{property} = {value}` anybody could pass for the cluster"));
+    }
+    (is_secured && is_security(property)).then(|| format!("`{property}` is set by `security` already"))
 }
 
-/// Passes on what the client has to say.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Logs;
+/// Passes on what the client has to say, and keeps the last of its errors.
+#[derive(Clone, Default)]
+pub(super) struct Logs {
+    last: Arc<Mutex<Option<(Option<Code>, String)>>>,
+}
+
+impl Logs {
+    /// The last error that the client told of, where it was polled.
+    pub(super) fn last(&self) -> Option<(Option<Code>, String)> {
+        self.last.lock().expect("no holder panics").clone()
+    }
+}
 
 impl ClientContext for Logs {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -155,6 +183,10 @@ impl ClientContext for Logs {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(%error, reason, "kafka client");
+        let code = error.rdkafka_error_code();
+        if code != Some(Code::AllBrokersDown) {
+            *self.last.lock().expect("no holder panics") = Some((code, reason.into())); // why they are
+        }
     }
 }
 

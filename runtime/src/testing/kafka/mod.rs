@@ -11,7 +11,13 @@ use super::is_required;
 use super::leash::{Leash, cached, free_ports, is_there, run};
 
 /// A running Kafka.
-pub struct Kafka(Leash);
+pub struct Kafka {
+    leash: Leash,
+    dir: PathBuf,
+    jars: PathBuf,
+    /// Ports of the listeners that were asked for.
+    listeners: Vec<(String, u16)>,
+}
 
 /// The Kafka that the tests of this process share, started by the first that asks; each test takes topics, groups and ids of
 /// its own. `None` where Java or Maven is missing, which is said, and is a failure where `SKUFLOW_REQUIRE` wants it.
@@ -29,33 +35,51 @@ impl Kafka {
     /// # Panics
     /// See [`kafka`].
     pub fn start() -> Option<Self> {
-        if !(is_there("java") && is_there("mvn")) {
-            assert!(!is_required("kafka"), "kafka is required, which takes Java 17 and Maven");
-            eprintln!("skipped: kafka (it takes Java 17 and Maven)");
+        Self::start_with(&[], "")
+    }
+
+    /// Like [`Self::start`], with further listeners (name and protocol) beside the plain one, and further properties.
+    ///
+    /// # Panics
+    /// See [`kafka`].
+    pub fn start_with(listeners: &[(&str, &str)], properties: &str) -> Option<Self> {
+        if !Self::can_start() {
             return None;
         }
         let jars = jars().expect("Kafka's jars come from Maven Central, or from the cache in the target folder");
-        Some(Self::start_from(&jars))
+        Some(Self::start_from(jars, listeners, properties))
     }
 
-    fn start_from(jars: &Path) -> Self {
+    /// Whether there is what it takes, for tests that have more to make before; see [`kafka`].
+    ///
+    /// # Panics
+    /// See [`kafka`].
+    pub fn can_start() -> bool {
+        let can_start = is_there("java") && is_there("mvn");
+        if !can_start {
+            assert!(!is_required("kafka"), "kafka is required, which takes Java 17 and Maven");
+            eprintln!("skipped: kafka (it takes Java 17 and Maven)");
+        }
+        can_start
+    }
+
+    fn start_from(jars: PathBuf, listeners: &[(&str, &str)], properties: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory").keep();
         let [port, controller] = free_ports();
+        let listening = listeners.iter().map(|(name, _)| ((*name).to_owned(), free_ports()[0])).collect::<Vec<_>>();
+        let addresses = listening.iter().map(|(name, port)| format!(",{name}://127.0.0.1:{port}"));
+        let protocols = listeners.iter().map(|(name, protocol)| format!(",{name}:{protocol}"));
         let properties = include_str!("server.properties")
             .replace("@BROKER@", &port.to_string())
             .replace("@CONTROLLER@", &controller.to_string())
-            .replace("@DIR@", &dir.display().to_string());
+            .replace("@LISTENERS@", &addresses.collect::<String>())
+            .replace("@PROTOCOLS@", &protocols.collect::<String>())
+            .replace("@DIR@", &dir.display().to_string())
+            + properties;
         let config = dir.join("server.properties");
         fs::write(&config, properties).expect("writable");
         fs::write(dir.join("log4j2.yaml"), include_str!("log4j2.yaml")).expect("writable");
-        let java = [
-            "-Xmx512m".to_owned(),
-            "-XX:+UseSerialGC".to_owned(),
-            "-XX:TieredStopAtLevel=1".to_owned(),
-            format!("-Dlog4j2.configurationFile=file:{}", dir.join("log4j2.yaml").display()),
-            "-cp".to_owned(),
-            format!("{}/*", jars.display()),
-        ];
+        let java = java(&jars, &dir);
         let format = Command::new("java")
             .args(&java)
             .args(["kafka.tools.StorageTool", "format", "--standalone", "-t", &cluster_id(), "-c"])
@@ -64,23 +88,63 @@ impl Kafka {
             .expect("java runs");
         assert!(format.status.success(), "Kafka's directory: {}", String::from_utf8_lossy(&format.stderr));
         let arguments = java.into_iter().chain(["kafka.Kafka".to_owned(), config.display().to_string()]);
-        Self(Leash::start("Kafka", dir, port, Path::new("java"), arguments))
+        let leash = Leash::start("Kafka", dir.clone(), port, Path::new("java"), arguments);
+        Self { leash, dir, jars, listeners: listening }
     }
 
     /// Where clients find it.
     pub fn bootstrap_servers(&self) -> String {
-        format!("127.0.0.1:{}", self.0.port)
+        format!("127.0.0.1:{}", self.leash.port)
+    }
+
+    /// Where clients find a listener that was asked for.
+    ///
+    /// # Panics
+    /// Where it was not.
+    pub fn listener(&self, name: &str) -> String {
+        let port = self.listeners.iter().find_map(|(found, port)| (found == name).then_some(port));
+        format!("127.0.0.1:{}", port.expect("it was asked for"))
+    }
+
+    /// Runs one of Kafka's own commands, like `kafka-topics.sh --list --bootstrap-server …`.
+    ///
+    /// # Panics
+    /// Where it fails.
+    pub fn run(&self, command: &str) {
+        let (name, arguments) = command.split_once(' ').unwrap_or((command, ""));
+        let class = match name {
+            "kafka-acls.sh" => "org.apache.kafka.tools.AclCommand",
+            "kafka-configs.sh" => "kafka.admin.ConfigCommand",
+            "kafka-topics.sh" => "org.apache.kafka.tools.TopicCommand",
+            other => panic!("{other} is no command of Kafka's that is known here"),
+        };
+        let mut java = Command::new("java");
+        java.args(self::java(&self.jars, &self.dir)).arg(class).args(arguments.split(' '));
+        let done = java.output().expect("java runs");
+        assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stdout));
     }
 
     /// Ends it with `kill -9`.
     pub fn kill(&mut self) {
-        self.0.kill();
+        self.leash.kill();
     }
 
     /// Starts it again, with what it had.
     pub fn start_again(&mut self) {
-        self.0.start_again();
+        self.leash.start_again();
     }
+}
+
+/// How a program of Kafka's is run, up to the name of its class.
+fn java(jars: &Path, dir: &Path) -> [String; 6] {
+    [
+        "-Xmx512m".to_owned(),
+        "-XX:+UseSerialGC".to_owned(),
+        "-XX:TieredStopAtLevel=1".to_owned(),
+        format!("-Dlog4j2.configurationFile=file:{}", dir.join("log4j2.yaml").display()),
+        "-cp".to_owned(),
+        format!("{}/*", jars.display()),
+    ]
 }
 
 /// The folder with the jars.

@@ -1,0 +1,73 @@
+//! A Kafka cluster, reached as the config says.
+
+use std::sync::Arc;
+
+use skuflow_runtime::broker::BrokerError;
+use skuflow_runtime::broker::kafka::{Identity, Kafka, RegistrySettings, Sasl, Security, Settings, Tls};
+use skuflow_runtime::clock::Clock;
+
+use super::OpenError;
+use crate::config::{KafkaConfig, Loaded, SaslConfig, Secret, SecurityConfig, TlsConfig};
+use crate::names::Names;
+
+/// Connects, and registers schemas where there is a registry.
+pub(super) fn connect(loaded: &Loaded, kafka: &KafkaConfig) -> Result<Kafka, OpenError> {
+    let registry = kafka.registry.as_ref().map(|registry| RegistrySettings {
+        url: registry.url.clone(),
+        user: registry.user.clone().map(|user| (user, registry.password.clone().unwrap_or_default())),
+        topics: Names(&loaded.config).events(),
+    });
+    open(Settings { registry, ..settings(loaded, kafka)? })
+}
+
+/// The topics that a run needs of the cluster: whether each is there, or what is wrong with it. Changes nothing.
+pub(crate) fn topics(loaded: &Loaded, kafka: &KafkaConfig) -> Result<Vec<(Arc<str>, Result<bool, String>)>, OpenError> {
+    Ok(open(settings(loaded, kafka)?)?.examine_topics(&Names(&loaded.config).needs())?)
+}
+
+fn open(settings: Settings) -> Result<Kafka, OpenError> {
+    Kafka::connect(settings, Clock::System).map_err(|error| match error {
+        BrokerError::Fatal(reason) => OpenError::Refused(reason),
+        other => other.into(),
+    })
+}
+
+fn settings(loaded: &Loaded, kafka: &KafkaConfig) -> Result<Settings, OpenError> {
+    let usual = Settings::new(&kafka.bootstrap_servers, &loaded.config.name, loaded.data_dir().join("state"));
+    let security = kafka.security.as_ref().map(|config| security(loaded, config)).transpose()?;
+    Ok(Settings {
+        replication: kafka.replication,
+        security: security.unwrap_or_default(),
+        properties: kafka.properties.clone(),
+        ..usual
+    })
+}
+
+fn security(loaded: &Loaded, config: &SecurityConfig) -> Result<Security, OpenError> {
+    Ok(Security {
+        tls: config.tls.as_ref().map(|config| tls(loaded, config)).transpose()?,
+        sasl: config.sasl.as_ref().map(|config| sasl(loaded, config)).transpose()?,
+    })
+}
+
+fn tls(loaded: &Loaded, config: &TlsConfig) -> Result<Tls, OpenError> {
+    let file = |path: &String| loaded.base.join(path);
+    let identity = match (&config.certificate, &config.key) {
+        (Some(certificate), Some(key)) => Some(Identity {
+            certificate: file(certificate),
+            key: read(loaded, key)?,
+            key_password: config.key_password.as_ref().map(|secret| read(loaded, secret)).transpose()?,
+        }),
+        _ => None,
+    };
+    Ok(Tls { ca: config.ca.as_ref().map(file), identity })
+}
+
+fn sasl(loaded: &Loaded, config: &SaslConfig) -> Result<Sasl, OpenError> {
+    let SaslConfig { mechanism, user, password, .. } = config;
+    Ok(Sasl { mechanism: *mechanism, user: user.clone(), password: read(loaded, password)? })
+}
+
+fn read(loaded: &Loaded, secret: &Secret) -> Result<String, OpenError> {
+    secret.read(&loaded.base, &|name| std::env::var(name).ok()).map_err(OpenError::Refused)
+}
