@@ -183,8 +183,12 @@ impl<'a> Reader<'a> {
 
     /// See [`Writer::number`].
     pub fn number(&mut self) -> Result<u64, Damage> {
-        let mut number = 0;
-        for shift in (0..u64::BITS).step_by(7) {
+        let first = self.byte()?;
+        let mut number = u64::from(first & 0x7f);
+        if first & 0x80 == 0 {
+            return Ok(number);
+        }
+        for shift in (7..u64::BITS).step_by(7) {
             let byte = self.byte()?;
             let bits = u64::from(byte & 0x7f);
             if bits << shift >> shift != bits {
@@ -221,8 +225,9 @@ impl<'a> Reader<'a> {
 
     /// See [`Writer::name`].
     pub fn name(&mut self) -> Result<u64, Damage> {
-        let [a, b, c, d, e, f] = self.array::<NAME_BYTES>()?;
-        Ok(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+        let mut name = [0; 8];
+        name[..NAME_BYTES].copy_from_slice(self.take(NAME_BYTES)?);
+        Ok(u64::from_le_bytes(name))
     }
 
     /// See [`Writer::text`].

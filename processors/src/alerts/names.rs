@@ -52,8 +52,12 @@ impl Entry {
     }
 
     pub(super) fn write(&self, into: &mut Writer<'_>) {
-        [&self.name, &self.category, &self.currency].into_iter().for_each(|text| into.text(text.as_ref()));
-        [self.cost, self.price_floor, self.price_ceiling].into_iter().for_each(|price| into.figure(price));
+        for text in [&self.name, &self.category, &self.currency] {
+            into.text(text.as_ref());
+        }
+        for price in [self.cost, self.price_floor, self.price_ceiling] {
+            into.figure(price);
+        }
     }
 
     pub(super) fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {

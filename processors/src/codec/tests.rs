@@ -1,6 +1,6 @@
 use super::*;
 
-/// A state that is what `PARTS` write.
+/// A state of all kinds of parts.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Parts {
     numbers: Vec<u64>,
@@ -18,7 +18,9 @@ impl State for Parts {
     fn write(&self, into: &mut Writer<'_>) {
         fn all<T>(items: &[T], into: &mut Writer<'_>, write: impl Fn(&mut Writer<'_>, &T)) {
             into.number(items.len() as u64);
-            items.iter().for_each(|item| write(into, item));
+            for item in items {
+                write(into, item);
+            }
         }
         all(&self.numbers, into, |into, number| {
             into.number(*number);
@@ -29,7 +31,10 @@ impl State for Parts {
         all(&self.times, into, |into, time| into.time(*time));
         all(&self.amounts, into, |into, amount| into.amount(*amount));
         all(&self.figures, into, |into, figure| into.figure(*figure));
-        all(&self.money, into, |into, money| into.money(money));
+        into.number(self.money.len() as u64);
+        for money in &self.money {
+            into.money(money);
+        }
         all(&self.texts, into, |into, text| into.text(text.as_ref()));
         all(&self.days, into, |into, day| into.day(*day));
     }

@@ -234,7 +234,7 @@ fn write_sellers(sellers: &[Seller], offers: &[Standing], into: &mut Writer<'_>)
     for seller in sellers {
         let mut ahead = offers[next..].iter().chain(&offers[..next]).take(NEAR);
         let near = ahead.position(|offer| offer.seller == seller.id);
-        let at = near.map(|skipped| (next + skipped) % offers.len());
+        let at = near.map(|skipped| around(next + skipped, offers));
         let is_offered_last = at.is_some_and(|at| offers[at].at == seller.last_at);
         let bits = Bits::default()
             .flag(seller.entered_at.is_some())
@@ -243,7 +243,7 @@ fn write_sellers(sellers: &[Seller], offers: &[Standing], into: &mut Writer<'_>)
             .and(near.map_or(0, |skipped| skipped as u64 + 1), NEAR_BITS);
         into.number(bits.number());
         match at {
-            Some(at) => next = (at + 1) % offers.len(),
+            Some(at) => next = around(at + 1, offers),
             None => into.name(seller.id),
         }
         if !is_offered_last {
@@ -259,11 +259,10 @@ fn read_sellers(offers: &[Standing], from: &mut Reader<'_>) -> Result<Vec<Seller
         let mut bits = Bits::of(from.number()?);
         let (has_entered, has_lowered, is_offered_last) = (bits.is(), bits.is(), bits.is());
         let offer = match bits.take(NEAR_BITS).checked_sub(1) {
-            Some(_) if offers.is_empty() => return Err("a seller has an offer, and there is none"),
             Some(skipped) => {
-                let at = (next.get() + skipped as usize) % offers.len();
-                next.set((at + 1) % offers.len());
-                Some(&offers[at])
+                let at = around(next.get() + skipped as usize, offers);
+                next.set(around(at + 1, offers));
+                Some(offers.get(at).ok_or("a seller has an offer that there is not")?)
             }
             None => None,
         };
@@ -276,6 +275,11 @@ fn read_sellers(offers: &[Standing], from: &mut Reader<'_>) -> Result<Vec<Seller
         let lowered_at = has_lowered.then(|| from.time()).transpose()?;
         Ok(Seller { id, last_at, entered_at, lowered_at })
     })
+}
+
+/// Place `at` of the offers, behind whose last the first comes again.
+fn around(at: usize, offers: &[Standing]) -> usize {
+    if at < offers.len() { at } else { at - offers.len() }
 }
 
 /// A rating, which is a small amount.
