@@ -10,6 +10,8 @@
 
 mod script;
 #[cfg(test)]
+mod states;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +26,7 @@ pub use script::report;
 
 use crate::{
     Context, Counted, GRACE_MICROS, Input, Outbox, Output, Processor, Reject, Rows, Seen, SeenIds, State, Stated,
-    Timer, alerts, catalog, dedup, features, route, validate,
+    Timer, alerts, catalog, codec, dedup, features, route, validate,
 };
 
 /// Ends the inputs of a scenario; what follows is its outcome.
@@ -156,11 +158,12 @@ impl<P: Processor> Step for P {
 }
 
 fn load<S: State>(bytes: Option<&Vec<u8>>) -> S {
-    bytes.map_or_else(S::default, |bytes| postcard::from_bytes(bytes).expect("what was stored can be read"))
+    bytes.map_or_else(S::default, |bytes| codec::decode(bytes).expect("what was stored can be read"))
 }
 
 fn store<S: State>(state: &S) -> Vec<u8> {
-    let bytes = postcard::to_stdvec(state).expect("a state is plain data");
+    let mut bytes = Vec::new();
+    codec::encode(state, &mut bytes);
     assert!(load::<S>(Some(&bytes)) == *state, "a state that is stored and read back is the same");
     bytes
 }

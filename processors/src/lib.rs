@@ -11,6 +11,7 @@
 
 pub mod alerts;
 pub mod catalog;
+pub mod codec;
 pub mod dedup;
 #[cfg(any(test, feature = "testing"))]
 pub mod driver;

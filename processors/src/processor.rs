@@ -2,11 +2,10 @@
 
 use std::ops::{Deref, DerefMut};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use skuflow_schemas::{Day, Decoder, Encoder, Envelope, Event, EventId, Family, Key, Outcome, Text, Timestamp};
 
 use crate::AHEAD_MAX;
+use crate::codec::{Damage, Reader, Writer};
 
 /// One deterministic step of a stage.
 ///
@@ -39,9 +38,18 @@ pub trait Processor: Send + Sync {
 }
 
 /// What a step remembers of one key. `VERSION` names the encoding: it changes whenever the fields do.
-pub trait State: Default + Clone + PartialEq + Send + Serialize + DeserializeOwned + 'static {
+pub trait State: Default + Clone + PartialEq + Send + 'static {
     /// Version of the encoding; state of another version is refused, never misread.
     const VERSION: u8;
+
+    /// Writes all of it; see [`crate::codec::encode`].
+    fn write(&self, into: &mut Writer<'_>);
+
+    /// Reads what [`Self::write`] wrote.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes.
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damage>;
 
     /// Bytes the state holds on the heap, roughly; the cache is bounded by it.
     fn heap_bytes(&self) -> usize {
@@ -51,6 +59,12 @@ pub trait State: Default + Clone + PartialEq + Send + Serialize + DeserializeOwn
 
 impl State for () {
     const VERSION: u8 = 0;
+
+    fn write(&self, _: &mut Writer<'_>) {}
+
+    fn read(_: &mut Reader<'_>) -> Result<Self, Damage> {
+        Ok(())
+    }
 }
 
 /// A state that knows whether it was written to: any mutable access counts.

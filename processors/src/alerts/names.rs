@@ -1,7 +1,8 @@
 //! What rules can name: figures, the catalog entry, and the offer that changed.
 
-use serde::{Deserialize, Serialize};
 use skuflow_schemas::{Availability, BuyBox, Catalog, Change, Currency, FEATURES, Money, Role, Text, Values};
+
+use crate::codec::{Damage, Reader, Writer};
 
 /// The figures of a vector, in the order of [`FEATURES`].
 pub(super) type Figures = [Option<f64>; FEATURES.len()];
@@ -27,7 +28,7 @@ const AVAILABILITIES: &[&str] = &[
 const BUY_BOXES: &[&str] = &["won", "lost", "none", "unknown"];
 
 /// The catalog entry of a product, as rules see it; prices in its own currency, those in another are null.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Entry {
     pub(super) name: Option<Text>,
     pub(super) category: Option<Text>,
@@ -48,6 +49,21 @@ impl Entry {
             price_floor: price(&catalog.price_floor),
             price_ceiling: price(&catalog.price_ceiling),
         }
+    }
+
+    pub(super) fn write(&self, into: &mut Writer<'_>) {
+        for text in [&self.name, &self.category, &self.currency] {
+            into.text(text.as_ref());
+        }
+        for price in [self.cost, self.price_floor, self.price_ceiling] {
+            into.figure(price);
+        }
+    }
+
+    pub(super) fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
+        let (name, category, currency) = (from.text()?, from.text()?, from.text()?);
+        let (cost, price_floor, price_ceiling) = (from.figure()?, from.figure()?, from.figure()?);
+        Ok(Self { name, category, currency, cost, price_floor, price_ceiling })
     }
 }
 

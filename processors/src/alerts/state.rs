@@ -10,15 +10,15 @@
 //!
 //! Unknown is neither: it leaves things as they are. A rule about changes is armed again at once.
 
-use serde::{Deserialize, Serialize};
 use skuflow_schemas::{Text, Timestamp};
 
 use super::names::{Entry, Inputs};
 use super::rule::Rule;
+use crate::codec::{Bits, Damage, Reader, Writer};
 use crate::{SELLERS_PER_LISTING_MAX, State};
 
 /// What is remembered of a product.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Watched {
     /// When the last vector was observed; none before the first.
     pub(super) at: Option<Timestamp>,
@@ -33,7 +33,7 @@ pub struct Watched {
 }
 
 /// A rule that gave an alert, and for whom. Once it is armed and its cooldown is over it is as if it had not.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Matter {
     /// Hash of the rule's id.
     rule: u64,
@@ -46,7 +46,46 @@ pub(super) struct Matter {
 }
 
 impl State for Watched {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
+
+    fn write(&self, into: &mut Writer<'_>) {
+        into.number(self.at.is_some().into());
+        if let Some(at) = self.at {
+            into.time(at);
+        }
+        into.text(self.currency.as_ref());
+        into.word(self.which);
+        into.number(self.figures.len() as u64);
+        self.figures.iter().for_each(|figure| into.figure(*figure));
+        self.entry.write(into);
+        into.number(self.matters.len() as u64);
+        let mut before = 0;
+        for matter in &self.matters {
+            let is_as_before = matter.rule == before;
+            into.number(Bits::default().flag(matter.is_armed).flag(is_as_before).number());
+            if !is_as_before {
+                into.word(matter.rule);
+            }
+            into.text(matter.seller.as_ref());
+            into.time(matter.fired_at);
+            into.figure(matter.value);
+            before = matter.rule;
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
+        let at = if from.number()? == 0 { None } else { Some(from.time()?) };
+        let (currency, which) = (from.text()?, from.word()?);
+        let figures = from.list(|from, _| from.figure())?;
+        let entry = Entry::read(from)?;
+        let matters = from.list(|from, before: &[Matter]| {
+            let mut bits = Bits::of(from.number()?);
+            let (is_armed, is_as_before) = (bits.is(), bits.is());
+            let rule = if is_as_before { before.last().map_or(0, |before| before.rule) } else { from.word()? };
+            Ok(Matter { rule, seller: from.text()?, is_armed, fired_at: from.time()?, value: from.figure()? })
+        })?;
+        Ok(Self { at, currency, which, figures, entry, matters })
+    }
 
     fn heap_bytes(&self) -> usize {
         self.figures.capacity() * size_of::<Option<f64>>() + self.matters.capacity() * size_of::<Matter>()

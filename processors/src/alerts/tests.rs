@@ -4,7 +4,7 @@ use skuflow_schemas::{Change, Currency, Features, Key, Money, Values};
 
 use super::expression::{Asked, Expression};
 use super::*;
-use crate::{Counted, Outbox, Rows, SELLERS_PER_LISTING_MAX, Seen, SeenIds};
+use crate::{Counted, Outbox, Rows, SELLERS_PER_LISTING_MAX, Seen, SeenIds, codec};
 
 const HOUR: i64 = 3_600_000_000;
 
@@ -81,8 +81,9 @@ impl Product {
         let mut state = Stated::clean(self.state.clone());
         self.step.apply(input.clone(), &mut state, context);
         assert!(state.is_dirty() || *state == self.state, "what was not written to is the same");
-        let stored = postcard::to_stdvec(&*state).expect("plain data");
-        self.state = postcard::from_bytes(&stored).expect("plain data");
+        let mut stored = Vec::new();
+        codec::encode(&*state, &mut stored);
+        self.state = codec::decode(&stored).expect("was just written");
         assert!(self.state == *state, "what is stored is read back");
         let mut outputs = given.0.into_iter();
         assert_eq!(format!("{:?}", outputs.next()), format!("{:?}", Some(input)), "passed on"); // no number equals itself if it is none

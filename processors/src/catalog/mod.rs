@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use skuflow_schemas::{Catalog as Entry, Envelope, Event, Family, Key, Listing, ListingRef, Outcome, Role, Timestamp};
 
+use crate::codec::{Bits, Choice, Damage, Reader, Writer};
 use crate::{Context, Input, Output, Processor, State, Stated};
 
 /// What the step takes.
@@ -27,7 +28,7 @@ impl Catalog {
 }
 
 /// The last word on a product.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LastWord {
     /// When it was said; none before the first.
     observed_at: Option<Timestamp>,
@@ -38,11 +39,54 @@ pub struct LastWord {
 }
 
 impl State for LastWord {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
+
+    fn write(&self, into: &mut Writer<'_>) {
+        into.number(self.observed_at.is_some().into());
+        if let Some(at) = self.observed_at {
+            into.time(at);
+        }
+        into.word(self.what);
+        into.number(self.rows.len() as u64);
+        let mut before: Option<&ListingRef> = None;
+        for (listing, role) in &self.rows {
+            let is_there_too = before.is_some_and(|before| is_of_one_place(before, listing));
+            into.number(Bits::default().and(role.number(), 2).flag(is_there_too).number());
+            if !is_there_too {
+                into.text(Some(&listing.source));
+                into.text(Some(&listing.marketplace));
+            }
+            into.text(Some(&listing.native_id));
+            into.text(listing.seller.as_ref());
+            before = Some(listing);
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
+        let observed_at = if from.number()? == 0 { None } else { Some(from.time()?) };
+        let what = from.word()?;
+        let rows = from.list(|from, before: &[(ListingRef, Role)]| {
+            let mut bits = Bits::of(from.number()?);
+            let role = Role::of(bits.take(2))?;
+            let (source, marketplace) = if bits.is() {
+                let (before, _) = before.last().ok_or("a listing is where none was before")?;
+                (before.source.clone(), before.marketplace.clone())
+            } else {
+                (from.text()?.unwrap_or_default(), from.text()?.unwrap_or_default())
+            };
+            let (native_id, seller) = (from.text()?.unwrap_or_default(), from.text()?);
+            Ok((ListingRef { source, marketplace, native_id, seller }, role))
+        })?;
+        Ok(Self { observed_at, what, rows })
+    }
 
     fn heap_bytes(&self) -> usize {
         self.rows.capacity() * size_of::<(ListingRef, Role)>()
     }
+}
+
+fn is_of_one_place(one: &ListingRef, other: &ListingRef) -> bool {
+    one.source == other.source && one.marketplace == other.marketplace
 }
 
 impl Processor for Catalog {

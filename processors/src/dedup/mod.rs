@@ -6,13 +6,13 @@
 mod config;
 mod signature;
 
-use serde::{Deserialize, Serialize};
 use skuflow_schemas::{Event, Family, Outcome, Timestamp};
 
 pub use config::Config;
 
+use crate::codec::{Damage, Reader, Writer};
 use crate::{Context, Input, Processor, Rows, SELLERS_PER_LISTING_MAX, Seen, State, Stated};
-pub(crate) use signature::{Fnv, who};
+pub(crate) use signature::{Fnv, seller_name, who};
 use signature::{Signature, signature};
 
 /// What the step takes and gives.
@@ -34,13 +34,13 @@ impl Dedup {
 
 /// What was last let through, per seller (or location) of a listing. The last observation that said it again is the row of
 /// that name, where there was one.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LastPassed {
     /// The least recently passed first.
     passed: Vec<Passed>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 struct Passed {
     /// Hash of who says it: family, seller, condition, vantage; or location.
     who: u64,
@@ -53,7 +53,24 @@ struct Passed {
 }
 
 impl State for LastPassed {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
+
+    fn write(&self, into: &mut Writer<'_>) {
+        into.number(self.passed.len() as u64);
+        for passed in &self.passed {
+            into.name(passed.who);
+            into.word(passed.what);
+            into.time(passed.at);
+            into.time(passed.said_at);
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
+        let passed = from.list(|from, _| {
+            Ok(Passed { who: from.name()?, what: from.word()?, at: from.time()?, said_at: from.time()? })
+        })?;
+        Ok(Self { passed })
+    }
 
     fn heap_bytes(&self) -> usize {
         self.passed.capacity() * size_of::<Passed>()

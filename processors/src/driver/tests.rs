@@ -1,8 +1,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde::{Deserialize, Serialize};
-
 use skuflow_schemas::{
     BusinessDate, Catalog, Currency, Inventory, Listing, ListingRef, Money, Offer, Rank, Role, Sale, Text, Track,
     Vantage,
@@ -10,6 +8,7 @@ use skuflow_schemas::{
 
 use super::*;
 use crate::REASON_BYTES_MAX;
+use crate::codec::{Damage, Reader, Writer};
 use crate::validate::{Action, RULES};
 
 #[test]
@@ -292,11 +291,19 @@ struct Numbering {
     own: Option<AtomicU32>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Number(u32);
 
 impl State for Number {
     const VERSION: u8 = 1;
+
+    fn write(&self, into: &mut Writer<'_>) {
+        into.number(self.0.into());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
+        from.number().map(|number| Self(number as u32))
+    }
 }
 
 impl Processor for Numbering {

@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 use skuflow_schemas::{Day, Sale, SaleStatus, Timestamp};
 
+use crate::codec::{Damage, Reader, Writer};
 use crate::dedup::Fnv;
 use crate::{GRACE_DAYS, LINE_ROWS_PER_PRODUCT, LINES_PER_ROW_MAX, Rows, UNITS_MAX, WINDOW_DAYS};
 
 const _: () = assert!(LINE_ROWS_PER_PRODUCT == u64::BITS as u64, "one bit each");
 
 /// What was sold of a product.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Demand {
     /// The first day on which anything was ever sold.
     pub(super) first: Option<Day>,
@@ -19,7 +20,7 @@ pub(super) struct Demand {
     rows: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Sold {
     day: Day,
     units: i64,
@@ -38,6 +39,30 @@ struct Line {
 }
 
 impl Demand {
+    pub(super) fn write(&self, into: &mut Writer<'_>) {
+        into.day(self.first);
+        into.number(self.days.len() as u64);
+        let mut before = 0;
+        for sold in &self.days {
+            into.signed(i64::from(sold.day.0) - before);
+            into.signed(sold.units);
+            into.signed(sold.returned);
+            before = sold.day.0.into();
+        }
+        into.number(self.rows);
+    }
+
+    pub(super) fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
+        let first = from.day()?;
+        let days = from.list(|from, before: &[Sold]| {
+            let before = before.last().map_or(0, |before| i64::from(before.day.0));
+            let day = before.checked_add(from.signed()?).and_then(|day| day.try_into().ok());
+            let day = Day(day.ok_or("a day that there is not")?);
+            Ok(Sold { day, units: from.signed()?, returned: from.signed()? })
+        })?;
+        Ok(Self { first, days, rows: from.number()? })
+    }
+
     /// Takes an order line, or a later or earlier word on one. Lines are known for as long as days are; what is said of one
     /// later than that is a line of its own.
     pub(super) fn hear(&mut self, sale: &Sale, today: Day, rows: &mut dyn Rows) {

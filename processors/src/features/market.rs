@@ -1,6 +1,5 @@
 //! What is known of a product's market: the offers that stand, who makes them, and the catalog entry.
 
-use serde::{Deserialize, Serialize};
 use skuflow_schemas::{
     Availability, BuyBox, Catalog, Change, Currency, Day, Envelope, Inventory, ListingRef, Money, Offer, Role, Text,
     Timestamp, Track,
@@ -9,7 +8,9 @@ use skuflow_schemas::{
 use super::demand::Demand;
 use super::history::{Asked, Heard, OwnOffer};
 use super::past::{Again, Past};
-use crate::dedup::{Fnv, who};
+use super::stored;
+use crate::codec::{Damage, Reader, Writer};
+use crate::dedup::{Fnv, seller_name, who};
 use crate::validate::JUMP;
 use crate::{AMOUNT_MICROS_MAX, GRACE_DAYS, OFFERS_PER_PRODUCT_MAX, Rows, STOCKS_PER_PRODUCT_MAX, State};
 
@@ -24,7 +25,7 @@ const SIZES: std::ops::RangeInclusive<f64> = 1e-6..=1e9;
 pub(super) const MILLION: f64 = 1e6;
 
 /// All that is known of a product.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Market {
     pub(super) customer: Text,
     pub(super) product: Text,
@@ -49,7 +50,15 @@ pub struct Market {
 }
 
 impl State for Market {
-    const VERSION: u8 = 3;
+    const VERSION: u8 = 4;
+
+    fn write(&self, into: &mut Writer<'_>) {
+        stored::write(self, into);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
+        stored::read(from)
+    }
 
     fn heap_bytes(&self) -> usize {
         let own = self.offers.iter().filter(|offer| offer.own.is_some()).count() * size_of::<OwnSaid>();
@@ -63,7 +72,7 @@ impl State for Market {
 }
 
 /// What matters of the catalog entry of a product that is active.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Entry {
     /// When the product came into the catalog.
     pub(super) since: Timestamp,
@@ -73,7 +82,7 @@ pub(super) struct Entry {
 }
 
 /// An offer that stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Standing {
     pub(super) listing: u64,
     /// Seller, condition and vantage.
@@ -82,7 +91,7 @@ pub(super) struct Standing {
     pub(super) role: Role,
     pub(super) at: Timestamp,
     /// It holds until the source says otherwise.
-    is_change: bool,
+    pub(super) is_change: bool,
     /// Landed price, in millionths.
     pub(super) landed: Option<i64>,
     pub(super) currency: Option<Currency>,
@@ -97,7 +106,7 @@ pub(super) struct Standing {
 }
 
 /// What matters of own offers only.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct OwnSaid {
     /// Price without shipping, in millionths.
     pub(super) price: Option<i64>,
@@ -110,7 +119,7 @@ pub(super) struct OwnSaid {
 }
 
 /// Somebody who offers or offered the product.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Seller {
     pub(super) id: u64,
     /// When an offer of theirs was last observed.
@@ -122,11 +131,11 @@ pub(super) struct Seller {
 }
 
 /// A count of stock.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Stock {
     pub(super) listing: u64,
-    location: u64,
-    at: Timestamp,
+    pub(super) location: u64,
+    pub(super) at: Timestamp,
     pub(super) quantity: i64,
 }
 
@@ -322,7 +331,7 @@ impl Market {
     pub(super) fn hear_stock(&mut self, inventory: &Inventory) {
         let mut location = Fnv::new(3);
         location.text(Some(&inventory.location));
-        let (listing, location) = (listing_of(&inventory.envelope, &inventory.native_id), location.finish());
+        let (listing, location) = (listing_of(&inventory.envelope, &inventory.native_id), location.name());
         let at = inventory.envelope.observed_at;
         let said = Stock { listing, location, at, quantity: inventory.quantity };
         match self.stocks.iter_mut().find(|known| known.listing == listing && known.location == location) {
@@ -497,13 +506,10 @@ fn hash_of(parts: [&Text; 3]) -> u64 {
     for part in parts {
         hash.text(Some(part));
     }
-    hash.finish()
+    hash.name()
 }
 
 /// Who sells, under one name everywhere; where nobody is named, each listing has a seller of its own.
 fn seller(offer: &Offer, listing: u64) -> u64 {
-    let Some(name) = &offer.seller else { return listing };
-    let mut hash = Fnv::new(5);
-    hash.text(Some(name));
-    hash.finish()
+    if offer.seller.is_some() { seller_name(offer.seller.as_ref()) } else { listing }
 }

@@ -18,6 +18,7 @@ mod history;
 mod market;
 mod past;
 mod series;
+mod stored;
 #[cfg(test)]
 mod tests;
 

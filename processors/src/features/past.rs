@@ -7,11 +7,12 @@
 //!              └─▶ history row + log ─▶ completed days made again ─▶ history row; the windows' figures
 //! ```
 
-use serde::{Deserialize, Serialize};
 use skuflow_schemas::{Currency, Day};
 
 use super::history::{Heard, History, Lived};
 use super::market::MILLION;
+use super::stored::read_rating;
+use crate::codec::{Damage, Reader, Writer};
 use crate::{HEARD_BYTES_MAX, LINE_ROWS_PER_PRODUCT, Rows};
 
 const HISTORY: u64 = LINE_ROWS_PER_PRODUCT;
@@ -20,7 +21,7 @@ const LOG: u64 = LINE_ROWS_PER_PRODUCT + 1;
 const LOG_DECIMALS: f64 = 1e9;
 
 /// Figures of windows that end with the last completed day; none where too little is known.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Past {
     /// Whether anything is known of the past.
     pub(super) is_known: bool,
@@ -50,6 +51,35 @@ pub(super) struct Again {
 }
 
 impl Past {
+    pub(super) fn write(&self, into: &mut Writer<'_>) {
+        into.number(self.is_known.into());
+        let Self { price_avg_7d, price_avg_30d, volatility_7d, volatility_30d, buy_box_lost_30d, .. } = *self;
+        for figure in [price_avg_7d, price_avg_30d, volatility_7d, volatility_30d, buy_box_lost_30d] {
+            into.figure(figure);
+        }
+        into.amount(self.rating_max_7d.map(i64::from));
+        into.amount(self.rank_first_7d);
+        self.away_micros.iter().for_each(|micros| into.amount(Some(*micros)));
+    }
+
+    pub(super) fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
+        let mut past = Self {
+            is_known: from.number()? != 0,
+            price_avg_7d: from.figure()?,
+            price_avg_30d: from.figure()?,
+            volatility_7d: from.figure()?,
+            volatility_30d: from.figure()?,
+            buy_box_lost_30d: from.figure()?,
+            rating_max_7d: read_rating(from.amount()?)?,
+            rank_first_7d: from.amount()?,
+            away_micros: [0; 7],
+        };
+        for micros in &mut past.away_micros {
+            *micros = from.amount()?.unwrap_or_default();
+        }
+        Ok(past)
+    }
+
     /// Notes what was heard. Completed days that it is about are not made again by that.
     pub(super) fn hear(&mut self, heard: &Heard, rows: &mut dyn Rows) {
         self.is_known = true;

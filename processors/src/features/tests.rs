@@ -10,7 +10,7 @@ use skuflow_schemas::{
 };
 
 use super::{Config, Features, Market, says_something};
-use crate::{Context, Counted, Input, Outbox, Output, Processor, Rows, Seen, SeenIds, Stated, Timer};
+use crate::{Context, Counted, Input, Outbox, Output, Processor, Rows, Seen, SeenIds, Stated, Timer, codec};
 use slow::slow_figures;
 
 /// Moments are whole half hours.
@@ -138,8 +138,11 @@ impl Run {
             }
         }
         // As a task does between two commits.
-        let stored = postcard::to_stdvec(&*self.state).expect("plain data");
-        self.state = Stated::clean(postcard::from_bytes(&stored).expect("was just written"));
+        let mut stored = Vec::new();
+        codec::encode(&*self.state, &mut stored);
+        let read: Market = codec::decode(&stored).expect("was just written");
+        assert_eq!(read, *self.state, "what is stored is read back");
+        self.state = Stated::clean(read);
         self.happened.push(happened);
         self.timers.extend(given.wakes);
         assert!(self.timers.len() <= 1, "one timer at most");

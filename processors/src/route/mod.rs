@@ -8,6 +8,7 @@ mod copies;
 use serde::{Deserialize, Serialize};
 use skuflow_schemas::{Day, Event, Family, Key, Listing, Offer, Outcome, Role, Text, Timestamp};
 
+use crate::codec::{Choice, Damage, Reader, Writer};
 use crate::dedup::who;
 use crate::{
     Context, GRACE_DAYS, Input, Output, PRODUCTS_PER_LISTING_MAX, Processor, Rows, SELLERS_PER_LISTING_MAX, State,
@@ -37,7 +38,7 @@ impl Route {
 }
 
 /// What is known of a listing.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tracked {
     /// Products that track it, in the order they came.
     products: Vec<Tracking>,
@@ -50,7 +51,7 @@ pub struct Tracked {
 }
 
 /// A product that tracks the listing.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 struct Tracking {
     product: Text,
     role: Role,
@@ -71,14 +72,39 @@ impl Tracking {
 }
 
 /// A seller's last offer.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct LastOffer {
     who: u64,
     observed_at: Timestamp,
 }
 
 impl State for Tracked {
-    const VERSION: u8 = 3;
+    const VERSION: u8 = 4;
+
+    fn write(&self, into: &mut Writer<'_>) {
+        into.number(self.products.len() as u64);
+        for tracking in &self.products {
+            into.text(Some(&tracking.product));
+            into.number(tracking.role.number());
+            into.text(tracking.seller.as_ref());
+        }
+        into.number(self.last.len() as u64);
+        for last in &self.last {
+            into.name(last.who);
+            into.time(last.observed_at);
+        }
+        into.day(self.newest);
+        into.number(self.changes);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
+        let products = from.list(|from, _| {
+            let product = from.text()?.unwrap_or_default();
+            Ok(Tracking { product, role: Role::of(from.number()?)?, seller: from.text()? })
+        })?;
+        let last = from.list(|from, _| Ok(LastOffer { who: from.name()?, observed_at: from.time()? }))?;
+        Ok(Self { products, last, newest: from.day()?, changes: from.number()? })
+    }
 
     fn heap_bytes(&self) -> usize {
         self.products.capacity() * size_of::<Tracking>() + self.last.capacity() * size_of::<LastOffer>()

@@ -3,13 +3,13 @@
 mod config;
 mod rules;
 
-use serde::{Deserialize, Serialize};
 use skuflow_schemas::{Event, Family, Money, Offer, Text, Timestamp};
 
 pub use config::{Action, Config};
 pub(crate) use rules::JUMP;
 pub use rules::{RULES, Rule};
 
+use crate::codec::{Damage, Reader, Writer};
 use crate::dedup::who;
 use crate::{Context, Input, Processor, REASON_BYTES_MAX, Reject, SELLERS_PER_LISTING_MAX, State, Stated};
 
@@ -32,13 +32,13 @@ impl Validate {
 }
 
 /// The last good price per seller of a listing, the condition of the goods, and the place they are seen from.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prices {
     /// The least recently changed first.
     last_good: Vec<LastGood>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 struct LastGood {
     who: u64,
     price: Money,
@@ -56,7 +56,35 @@ impl LastGood {
 }
 
 impl State for Prices {
-    const VERSION: u8 = 3;
+    const VERSION: u8 = 4;
+
+    fn write(&self, into: &mut Writer<'_>) {
+        into.number(self.last_good.len() as u64);
+        for last in &self.last_good {
+            into.name(last.who);
+            into.time(last.observed_at);
+            into.money(&last.price);
+        }
+        let jumped = self.last_good.iter().enumerate().filter_map(|(at, last)| Some((at, last.jumped.as_ref()?)));
+        into.number(jumped.clone().count() as u64);
+        for (at, jumped) in jumped {
+            into.number(at as u64);
+            into.money(&jumped.0);
+            into.time(jumped.1);
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
+        let mut last_good = from.list(|from, _| {
+            let (who, observed_at, price) = (from.name()?, from.time()?, from.money()?);
+            Ok(LastGood { who, price, observed_at, jumped: None })
+        })?;
+        for (at, jumped) in from.list(|from, _| Ok((from.number()?, (from.money()?, from.time()?))))? {
+            let last = last_good.get_mut(at as usize).ok_or("a price jumped of nobody")?;
+            last.jumped = Some(Box::new(jumped));
+        }
+        Ok(Self { last_good })
+    }
 
     fn heap_bytes(&self) -> usize {
         self.last_good.capacity() * size_of::<LastGood>()

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::EntryRef;
-use skuflow_processors::{State, Stated};
+use skuflow_processors::{State, Stated, codec};
 use skuflow_schemas::Text;
 
 use super::chain::Step;
@@ -55,8 +55,7 @@ impl<S: State> KeyState for Stated<S> {
             return;
         }
         into.push(S::VERSION);
-        let writer = std::mem::take(into);
-        *into = postcard::to_extend(state, writer).expect("states encode: plain data, checked for every step by tests");
+        codec::encode(state, into);
     }
 
     fn any(&mut self) -> &mut dyn Any {
@@ -68,9 +67,7 @@ impl<S: State> KeyState for Stated<S> {
 pub(super) fn decode<S: State>(bytes: &[u8]) -> Result<Stated<S>, String> {
     match bytes {
         [] => Ok(Stated::clean(S::default())),
-        [version, rest @ ..] if *version == S::VERSION => {
-            postcard::from_bytes(rest).map(Stated::clean).map_err(|error| error.to_string())
-        }
+        [version, rest @ ..] if *version == S::VERSION => codec::decode(rest).map(Stated::clean).map_err(str::to_owned),
         [version, ..] => Err(format!("written by encoding {version}, this program reads {}", S::VERSION)),
     }
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use skuflow_processors::codec::{Damage, Reader, Writer};
 use skuflow_processors::{
     Context, Input, Output, Processor, State, Stated, Timer, alerts, catalog, dedup, features, route, validate,
 };
@@ -447,11 +448,19 @@ fn what_cannot_be_read_is_a_dead_letter_with_its_bytes() {
 /// A step that wakes itself an hour of event time after each record of a key.
 struct Alarm;
 
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Rung(u32);
 
 impl State for Rung {
     const VERSION: u8 = 1;
+
+    fn write(&self, into: &mut Writer<'_>) {
+        into.number(self.0.into());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Damage> {
+        from.number().map(|number| Self(number as u32))
+    }
 }
 
 impl Processor for Alarm {
