@@ -13,7 +13,6 @@ const TICK: Duration = Duration::from_millis(100);
 const REST: Duration = Duration::from_millis(1_500);
 /// Offsets at the end of a partition that hold no record: markers of transactions.
 const MARKERS: i64 = 4;
-const LONGEST: Duration = Duration::from_secs(600);
 
 /// What a run took, from the start of the process to its last commit.
 #[derive(Clone, Copy, Debug)]
@@ -54,12 +53,12 @@ struct Sample {
 }
 
 /// Runs it until everything is processed; it goes on then.
-pub fn catch_up(programs: &Programs, setting: Setting, name: &str) -> Result<(Took, Running)> {
+pub fn catch_up(programs: &Programs, setting: Setting, name: &str, longest: Duration) -> Result<(Took, Running)> {
     let cluster = &programs.cluster;
     let broker_before = used(cluster.pid)?.cpu_s;
     let started = Instant::now();
     let mut running = programs.start(setting, name)?;
-    let samples = watch(cluster, &mut running)?;
+    let samples = watch(cluster, &mut running, longest)?;
     let all: i64 = ends(&cluster.consumer("measure")?, RAW)?.iter().sum();
     let last = samples.last().expect("there is one");
     let half = samples.iter().find(|sample| sample.done * 2 >= last.done).unwrap_or(last);
@@ -76,7 +75,7 @@ pub fn catch_up(programs: &Programs, setting: Setting, name: &str) -> Result<(To
 }
 
 /// Looks at it until it has done everything; the last sample is that at which it had.
-fn watch(cluster: &Cluster, running: &mut Running) -> Result<Vec<Sample>> {
+fn watch(cluster: &Cluster, running: &mut Running, longest: Duration) -> Result<Vec<Sample>> {
     let topics = running.topics.clone();
     let [clean, compete] = [cluster.consumer(&topics.groups[0])?, cluster.consumer(&topics.groups[1])?];
     let raw = ends(&clean, RAW)?;
@@ -99,6 +98,9 @@ fn watch(cluster: &Cluster, running: &mut Running) -> Result<Vec<Sample>> {
         if rested && is_read(&offers, &raw) && is_read(&copies, &ends(&compete, &topics.copies)?) {
             return Ok(samples);
         }
-        ensure!(started.elapsed() < LONGEST, "not done within {LONGEST:?}: {offers:?} of {raw:?}, {copies:?}");
+        ensure!(
+            started.elapsed() < longest,
+            "not done within {longest:?}: {offers:?} of {raw:?} and {copies:?}, {used:?}"
+        );
     }
 }

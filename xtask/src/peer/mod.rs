@@ -23,7 +23,7 @@ use cluster::{Cluster, Sender};
 use live::{Live, quantile};
 use load::Market;
 use measure::{Took, catch_up};
-use program::{Kind, Programs, Setting};
+use program::{Kind, Programs, Running, Setting};
 use verify::Found;
 
 /// Products of the market, each with an offer of twenty sellers.
@@ -51,6 +51,7 @@ pub fn peer(arguments: &[String], root: &Path) -> Result<()> {
         rounds: option(arguments, "--rounds", 3)?,
         rate: option(arguments, "--rate", 8_000)?,
         seconds: option(arguments, "--seconds", 60)?,
+        longest: Duration::from_secs(option(arguments, "--longest", 600)?),
     };
     match arguments.get(1).map(String::as_str) {
         Some("load") => bench.load(),
@@ -77,12 +78,15 @@ struct Bench {
     /// Records per second of a live load.
     rate: u64,
     seconds: u64,
+    /// How long a program may take for what is loaded.
+    longest: Duration,
 }
 
 /// The settings that are run: those that the options name, or all.
 fn settings(arguments: &[String]) -> Result<Vec<Setting>> {
     let chosen = |name: &str| option(arguments, name, String::new());
-    let (program, commit_ms, threads) = (chosen("--program")?, chosen("--commit-ms")?, chosen("--threads")?);
+    let (program, guarantee) = (chosen("--program")?, chosen("--guarantee")?);
+    let (commit_ms, threads) = (chosen("--commit-ms")?, chosen("--threads")?);
     let mut settings = Vec::new();
     for threads in [1, 2] {
         for commit_ms in [100, 1_000] {
@@ -96,10 +100,14 @@ fn settings(arguments: &[String]) -> Result<Vec<Setting>> {
     let is = |chosen: &str, value: String| chosen.is_empty() || *chosen == value;
     settings.retain(|setting| {
         is(&program, setting.kind.name().to_owned())
+            && is(&guarantee, setting.guarantee().to_owned())
             && is(&commit_ms, setting.commit_ms.to_string())
             && is(&threads, setting.threads.to_string())
     });
-    ensure!(!settings.is_empty(), "--program skuflow|kafka-streams, --commit-ms 100|1000, --threads 1|2");
+    ensure!(
+        !settings.is_empty(),
+        "--program skuflow|kafka-streams --guarantee exactly-once|at-least-once --commit-ms 100|1000 --threads 1|2"
+    );
     Ok(settings)
 }
 
@@ -115,6 +123,12 @@ impl Bench {
         market
     }
 
+    /// Runs a program that has written nothing yet until it has done everything.
+    fn catch_up(&self, setting: Setting, name: &str) -> Result<(Took, Running)> {
+        self.programs.clear(setting.kind)?;
+        catch_up(&self.programs, setting, name, self.longest)
+    }
+
     /// All settings in turn, and again; the medians.
     fn table(&self, arguments: &[String]) -> Result<()> {
         let settings = settings(arguments)?;
@@ -122,8 +136,7 @@ impl Bench {
         println!("{HEAD}");
         for round in 1..=self.rounds {
             for (setting, taken) in settings.iter().zip(&mut taken) {
-                self.programs.clear(setting.kind)?;
-                let (took, running) = catch_up(&self.programs, *setting, &name(setting.kind))?;
+                let (took, running) = self.catch_up(*setting, &name(setting.kind))?;
                 running.stop()?;
                 println!("{}", row(*setting, took, &format!("round {round}")));
                 taken.push(took);
@@ -139,9 +152,8 @@ impl Bench {
     fn verify(&self) -> Result<()> {
         let mut found = Vec::new();
         for kind in [Kind::Skuflow, Kind::KafkaStreams] {
-            self.programs.clear(kind)?;
             let setting = Setting { kind, is_exactly_once: true, commit_ms: 100, threads: 1 };
-            let (_, running) = catch_up(&self.programs, setting, &name(kind))?;
+            let (_, running) = self.catch_up(setting, &name(kind))?;
             let topics = running.topics.clone();
             running.stop()?;
             found.push(Found::read(&self.programs.cluster, &topics)?);
@@ -156,8 +168,7 @@ impl Bench {
         let mut market = self.market();
         println!("{:<44}{:>10}{:>10}{:>10}{:>10}", "ms from sent to readable figures", "p50", "p99", "max", "figures");
         for setting in settings(arguments)? {
-            self.programs.clear(setting.kind)?;
-            let (_, running) = catch_up(&self.programs, setting, &name(setting.kind))?;
+            let (_, running) = self.catch_up(setting, &name(setting.kind))?;
             let mut live = Live::new(&self.programs.cluster, &mut market, &running.topics.features, self.rate)?;
             let took = live.latencies(Duration::from_secs(self.seconds))?;
             running.stop()?;
@@ -175,13 +186,12 @@ impl Bench {
         println!("{:<60}{:>30}", "from the start after kill -9", "s to the first readable figures");
         for setting in settings(arguments)?.into_iter().filter(|setting| setting.is_exactly_once) {
             for is_wiped in [false, true] {
-                self.programs.clear(setting.kind)?;
                 let name = name(setting.kind);
-                let (_, running) = catch_up(&self.programs, setting, &name)?;
+                let (_, running) = self.catch_up(setting, &name)?;
                 let features = running.topics.features.clone();
                 let mut live = Live::new(&self.programs.cluster, &mut market, &features, self.rate / 4)?;
                 live.pass(WORK)?;
-                running.kill()?;
+                drop(running);
                 live.pass(Duration::from_secs(1))?; // what was committed is read
                 if is_wiped {
                     self.programs.wipe(&name)?;

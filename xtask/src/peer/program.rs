@@ -35,12 +35,15 @@ pub struct Setting {
 
 impl Setting {
     pub fn title(self) -> String {
-        let guarantee = if self.is_exactly_once { "exactly once" } else { "at least once" };
         let threads = match self.kind {
             Kind::Skuflow => format!("{} per stage", self.threads),
             Kind::KafkaStreams => self.threads.to_string(),
         };
-        format!("{}, {guarantee}, {} ms, {threads}", self.kind.name(), self.commit_ms)
+        format!("{}, {}, {} ms, {threads}", self.kind.name(), self.guarantee(), self.commit_ms)
+    }
+
+    pub fn guarantee(self) -> &'static str {
+        if self.is_exactly_once { "exactly-once" } else { "at-least-once" }
     }
 }
 
@@ -157,15 +160,16 @@ impl Programs {
     }
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _it_may_have_ended = self.child.kill();
+        let _nothing_else_is_to_be_done = self.child.wait();
+    }
+}
+
 impl Running {
     pub fn pid(&self) -> u32 {
         self.child.id()
-    }
-
-    pub fn kill(mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
     }
 
     /// Lets it end, and removes what it has on the disk.
