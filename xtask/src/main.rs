@@ -8,6 +8,9 @@
 //!   cargo xtask kill --lake     [--products 300] [--days 90]   [--kills 100] [--seed 1]  the lake of that market
 //!   cargo xtask freshness       [--interval 5] [--seconds 180] [--rate 1000]             age of the lake's rows, live
 //!                               [--binary path]
+//!   cargo xtask soak            [--seconds 3600] [--every 30] [--rate 2000]             what it holds on Kafka, live
+//!                               [--binary path]
+//!   cargo xtask peer            see benches/peers/kafka-streams/README.md               Kafka Streams on the same job
 //!   cargo xtask picture [binary]                                                         docs/demo.svg
 //! ```
 //!
@@ -25,10 +28,12 @@ mod freshness;
 mod kill;
 mod lake;
 mod market;
+mod peer;
 mod picture;
 #[path = "../../tests/common/recomputed.rs"]
 mod recomputed;
 mod retail;
+mod soak;
 #[path = "../../tests/common/topics.rs"]
 mod topics;
 #[path = "../../sinks/tests/lake/watch.rs"]
@@ -48,10 +53,12 @@ fn main() -> Result<()> {
     match arguments.first().map(String::as_str) {
         Some("kill") => kill(&arguments),
         Some("freshness") => freshness(&arguments),
+        Some("soak") => soak(&arguments),
+        Some("peer") => peer::peer(&arguments, &root()),
         Some("picture") => {
             picture::picture(&root(), &arguments.get(1).map_or_else(|| built("release"), |path| Ok(path.into()))?)
         }
-        _ => bail!("usage: cargo xtask kill|freshness|picture …; xtask/src/main.rs tells them all"),
+        _ => bail!("usage: cargo xtask kill|freshness|soak|peer|picture …; xtask/src/main.rs tells them all"),
     }
 }
 
@@ -79,6 +86,16 @@ fn freshness(arguments: &[String]) -> Result<()> {
     };
     let (rate, interval_s) = (option(arguments, "--rate", 1_000)?, option(arguments, "--interval", 5)?);
     freshness::measure(&binary, freshness::Live { rate, interval_s, seconds: option(arguments, "--seconds", 180)? })
+}
+
+fn soak(arguments: &[String]) -> Result<()> {
+    let binary = match option(arguments, "--binary", PathBuf::new())? {
+        none if none.as_os_str().is_empty() => built(&option(arguments, "--profile", "release".to_owned())?)?,
+        binary => binary,
+    };
+    let rate = option(arguments, "--rate", 2_000)?;
+    let (seconds, every_s) = (option(arguments, "--seconds", 3_600)?, option(arguments, "--every", 30)?);
+    soak::run(&binary, soak::Soak { rate, seconds, every_s })
 }
 
 fn option<T: FromStr>(arguments: &[String], name: &str, default: T) -> Result<T> {

@@ -1,0 +1,222 @@
+//! A long run on Kafka at a steady rate: what the process holds must not grow, and nothing may come twice.
+//!
+//! The market of the demo with its stages and sinks, on a Kafka that is started for it, or the one that `SERVERS` names.
+//! Each sample reads the process (`/proc`), how far the stages are behind and, from where it had come to, all of `offers.v1`.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use skuflow::demo::{Market, make};
+use skuflow_runtime::broker::kafka::{Kafka, Settings};
+use skuflow_runtime::broker::{Broker as _, Reader, TopicPartition};
+use skuflow_runtime::clock::Clock;
+use skuflow_runtime::limits::FETCH_BYTES_MAX;
+use skuflow_runtime::testing::kafka;
+use skuflow_schemas::{Decoder, EventId};
+
+/// What is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Soak {
+    /// Records per second.
+    pub rate: u64,
+    pub seconds: u64,
+    /// Seconds between two samples.
+    pub every_s: u64,
+}
+
+const PRODUCTS: u32 = 1_000;
+/// Records that a product gives in a day at least.
+const RECORDS_PER_DAY: u64 = 30;
+/// Days of event time there are at most: the market must not come to the present.
+const DAYS_MAX: u64 = 500;
+const PARTITIONS: u32 = 4;
+/// Of the samples the first third is warming up: caches and windows fill.
+const WARM_UP: usize = 3;
+/// What the second half of the rest may have more than the first, for noise.
+const GROWTH: f64 = 1.1;
+/// Bytes of memory that an id takes, which `dedup` remembers for a week: these do grow.
+const ID_BYTES: f64 = 32.0;
+/// Records behind that are no backlog: two seconds' worth.
+const LAG_S: u64 = 2;
+
+/// What there is at a moment.
+struct Sample {
+    seconds: u64,
+    rss_mb: f64,
+    files: f64,
+    threads: f64,
+    lag: f64,
+    /// Records of `offers.v1`, and how many of them had an id that was there before.
+    offers: u64,
+    twice: u64,
+}
+
+/// Runs it, prints the samples, and says whether they stay flat.
+pub fn run(binary: &Path, soak: Soak) -> Result<()> {
+    let own = match std::env::var("SERVERS") {
+        Ok(_) => None,
+        Err(_) => Some(kafka::Kafka::start().context("Kafka takes Java 17 and Maven; or name one in SERVERS")?),
+    };
+    let servers =
+        own.as_ref().map_or_else(|| std::env::var("SERVERS").unwrap_or_default(), kafka::Kafka::bootstrap_servers);
+    let home = tempfile::tempdir()?;
+    let folder = home.path().join("soak");
+    let name = format!("soak{}", std::process::id());
+    project(&folder, soak, &servers, &name)?;
+    let mut command = Command::new(binary);
+    command.args(["run", "--config"]).arg(folder.join("pipelines.toml")).env("SKUFLOW_LOG", "error");
+    let mut run = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let outcome = watch(&mut run, soak, &servers, &name);
+    Command::new("kill").args(["-TERM", &run.id().to_string()]).status()?;
+    let status = run.wait()?;
+    let samples = outcome?;
+    ensure!(status.success(), "the run does not stop as it should: {status}");
+    judge(&samples, soak)
+}
+
+fn project(folder: &Path, Soak { rate, seconds, .. }: Soak, servers: &str, name: &str) -> Result<()> {
+    let days = (2 + (rate * (seconds + 60)).div_ceil(u64::from(PRODUCTS) * RECORDS_PER_DAY)).min(DAYS_MAX);
+    make(folder, Market { seed: 7, products: PRODUCTS, days: u32::try_from(days)? }).map_err(anyhow::Error::msg)?;
+    let config = folder.join("pipelines.toml");
+    let mut text = std::fs::read_to_string(&config)?;
+    for (before, after) in [
+        (
+            format!("days = {days} }}"),
+            format!("days = {days}, rate_per_s = {rate}, start = \"2024-01-01T00:00:00Z\" }}"),
+        ),
+        ("name = \"demo\"".into(), format!("name = \"{name}\"")),
+        (
+            "[topics]".into(),
+            format!("[broker.kafka]\nbootstrap_servers = \"{servers}\"\n\n[topics]\nprefix = \"{name}.\""),
+        ),
+    ] {
+        ensure!(text.matches(&before).count() == 1, "the demo's config has no `{before}`");
+        text = text.replace(&before, &after);
+    }
+    Ok(std::fs::write(config, text)?)
+}
+
+fn watch(run: &mut Child, soak: Soak, servers: &str, name: &str) -> Result<Vec<Sample>> {
+    let mut offers = Offers::new(servers, name)?;
+    let began = Instant::now();
+    let mut samples = Vec::new();
+    println!("{} records/s for {} s", soak.rate, soak.seconds);
+    println!("{:>8}{:>10}{:>8}{:>10}{:>10}{:>12}{:>8}", "s", "RSS MB", "files", "threads", "lag", "offers", "twice");
+    while began.elapsed().as_secs() < soak.seconds {
+        let until = Instant::now() + Duration::from_secs(soak.every_s);
+        while Instant::now() < until {
+            ensure!(run.try_wait()?.is_none(), "the run ends by itself");
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        offers.read()?;
+        let sample = sample(run.id(), began.elapsed().as_secs(), &offers)?;
+        let Sample { seconds, rss_mb, files, threads, lag, offers, twice } = sample;
+        println!("{seconds:>8}{rss_mb:>10.0}{files:>8}{threads:>10}{lag:>10}{offers:>12}{twice:>8}");
+        samples.push(sample);
+    }
+    Ok(samples)
+}
+
+fn sample(pid: u32, seconds: u64, offers: &Offers) -> Result<Sample> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<f64>().ok()).unwrap_or(f64::NAN)
+    };
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count() as f64;
+    let (rss_mb, threads) = (field("VmRSS:") / 1024.0, field("Threads:"));
+    Ok(Sample { seconds, rss_mb, files, threads, lag: offers.lag()?, offers: offers.count, twice: offers.twice })
+}
+
+/// Reads a topic on and on, and counts what comes twice.
+struct Offers {
+    broker: Kafka,
+    /// Groups of the stages.
+    groups: Vec<String>,
+    reader: Box<dyn Reader>,
+    positions: Vec<(TopicPartition, u64)>,
+    /// Half of each id; two alike by chance once in 10^7 runs of an hour.
+    seen: HashSet<u64>,
+    count: u64,
+    twice: u64,
+}
+
+impl Offers {
+    fn new(servers: &str, name: &str) -> Result<Self> {
+        let topic = format!("{name}.offers.v1");
+        let settings = Settings::new(servers, "soak-reader", std::env::temp_dir().join("unused"));
+        let broker = Kafka::connect(settings, Clock::System)?;
+        broker.ensure_topic(&topic, PARTITIONS)?;
+        let positions = (0..PARTITIONS).map(|number| (TopicPartition::new(topic.as_str(), number), 0)).collect();
+        let groups = ["catalog", "clean", "compete"].map(|stage| format!("{name}-{stage}")).to_vec();
+        Ok(Self { reader: broker.reader()?, broker, groups, positions, seen: HashSet::new(), count: 0, twice: 0 })
+    }
+
+    /// Records that the stages have not read.
+    fn lag(&self) -> Result<f64> {
+        let mut lag = 0;
+        for group in &self.groups {
+            for (of, position) in self.broker.committed(group)? {
+                lag += self.broker.offsets(&of)?.1.saturating_sub(position);
+            }
+        }
+        Ok(lag as f64)
+    }
+
+    fn read(&mut self) -> Result<()> {
+        for (of, next) in &mut self.positions {
+            let end = self.broker.offsets(of)?.1;
+            while *next < end {
+                for batch in self.reader.fetch(of, *next, FETCH_BYTES_MAX)? {
+                    for record in batch.from(*next) {
+                        let event = Decoder.decode(record.value.unwrap_or_default())?;
+                        let EventId(id) = event.envelope().context("offers have an envelope")?.event_id;
+                        let half = id[..8].iter().fold(0, |half, byte| half << 8 | u64::from(*byte));
+                        self.count += 1;
+                        self.twice += u64::from(!self.seen.insert(half));
+                    }
+                    *next = batch.next_offset();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Holds the second half of the samples behind the warm-up against the first.
+fn judge(samples: &[Sample], soak: Soak) -> Result<()> {
+    let warm = &samples[samples.len() / WARM_UP..];
+    ensure!(warm.len() >= 4, "too few samples to judge by");
+    let (first, second) = warm.split_at(warm.len() / 2);
+    let mean = |of: &[Sample], read: fn(&Sample) -> f64| of.iter().map(read).sum::<f64>() / of.len() as f64;
+    let mut grown = Vec::new();
+    let between = mean(second, |sample| sample.seconds as f64) - mean(first, |sample| sample.seconds as f64);
+    let ids_mb = between * soak.rate as f64 * ID_BYTES / f64::from(1 << 20);
+    println!("ids remembered in between take {ids_mb:.0} MB");
+    for (name, read, by_design) in [
+        ("RSS", (|sample| sample.rss_mb) as fn(&Sample) -> f64, ids_mb),
+        ("open files", |sample| sample.files, 0.0),
+        ("threads", |sample| sample.threads, 0.0),
+    ] {
+        let (before, after) = (mean(first, read), mean(second, read));
+        println!("{name}: {before:.0}, then {after:.0}");
+        if after > before * GROWTH + by_design {
+            grown.push(format!("{name} grows"));
+        }
+    }
+    let lag = mean(second, |sample| sample.lag);
+    println!("lag: {:.0}, then {lag:.0}", mean(first, |sample| sample.lag));
+    if lag > (soak.rate * LAG_S) as f64 {
+        grown.push("it does not keep up".into());
+    }
+    let twice = samples.last().map_or(0, |sample| sample.twice);
+    if twice > 0 {
+        grown.push(format!("{twice} offers come twice"));
+    }
+    ensure!(grown.is_empty(), "not flat: {}", grown.join(", "));
+    println!("flat, and nothing came twice");
+    Ok(())
+}
