@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skuflow_runtime::broker::kafka::Needs;
+use skuflow_runtime::broker::TopicInfo;
+use skuflow_runtime::broker::kafka::{CHANGELOG_PREFIX, Needs};
 use skuflow_schemas::{DEAD_LETTER_PREFIX, Family, LATE_PREFIX};
 
 use crate::config::{Config, SinkConfig, StageConfig};
@@ -117,6 +118,21 @@ impl Names<'_> {
             groups: self.0.stage.iter().map(|stage| self.stage_group(stage)).collect(),
             owners: self.0.connector.iter().map(|connector| format!("{CONNECTOR}:{}", connector.name).into()).collect(),
         }
+    }
+
+    /// Of topics on the broker, those that are this config's or may have been: all in a data directory; on a cluster, which
+    /// others use too, what it needs, and what else its prefix stands before.
+    pub(crate) fn own(self, mut topics: Vec<TopicInfo>) -> Vec<TopicInfo> {
+        if self.0.broker.kafka.is_some() {
+            let (needed, prefix) = (self.all_topics(), &self.0.topics.prefix);
+            topics.retain(|topic| {
+                let origin =
+                    topic.name.strip_prefix(DEAD_LETTER_PREFIX).or_else(|| topic.name.strip_prefix(LATE_PREFIX));
+                let is_prefixed = origin.unwrap_or(&topic.name).starts_with(prefix);
+                needed.contains(&topic.name) || (is_prefixed && !topic.name.starts_with(CHANGELOG_PREFIX))
+            });
+        }
+        topics
     }
 
     fn is_connector(self, name: &str) -> bool {

@@ -8,7 +8,7 @@ use skuflow::demo::Market;
 use skuflow_runtime::broker::OwnedRecord;
 
 use common::recomputed::{self, Output, differences};
-use common::topics::{logs, partings};
+use common::topics::{logs, open, partings};
 use common::{Project, wait_until};
 
 const MARKET: Market = Market { seed: 7, products: 30, days: 30 };
@@ -23,7 +23,7 @@ fn features_and_alerts_of_a_killed_run_are_what_its_committed_inputs_make() {
     let (differences, compared) = differences(project.data.path());
     assert_eq!(differences, Vec::<String>::new(), "seed {seed}; last run: {last}");
     assert!(compared > 5_000, "{compared} records");
-    recomputed::each(project.data.path(), &mut is_noticed);
+    recomputed::each(&open(project.data.path()), "", &mut is_noticed);
 }
 
 /// The control: whatever happens to a record, it shows.

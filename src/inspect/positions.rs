@@ -1,7 +1,7 @@
 //! How far everyone has come, in records and in time.
 
 use serde_json::{Value, json};
-use skuflow_runtime::broker::{Broker, BrokerError, Offset, Reader, RecordBatch, RecordView, TopicPartition};
+use skuflow_runtime::broker::{Broker, BrokerError, Offset, Reader, RecordView, TopicPartition};
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::limits::AHEAD_MAX;
 use skuflow_schemas::{Decoder, Event, Timestamp};
@@ -9,6 +9,7 @@ use skuflow_schemas::{Decoder, Event, Timestamp};
 use super::InspectError;
 use crate::config::Loaded;
 use crate::names::Names;
+use crate::records;
 
 /// The groups of a config: stages and sinks.
 fn groups(loaded: &Loaded) -> Vec<String> {
@@ -17,12 +18,14 @@ fn groups(loaded: &Loaded) -> Vec<String> {
 
 pub(super) fn offsets(broker: &dyn Broker, loaded: &Loaded) -> Result<Vec<Value>, InspectError> {
     let mut rows = Vec::new();
+    let mut reader = broker.reader()?;
     for group in groups(loaded) {
         for (of, position) in broker.committed(&group)? {
             let (first, next) = broker.offsets(&of)?;
+            let head = if position < next { moment(reader.as_mut(), &of, first, next)? } else { None };
             rows.push(json!({
                 "group": group, "topic": of.topic.as_ref(), "partition": of.partition, "first": first,
-                "position": position, "end": next, "lag": next.saturating_sub(position),
+                "position": position, "end": next, "lag": lag(position, head),
             }));
         }
     }
@@ -148,40 +151,34 @@ pub(crate) fn places(broker: &dyn Broker, group: &str, topics: &[String]) -> Res
             let position = position.unwrap_or(first);
             let head = moment(reader.as_mut(), &of, first, next)?;
             let ours = if position == next { head } else { moment(reader.as_mut(), &of, first, position)? };
-            places.push(Place { of, lag_records: next.saturating_sub(position), head, ours });
+            places.push(Place {
+                of,
+                lag_records: lag(position, head),
+                head: head.map(|(_, moment)| moment),
+                ours: ours.map(|(_, moment)| moment),
+            });
         }
     }
     Ok(places)
 }
 
-/// How far before a position its last record is looked for: not every offset holds one.
-const BACK: [Offset; 3] = [0, 8, 256];
+/// From a position to the last record; what is behind that are ends of transactions, on Kafka.
+fn lag(position: Offset, head: Option<(Offset, Moment)>) -> u64 {
+    head.map_or(0, |(last, _)| (last + 1).saturating_sub(position))
+}
 
-/// When the record before `position` was.
+/// The last record before `position`, and when it was.
 fn moment(
     reader: &mut dyn Reader,
     of: &TopicPartition,
     first: Offset,
     position: Offset,
-) -> Result<Option<Moment>, BrokerError> {
-    for back in BACK {
-        let Some(from) = position.checked_sub(1).map(|last| last.saturating_sub(back).max(first)) else { break };
-        if from >= position {
-            break;
-        }
-        let mut last = None;
-        let mut next = from;
-        while next < position {
-            let batches = reader.fetch(of, next, 1)?; // the batch that holds it
-            let Some(end) = batches.last().map(RecordBatch::next_offset) else { break };
-            let records = batches.iter().flat_map(|batch| batch.from(next));
-            let before = records.take_while(|record| record.offset < position).last();
-            last = before.map(|record| Moment::of(&record)).or(last);
-            next = end;
-        }
-        if last.is_some() || from == first {
-            return Ok(last);
-        }
+) -> Result<Option<(Offset, Moment)>, BrokerError> {
+    if position <= first {
+        return Ok(None);
     }
-    Ok(None)
+    let from = records::last(reader, of, first..position, 1)?;
+    let batches = reader.fetch(of, from, 1)?; // the batch that holds it
+    let record = batches.iter().flat_map(|batch| batch.from(from)).next();
+    Ok(record.filter(|record| record.offset < position).map(|record| (record.offset, Moment::of(&record))))
 }

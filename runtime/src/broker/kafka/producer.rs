@@ -9,13 +9,13 @@
 //! A commit, or an abort, gets as long as the cluster lets a transaction stay open: what takes longer is aborted by it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{DeliveryResult, Header as OutHeader, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header as OutHeader, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::topic_partition_list::{Offset as OutOffset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -47,8 +47,11 @@ pub(super) struct KafkaProducer {
     noted: HashSet<TopicPartition>,
 }
 
-/// Hears of records that were not taken, for which the commit fails.
-struct Deliveries;
+/// Hears which records a topic did not take, the first of a transaction.
+#[derive(Default)]
+struct Deliveries {
+    refused: Mutex<Option<(KafkaError, TopicPartition)>>,
+}
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -64,8 +67,17 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            tracing::debug!(%error, "a record was not taken");
+        if let Err((error, message)) = result {
+            self.refused(error, message);
+        }
+    }
+}
+
+impl Deliveries {
+    fn refused(&self, error: &KafkaError, message: &impl Message) {
+        let of = TopicPartition::new(message.topic(), message.partition() as u32);
+        if !matches!(error.rdkafka_error_code(), Some(Code::PurgeQueue | Code::PurgeInflight)) {
+            self.refused.lock().expect("no holder panics").get_or_insert_with(|| (error.clone(), of));
         }
     }
 }
@@ -73,8 +85,8 @@ impl ProducerContext for Deliveries {
 impl KafkaProducer {
     pub(super) fn open(shared: &Arc<Shared>, transactional_id: &str) -> Result<Self, BrokerError> {
         let config = shared.settings.producing(transactional_id);
-        let producer: BaseProducer<Deliveries> =
-            BaseProducer::from_config_and_context(&config, Deliveries).map_err(|error| broker_error(&error))?;
+        let producer: BaseProducer<Deliveries> = BaseProducer::from_config_and_context(&config, Deliveries::default())
+            .map_err(|error| broker_error(&error))?;
         let until = Instant::now() + INIT_MAX;
         while let Err(error) = producer.init_transactions(until.saturating_duration_since(Instant::now())) {
             if !(is_retriable(&error) && Instant::now() < until) {
@@ -207,14 +219,20 @@ impl KafkaProducer {
         Instant::now() + self.shared.settings.transaction_timeout
     }
 
-    /// Waits until the cluster has acknowledged everything. `rdkafka`'s own looks for that every 100 ms only.
+    /// Waits until all records are taken. A topic that does not take one may do so later: the work is done again until then.
+    /// `rdkafka`'s own flush looks every 100 ms only.
     fn flush(&self, until: Instant) -> Result<(), TxnError> {
-        loop {
-            match native::flush(&self.producer, FLUSH_TICK) {
-                Ok(()) => return Ok(()),
-                Err(Code::OperationTimedOut) if Instant::now() < until => self.hear(),
-                Err(code) => return Err(self.failed(&KafkaError::Flush(code))),
+        while let Err(code) = native::flush(&self.producer, FLUSH_TICK) {
+            if code != Code::OperationTimedOut || Instant::now() >= until {
+                return Err(self.failed(&KafkaError::Flush(code)));
             }
+            self.hear();
+        }
+        let refused = self.producer.context().refused.lock().expect("no holder panics").take();
+        match (refused, self.producer.client().fatal_error()) {
+            (None, _) => Ok(()),
+            (Some((error, _)), Some(fatal)) => Err(txn_error(&error, Some(fatal))),
+            (Some((error, of)), None) => Err(TxnError::Abort(format!("{of} does not take a record: {error}"))),
         }
     }
 
@@ -293,6 +311,7 @@ impl KafkaProducer {
     }
 
     fn forget(&mut self) {
+        *self.producer.context().refused.lock().expect("no holder panics") = None;
         (self.is_open, self.bytes, self.records) = (false, 0, 0);
     }
 }

@@ -11,7 +11,6 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use super::limits::RECORD_BYTES_MAX;
 use super::registry::RegistrySettings;
 use super::security::{Security, is_blindness, is_security};
 
@@ -131,7 +130,10 @@ impl Settings {
             .set("compression.type", "lz4")
             // What was taken is known by the commit; a report for each record costs more than its sending.
             .set("delivery.report.only.error", "true")
-            .set("message.max.bytes", RECORD_BYTES_MAX.to_string());
+            // Before the cluster gives up the transaction: what cannot be written is not taken for another's doing.
+            .set("message.timeout.ms", (self.transaction_timeout * 2 / 3).as_millis().to_string())
+            // How large a record may be is for its topic to say.
+            .set("message.max.bytes", "1000000000");
         config
     }
 }
