@@ -34,7 +34,10 @@ fn alter(server: &Server, topic: &str, settings: &[(&str, &str)]) {
     altered[0].as_ref().expect("altered");
 }
 
-fn make(server: &Server, topics: &[(&str, i32, &[(&str, &str)])]) {
+/// A topic's name, partitions and settings.
+type Made<'a> = (&'a str, i32, &'a [(&'a str, &'a str)]);
+
+fn make(server: &Server, topics: &[Made<'_>]) {
     let admin = admin(server);
     for (name, partitions, settings) in topics {
         let topic = NewTopic::new(name, *partitions, TopicReplication::Fixed(1));

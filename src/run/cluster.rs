@@ -1,9 +1,7 @@
 //! A Kafka cluster, reached as the config says.
 
-use std::sync::Arc;
-
 use skuflow_runtime::broker::BrokerError;
-use skuflow_runtime::broker::kafka::{Identity, Kafka, RegistrySettings, Sasl, Security, Settings, Tls};
+use skuflow_runtime::broker::kafka::{Examined, Identity, Kafka, RegistrySettings, Sasl, Security, Settings, Tls};
 use skuflow_runtime::clock::Clock;
 
 use super::OpenError;
@@ -21,7 +19,7 @@ pub(super) fn connect(loaded: &Loaded, kafka: &KafkaConfig) -> Result<Kafka, Ope
 }
 
 /// The topics that a run needs of the cluster: whether each is there, or what is wrong with it. Changes nothing.
-pub(crate) fn topics(loaded: &Loaded, kafka: &KafkaConfig) -> Result<Vec<(Arc<str>, Result<bool, String>)>, OpenError> {
+pub(crate) fn topics(loaded: &Loaded, kafka: &KafkaConfig) -> Result<Examined, OpenError> {
     Ok(open(settings(loaded, kafka)?)?.examine_topics(&Names(&loaded.config).needs())?)
 }
 

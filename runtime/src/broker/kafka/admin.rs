@@ -16,7 +16,7 @@ use skuflow_schemas::DEAD_LETTER_PREFIX;
 use super::changelog::{Changelog, topic_of_group};
 use super::errors::broker_error;
 use super::limits::ASK_MAX;
-use super::topics::{self, Found, Kind, Needs, Place, Settings};
+use super::topics::{self, Examined, Found, Kind, Needs, Place, Settings};
 use super::{Shared, native};
 use crate::broker::{BrokerError, Offset, TopicInfo, TopicPartition};
 use crate::limits::BACKOFF_MIN;
@@ -121,7 +121,7 @@ impl Shared {
     }
 
     /// Checks them and makes none; whether each is there, or what is wrong with it.
-    pub(super) fn examine_all(&self, needs: &Needs) -> Result<Vec<(Arc<str>, Result<bool, String>)>, BrokerError> {
+    pub(super) fn examine_all(&self, needs: &Needs) -> Result<Examined, BrokerError> {
         let mut found = Vec::new();
         for (name, partitions, kind) in self.all(needs)? {
             let is_there = self.topic(&name)?.is_some();

@@ -54,7 +54,7 @@ pub use security::{Identity, Mechanism, Sasl, Security, Tls};
 use settings::Logs;
 pub use settings::{Settings, refusal};
 use store::Store;
-pub use topics::Needs;
+pub use topics::{Examined, Needs};
 
 /// A Kafka cluster; clones share the connections.
 #[derive(Clone)]
@@ -123,7 +123,7 @@ impl Kafka {
     }
 
     /// Like [`Self::ensure_topics`], but makes none: whether each is there, or what is wrong with it.
-    pub fn examine_topics(&self, needs: &Needs) -> Result<Vec<(Arc<str>, Result<bool, String>)>, BrokerError> {
+    pub fn examine_topics(&self, needs: &Needs) -> Result<Examined, BrokerError> {
         self.shared.examine_all(needs)
     }
 }

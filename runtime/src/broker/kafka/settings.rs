@@ -165,15 +165,18 @@ pub fn refusal(property: &str, value: &str, is_secured: bool) -> Option<String> 
     (is_secured && is_security(property)).then(|| format!("`{property}` is set by `security` already"))
 }
 
+/// An error, and its reason.
+type Said = (Option<Code>, String);
+
 /// Passes on what the client has to say, and keeps the last of its errors.
 #[derive(Clone, Default)]
 pub(super) struct Logs {
-    last: Arc<Mutex<Option<(Option<Code>, String)>>>,
+    last: Arc<Mutex<Option<Said>>>,
 }
 
 impl Logs {
     /// The last error that the client told of, where it was polled.
-    pub(super) fn last(&self) -> Option<(Option<Code>, String)> {
+    pub(super) fn last(&self) -> Option<Said> {
         self.last.lock().expect("no holder panics").clone()
     }
 }

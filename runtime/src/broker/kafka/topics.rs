@@ -34,6 +34,9 @@ pub struct Needs {
     pub owners: Vec<Arc<str>>,
 }
 
+/// Topics by name: whether each is there, or what is wrong with it.
+pub type Examined = Vec<(Arc<str>, Result<bool, String>)>;
+
 /// What a topic holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
