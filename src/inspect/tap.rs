@@ -17,7 +17,8 @@ pub(super) fn find(broker: &dyn Broker, loaded: &Loaded, written: &str) -> Resul
     let called = |name: &str| topics.iter().find(|topic| topic.name.as_ref() == name).cloned();
     called(&Names(&loaded.config).topic(written)).or_else(|| called(written)).ok_or_else(|| {
         let own = Names(&loaded.config).own(topics.clone());
-        let names: Vec<&str> = own.iter().map(|topic| topic.name.as_ref()).collect();
+        let mut names: Vec<&str> = own.iter().map(|topic| topic.name.as_ref()).collect();
+        names.sort_unstable();
         InspectError::Usage(format!("there is no topic `{written}`; there are: {}", names.join(", ")))
     })
 }

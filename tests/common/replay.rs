@@ -15,7 +15,7 @@ const TOPIC: &str = "raw.offers.v1";
 const LETTERS: u64 = 1_500;
 const PER_SECOND: &str = "100";
 const KILLS_MIN: u32 = 3;
-const KILLS_MAX: u32 = 20;
+const KILLS_MAX: u32 = 12;
 const OURS: &[&str] = &["--filter", "code == 'not-framed'"];
 
 /// The sample on some broker.
@@ -39,7 +39,8 @@ impl Replay<'_> {
         let mut left = LETTERS;
         for kill in 1..=KILLS_MAX {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            self.is_killed_after(Duration::from_millis(1_000 + (random >> 54)));
+            // Longer each time: on a busy machine it takes a while to begin.
+            self.is_killed_after(Duration::from_millis(u64::from(kill) * 1_000 + (random >> 54)));
             left = self.would_go(OURS[1]);
             if kill >= KILLS_MIN && left < LETTERS {
                 break;
