@@ -10,7 +10,7 @@ use serde_avro_fast::Schema;
 use serde_avro_fast::de::DeserializerState;
 use serde_avro_fast::de::read::SliceRead;
 
-use crate::{Event, Family};
+use crate::{Event, Family, RECORD_BYTES_MAX};
 use wire::Wire;
 
 mod frame;
@@ -79,6 +79,9 @@ pub enum DecodeError {
     /// No value at all.
     #[error("the record has no value")]
     Empty,
+    /// More bytes than any topic takes; what passed it on would be stuck with it.
+    #[error("{0} bytes are more than a record has, {RECORD_BYTES_MAX}")]
+    TooLarge(usize),
     /// Not in Confluent framing.
     #[error("the first byte is {0:#04x}, not the magic byte 0x00 in front of a schema id")]
     Magic(u8),
@@ -111,6 +114,7 @@ impl DecodeError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Empty => "no-value",
+            Self::TooLarge(_) => "record-too-large",
             Self::Magic(_) | Self::Short(_) => "not-framed",
             Self::UnknownSchema(_) => "schema-unknown",
             Self::Datum { .. } => "schema-mismatch",
@@ -156,6 +160,7 @@ impl Decoder {
 fn frame(value: &[u8]) -> Result<(usize, &[u8]), DecodeError> {
     match value {
         [] => Err(DecodeError::Empty),
+        large if large.len() > RECORD_BYTES_MAX => Err(DecodeError::TooLarge(large.len())),
         [magic, ..] if *magic != MAGIC => Err(DecodeError::Magic(*magic)),
         [_, a, b, c, d, datum @ ..] => {
             let id = u32::from_be_bytes([*a, *b, *c, *d]);

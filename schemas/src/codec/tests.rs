@@ -198,6 +198,7 @@ fn every_error_has_its_code() {
     }
     let huge = [&value[..5], &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]].concat(); // a text of 2^54 bytes
     assert_eq!(code(&huge), Some("schema-mismatch"));
+    assert_eq!(code(&vec![0; RECORD_BYTES_MAX + 1]), Some("record-too-large"));
     let wrong = Decoder.decode_family(&value, Family::Sale).map_err(|error| error.code());
     assert_eq!(wrong, Err("wrong-family"));
 }
