@@ -89,6 +89,7 @@ impl Worker {
             is_assigned: false,
             pending_records: 0,
             last_commit: Instant::now(),
+            aborts: 0,
         };
         session.run()
     }
@@ -117,6 +118,8 @@ struct Session<'a> {
     /// Records processed since the last commit.
     pending_records: usize,
     last_commit: Instant,
+    /// Transactions aborted since one was committed.
+    aborts: u32,
 }
 
 impl Session<'_> {
@@ -314,12 +317,12 @@ impl Session<'_> {
         self.tasks.iter_mut().for_each(Task::committed);
         done.took = self.last_commit.elapsed();
         self.worker.tally.committed(done, &counted);
-        self.pending_records = 0;
+        (self.pending_records, self.aborts) = (0, 0);
         self.say_what_is_held();
         Ok(None)
     }
 
-    /// Goes back to what is committed.
+    /// Goes back to what is committed, after a while: what is not taken at once may be so much that it fills a topic.
     fn abort(&mut self, reason: &str) -> Result<(), TaskError> {
         tracing::warn!(stage = %self.worker.spec.name, reason, "transaction aborted");
         self.seat.condition.failed(reason.to_owned());
@@ -333,6 +336,8 @@ impl Session<'_> {
             self.consumer.pause(&of, false);
         }
         self.pending_records = 0;
+        back_off(self.aborts, &self.worker.control);
+        self.aborts += 1;
         Ok(())
     }
 }

@@ -68,7 +68,6 @@ fn is_hopeless(code: Code) -> bool {
             | Code::InvalidTransactionTimeout
             | Code::UnsupportedVersion
             | Code::UnsupportedFeature
-            | Code::MessageSizeTooLarge
             | Code::InvalidArgument
     )
 }

@@ -46,10 +46,12 @@ pub(super) struct KafkaProducer {
     noted: HashSet<TopicPartition>,
 }
 
-/// Hears what became of the records: for each owner of state, by its number, where its last change came to lie.
+/// Hears what became of the records: for each owner of state, by its number, where its last change came to lie; and which of
+/// them a topic did not take, the first of a transaction.
 #[derive(Default)]
 struct Deliveries {
     changelog: Mutex<BTreeMap<usize, Offset>>,
+    refused: Mutex<Option<(KafkaError, TopicPartition)>>,
 }
 
 impl ClientContext for Deliveries {
@@ -67,12 +69,29 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, owner: usize) {
-        let Ok(message) = result else { return }; // the commit fails for it
+        let message = match result {
+            Ok(message) => message,
+            Err((error, message)) => return self.refused(error, message),
+        };
         if let Some(owner) = owner.checked_sub(1) {
             let next = message.offset() as Offset + 1;
             let mut changelog = self.changelog.lock().expect("no holder panics");
             changelog.entry(owner).and_modify(|known| *known = next.max(*known)).or_insert(next);
         }
+    }
+}
+
+impl Deliveries {
+    fn refused(&self, error: &KafkaError, message: &impl Message) {
+        let of = TopicPartition::new(message.topic(), message.partition() as u32);
+        if !matches!(error.rdkafka_error_code(), Some(Code::PurgeQueue | Code::PurgeInflight)) {
+            self.refused.lock().expect("no holder panics").get_or_insert_with(|| (error.clone(), of));
+        }
+    }
+
+    fn clear(&self) {
+        self.changelog.lock().expect("no holder panics").clear();
+        *self.refused.lock().expect("no holder panics") = None;
     }
 }
 
@@ -206,8 +225,15 @@ impl KafkaProducer {
         Ok(())
     }
 
+    /// Waits until all records are taken. A topic that does not take one may do so later: the work is done again until then.
     fn flush(&self) -> Result<(), TxnError> {
-        self.producer.flush(TXN_STEP_MAX).map_err(|error| self.failed(&error))
+        self.producer.flush(TXN_STEP_MAX).map_err(|error| self.failed(&error))?;
+        let refused = self.producer.context().refused.lock().expect("no holder panics").take();
+        match (refused, self.producer.client().fatal_error()) {
+            (None, _) => Ok(()),
+            (Some((error, _)), Some(fatal)) => Err(txn_error(&error, Some(fatal))),
+            (Some((error, of)), None) => Err(TxnError::Abort(format!("{of} does not take a record: {error}"))),
+        }
     }
 
     /// Repeats a step for as long as librdkafka says that it may be repeated.
@@ -264,7 +290,7 @@ impl KafkaProducer {
     }
 
     fn forget(&mut self) {
-        self.producer.context().changelog.lock().expect("no holder panics").clear();
+        self.producer.context().clear();
         (self.is_open, self.bytes, self.records) = (false, 0, 0);
     }
 }

@@ -9,7 +9,6 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 
-use super::limits::RECORD_BYTES_MAX;
 use super::registry::RegistrySettings;
 
 /// Where a cluster is and how it is used.
@@ -116,7 +115,10 @@ impl Settings {
             .set("linger.ms", "5")
             .set("batch.num.messages", "10000")
             .set("compression.type", "lz4")
-            .set("message.max.bytes", RECORD_BYTES_MAX.to_string());
+            // Before the cluster gives up the transaction: what cannot be written is not taken for another's doing.
+            .set("message.timeout.ms", (self.transaction_timeout * 2 / 3).as_millis().to_string())
+            // How large a record may be is for its topic to say.
+            .set("message.max.bytes", "1000000000");
         config
     }
 }
