@@ -254,12 +254,13 @@ fn a_restore_waits_for_an_open_transaction() {
     let Some(world) = World::new("restore-open") else { return };
     let owner: Arc<str> = "connector:restore-open".into();
     let changelog = "changelog.test.connector.restore-open";
-    world.broker.state(&owner).expect("made");
+    let nothing = StateChange { owner, key: b"k".to_vec(), value: None };
+    world.producer("first").commit(Commit { consumed: None, state: vec![nothing] }).expect("makes it");
     let mut open = world.producer("open");
     let record = Record { key: Some(b"k"), value: Some(b"v"), headers: &[] };
     open.send(&changelog.into(), Some(0), &record).expect("sent");
     let ahead: BaseConsumer = world.client().set("isolation.level", "read_uncommitted").create().expect("settings");
-    until("it is in the log", || ahead.fetch_watermarks(changelog, 0, PATIENCE).expect("exists").1 == 1);
+    until("it is in the log", || ahead.fetch_watermarks(changelog, 0, PATIENCE).expect("exists").1 == 3);
     let broker = world.broker.clone();
     let restoring = std::thread::spawn(move || broker.state("connector:restore-open").expect("restored").scan(b""));
     std::thread::park_timeout(Duration::from_millis(300)); // it may have come to its wait by then; if not, all the same

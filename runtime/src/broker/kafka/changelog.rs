@@ -10,6 +10,9 @@ use super::{Shared, unknown};
 use crate::broker::{BrokerError, Reader, StateChange, TopicPartition};
 use crate::limits::{BACKOFF_MIN, FETCH_BYTES_MAX};
 
+/// What the names of all changelogs begin with.
+pub const CHANGELOG_PREFIX: &str = "changelog.";
+
 /// An owner of state and the partition that holds its changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Changelog {
@@ -27,13 +30,18 @@ impl Changelog {
                 let partition = partition.parse().map_err(|_| format!("`{owner}` names no partition"))?;
                 TopicPartition::new(topic_of_group(group), partition)
             }
-            _ => TopicPartition::new(format!("changelog.{pipeline}.{kind}.{name}"), 0),
+            _ => TopicPartition::new(format!("{CHANGELOG_PREFIX}{pipeline}.{kind}.{name}"), 0),
         };
         Ok(Self { owner: owner.clone(), of })
     }
 
     fn is_of_a_task(&self) -> bool {
         self.owner.starts_with("task:")
+    }
+
+    /// Whether the topic is there. That of a task has to be.
+    pub(super) fn is_there(&self, shared: &Shared) -> Result<bool, BrokerError> {
+        Ok(self.is_of_a_task() || shared.topic(&self.of.topic)?.is_some())
     }
 
     /// Makes sure that the topic is there. Those of tasks are made when their group is joined, which knows how many
@@ -130,7 +138,7 @@ pub(super) fn check_topics(shared: &Shared, owner: &str, store: &Store) -> Resul
 
 /// The changelog of the tasks of a group.
 pub(super) fn topic_of_group(group: &str) -> String {
-    format!("changelog.{group}")
+    format!("{CHANGELOG_PREFIX}{group}")
 }
 
 const _: () = assert!(FETCH_MAX.as_secs() < RESTORE_STALL_MAX.as_secs());

@@ -36,6 +36,7 @@ use super::{
     TopicInfo, TopicPartition,
 };
 use crate::clock::Clock;
+pub use changelog::CHANGELOG_PREFIX;
 use changelog::Changelog;
 use consumer::{KafkaConsumer, Membership};
 use errors::broker_error;
@@ -255,6 +256,9 @@ impl Broker for Kafka {
     fn state(&self, owner: &str) -> Result<Box<dyn StateReader>, BrokerError> {
         let owner: Arc<str> = owner.into();
         let changelog = Changelog::of(&owner, &self.shared.settings.name).map_err(BrokerError::Fatal)?;
+        if !changelog.is_there(&self.shared)? {
+            return Ok(Box::new(Nothing));
+        }
         let store = changelog.restore(&self.shared)?;
         changelog::check_topics(&self.shared, &owner, &store)?;
         Ok(Box::new(KafkaState(store)))
@@ -268,6 +272,19 @@ impl Broker for Kafka {
         }
         std::thread::park_timeout(timeout.min(limits::WAIT_MAX));
         self.shared.commits.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// The state of an owner that never had any; who only looks makes no topic.
+struct Nothing;
+
+impl StateReader for Nothing {
+    fn get(&self, _key: &[u8]) -> Result<Option<Vec<u8>>, BrokerError> {
+        Ok(None)
+    }
+
+    fn scan(&self, _prefix: &[u8]) -> Result<Vec<Pair>, BrokerError> {
+        Ok(Vec::new())
     }
 }
 
