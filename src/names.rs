@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use skuflow_runtime::broker::TopicInfo;
+use skuflow_runtime::broker::kafka::CHANGELOG_PREFIX;
 use skuflow_schemas::{DEAD_LETTER_PREFIX, Family, LATE_PREFIX};
 
 use crate::config::{Config, SinkConfig, StageConfig};
@@ -104,6 +106,21 @@ impl Names<'_> {
         }
         for sink in &self.0.sink {
             topics.extend(self.topics(&sink.from));
+        }
+        topics
+    }
+
+    /// Of topics on the broker, those that are this config's or may have been: all in a data directory; on a cluster, which
+    /// others use too, what it needs, and what else its prefix stands before.
+    pub(crate) fn own(self, mut topics: Vec<TopicInfo>) -> Vec<TopicInfo> {
+        if self.0.broker.kafka.is_some() {
+            let (needed, prefix) = (self.all_topics(), &self.0.topics.prefix);
+            topics.retain(|topic| {
+                let origin =
+                    topic.name.strip_prefix(DEAD_LETTER_PREFIX).or_else(|| topic.name.strip_prefix(LATE_PREFIX));
+                let is_prefixed = origin.unwrap_or(&topic.name).starts_with(prefix);
+                needed.contains(&topic.name) || (is_prefixed && !topic.name.starts_with(CHANGELOG_PREFIX))
+            });
         }
         topics
     }

@@ -3,7 +3,7 @@
 //! A replayed letter is noted in the transaction that sends it again, so each goes once however often `replay` is asked
 //! or killed. It stays in its topic.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use cel::{Context, Program};
 use serde_json::{Value, json};
 use skuflow_ingest::file::Mapping;
 use skuflow_runtime::broker::{
-    Broker, Commit, Header, OwnedRecord, Producer, Record, StateChange, TopicInfo, TopicPartition,
+    Broker, Commit, Header, OwnedRecord, Producer, Record, StateChange, TopicInfo, TopicPartition, TxnError,
 };
 use skuflow_runtime::clock::Clock;
-use skuflow_runtime::limits::REPLAY_ATTEMPTS_MAX;
+use skuflow_runtime::limits::{REPLAY_ATTEMPTS_MAX, TXN_BYTES_MAX};
 use skuflow_schemas::{ATTEMPT_HEADER, DEAD_LETTER_PREFIX, DeadLetter, Encoder, HEADER_PREFIX, Origin};
 
 use super::InspectError;
@@ -37,11 +37,11 @@ struct Letter {
 }
 
 /// Letters by topic and reason.
-pub(super) fn list(broker: &dyn Broker) -> Result<Vec<Value>, InspectError> {
+pub(super) fn list(broker: &dyn Broker, loaded: &Loaded) -> Result<Vec<Value>, InspectError> {
     let mut sums: BTreeMap<(String, String), (u64, u64, String)> = BTreeMap::new();
-    let topics = broker.topics()?;
+    let topics = Names(&loaded.config).own(broker.topics()?);
     for topic in topics.iter().filter(|topic| topic.name.starts_with(DEAD_LETTER_PREFIX)) {
-        let done = Done::of(broker, &topic.name)?;
+        let done = Done::of(broker, topic)?;
         each(broker, topic, &mut |letter| {
             let key = (topic.name.to_string(), letter.letter.code.to_string());
             let sum = sums.entry(key).or_default();
@@ -67,7 +67,7 @@ pub(super) fn show(
 ) -> Result<Vec<Value>, InspectError> {
     let topic = find_letters(broker, loaded, topic)?;
     let filter = Filter::new(filter)?;
-    let done = Done::of(broker, &topic.name)?;
+    let done = Done::of(broker, &topic)?;
     let mut rows = Vec::new();
     each(broker, &topic, &mut |letter| {
         if filter.matches(&letter)? {
@@ -94,30 +94,33 @@ pub(super) fn replay(
     let from = find_letters(broker, loaded, topic)?;
     let topic = from.name.as_ref();
     let filter = Filter::new(filter)?;
-    let mut done = Done::of(broker, topic)?;
     let way = Way::of(topic, loaded)?;
-    let mut producer = broker.producer(&format!("replay-{topic}"))?;
+    // First the producer: whoever else replays this topic commits nothing more, and what is noted stays so.
+    let mut producer = if dry_run { None } else { Some(broker.producer(&format!("replay-{topic}"))?) };
+    let mut done = Done::of(broker, &from)?;
     let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
     let (mut state, mut sent) = (Vec::new(), 0);
     each(broker, &from, &mut |letter| {
         if done.contains(&letter) || !filter.matches(&letter)? {
             return Ok(true);
         }
-        let outcome = match way.send(&letter, producer.as_mut(), dry_run)? {
-            Ok(()) => {
-                sent += 1;
+        let outcome = match (way.again(&letter), &mut producer) {
+            (Ok(again), Some(producer)) => {
+                again.send(producer.as_mut())?;
                 state.push(done.note(&letter));
-                if dry_run { WOULD_BE_REPLAYED.into() } else { REPLAYED.into() }
+                if state.len() >= REPLAY_BATCH || producer.pending_bytes() >= TXN_BYTES_MAX {
+                    producer.commit(Commit { consumed: None, state: std::mem::take(&mut state) })?;
+                }
+                sent += 1;
+                REPLAYED.into()
             }
-            Err(reason) => reason,
+            (Ok(_), None) => WOULD_BE_REPLAYED.into(),
+            (Err(reason), _) => reason,
         };
         *outcomes.entry(outcome).or_default() += 1;
-        if !dry_run && state.len() >= REPLAY_BATCH {
-            producer.commit(Commit { consumed: None, state: std::mem::take(&mut state) })?;
-        }
         Ok(sent < limit)
     })?;
-    if !dry_run && !state.is_empty() {
+    if let Some(mut producer) = producer {
         producer.commit(Commit { consumed: None, state })?;
     }
     let rows =
@@ -153,17 +156,21 @@ fn each(
     failed.map_or(Ok(()), Err)
 }
 
-/// Which letters of a topic were sent again.
+/// Which letters of a topic were sent again: by their place in it, and by its id, for a topic that is made anew has others
+/// there.
 struct Done {
     owner: Arc<str>,
-    keys: std::collections::HashSet<Vec<u8>>,
+    topic_id: Vec<u8>,
+    keys: HashSet<Vec<u8>>,
 }
 
 impl Done {
-    fn of(broker: &dyn Broker, topic: &str) -> Result<Self, InspectError> {
-        let owner: Arc<str> = format!("replay:{topic}").into();
-        let keys = broker.state(&owner)?.scan(b"")?.into_iter().map(|(key, _)| key).collect();
-        Ok(Self { owner, keys })
+    fn of(broker: &dyn Broker, topic: &TopicInfo) -> Result<Self, InspectError> {
+        let owner: Arc<str> = format!("replay:{}", topic.name).into();
+        let topic_id = topic.id.clone().into_bytes();
+        let noted = broker.state(&owner)?.scan(b"")?.into_iter();
+        let keys = noted.filter(|(_, of)| *of == topic_id).map(|(key, _)| key).collect();
+        Ok(Self { owner, topic_id, keys })
     }
 
     fn key(letter: &Letter) -> Vec<u8> {
@@ -177,7 +184,7 @@ impl Done {
     fn note(&mut self, letter: &Letter) -> StateChange {
         let key = Self::key(letter);
         self.keys.insert(key.clone());
-        StateChange { owner: self.owner.clone(), key, value: Some(Vec::new()) }
+        StateChange { owner: self.owner.clone(), key, value: Some(self.topic_id.clone()) }
     }
 }
 
@@ -223,6 +230,12 @@ fn described(letter: &Letter) -> Value {
     })
 }
 
+/// A record that goes again, and where to.
+struct Again {
+    topic: Arc<str>,
+    record: OwnedRecord,
+}
+
 /// How a letter goes again.
 enum Way {
     /// As it was, to the topic it came from.
@@ -258,72 +271,63 @@ impl Way {
         }
     }
 
-    /// Sends the letter again, or says why it cannot be.
-    fn send(
-        &self,
-        letter: &Letter,
-        producer: &mut dyn Producer,
-        dry_run: bool,
-    ) -> Result<Result<(), String>, InspectError> {
+    /// The letter as it goes again, or why it cannot.
+    fn again(&self, letter: &Letter) -> Result<Again, String> {
         if letter.letter.attempt > REPLAY_ATTEMPTS_MAX {
-            return Ok(Err(format!("tried {REPLAY_ATTEMPTS_MAX} times already")));
+            return Err(format!("tried {REPLAY_ATTEMPTS_MAX} times already"));
         }
         match self {
             Self::Verbatim(topic) => {
-                let attempt = letter.letter.attempt.to_string();
-                let kept = letter.record.headers.iter().filter(|(name, _)| !name.starts_with(HEADER_PREFIX));
-                let mut headers: Vec<Header<'_>> =
-                    kept.map(|(name, value)| (name.as_str(), value.as_slice())).collect();
-                headers.push((ATTEMPT_HEADER, attempt.as_bytes()));
-                if !dry_run {
-                    let (key, value) = (letter.record.key.as_deref(), letter.record.value.as_deref());
-                    producer.send(topic, None, &Record { key, value, headers: &headers })?;
-                }
-                Ok(Ok(()))
+                let OwnedRecord { key, value, headers } = letter.record.clone();
+                let kept = headers.into_iter().filter(|(name, _)| !name.starts_with(HEADER_PREFIX));
+                let headers = kept.chain([attempt_of(letter)]).collect();
+                Ok(Again { topic: topic.clone(), record: OwnedRecord { key, value, headers } })
             }
-            Self::Mapping(remap) => remap.send(letter, producer, dry_run),
+            Self::Mapping(remap) => remap.again(letter),
         }
     }
 }
 
 impl Remap {
-    fn send(
-        &self,
-        letter: &Letter,
-        producer: &mut dyn Producer,
-        dry_run: bool,
-    ) -> Result<Result<(), String>, InspectError> {
+    fn again(&self, letter: &Letter) -> Result<Again, String> {
         let value = letter.record.value.as_deref().unwrap_or_default();
         let Some(Origin { sha256, columns, .. }) = &letter.letter.origin else {
-            return Ok(Err("it does not say where it stood".into()));
+            return Err("it does not say where it stood".into());
         };
         let whole = skuflow_schemas::sha256(value);
         if *sha256 != whole.1 {
-            return Ok(Err("only its beginning was kept: mend the file and read it again".into()));
+            return Err("only its beginning was kept: mend the file and read it again".into());
         }
         let columns: Vec<String> =
             columns.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        let mut event = match self.mapping.map(value, &columns, &whole.0[..16]) {
-            Ok(event) => event,
-            Err(error) => return Ok(Err(format!("still refused: {}", error.code))),
-        };
+        let mapped = self.mapping.map(value, &columns, &whole.0[..16]);
+        let mut event = mapped.map_err(|error| format!("still refused: {}", error.code))?;
         let id = event.compute_id();
         if let Some(envelope) = event.envelope_mut() {
             envelope.event_id = id;
             envelope.ingested_at = Clock::System.now();
         }
-        let Some(topic) = self.topics.get(&event.family()) else {
-            return Ok(Err(format!("no topic takes events of family {}", event.family().name())));
-        };
+        let none = || format!("no topic takes events of family {}", event.family().name());
+        let topic = self.topics.get(&event.family()).ok_or_else(none)?.clone();
         let mut value = Vec::new();
         Encoder.encode(&event, &mut value);
-        if !dry_run {
-            let key = event.key();
-            let attempt = letter.letter.attempt.to_string();
-            let headers = [(ATTEMPT_HEADER, attempt.as_bytes())];
-            let record = Record { key: Some(key.as_str().as_bytes()), value: Some(&value), headers: &headers };
-            producer.send(topic, None, &record)?;
-        }
-        Ok(Ok(()))
+        let key = event.key().as_str().as_bytes().to_vec();
+        Ok(Again {
+            topic,
+            record: OwnedRecord { key: Some(key), value: Some(value), headers: vec![attempt_of(letter)] },
+        })
+    }
+}
+
+/// How often the record was tried, for the stage that takes it next.
+fn attempt_of(letter: &Letter) -> (String, Vec<u8>) {
+    (ATTEMPT_HEADER.to_owned(), letter.letter.attempt.to_string().into_bytes())
+}
+
+impl Again {
+    fn send(&self, producer: &mut dyn Producer) -> Result<(), TxnError> {
+        let OwnedRecord { key, value, headers } = &self.record;
+        let headers: Vec<Header<'_>> = headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+        producer.send(&self.topic, None, &Record { key: key.as_deref(), value: value.as_deref(), headers: &headers })
     }
 }

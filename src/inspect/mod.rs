@@ -68,12 +68,12 @@ enum InspectError {
 /// Answers a request.
 pub fn answer(request: &Request, broker: &dyn Broker, loaded: &Loaded) -> Answer {
     let rows = match request {
-        Request::Topics => tap::topics(broker),
+        Request::Topics => tap::topics(broker, loaded),
         Request::Offsets => positions::offsets(broker, loaded),
         Request::DropOffsets { group } => positions::drop_group(broker, loaded, group),
         Request::Freshness => positions::freshness(broker, loaded),
         Request::Tap { topic, limit } => tap::tap(broker, loaded, topic, *limit),
-        Request::DeadLetters => dead_letters::list(broker),
+        Request::DeadLetters => dead_letters::list(broker, loaded),
         Request::ShowDeadLetters { topic, filter, limit } => {
             dead_letters::show(broker, loaded, topic, filter.as_deref(), *limit)
         }

@@ -9,6 +9,7 @@ use skuflow_schemas::{Decoder, Event, Timestamp};
 use super::InspectError;
 use crate::config::Loaded;
 use crate::names::Names;
+use crate::records;
 
 /// The groups of a config: stages and sinks.
 fn groups(loaded: &Loaded) -> Vec<String> {
@@ -17,12 +18,14 @@ fn groups(loaded: &Loaded) -> Vec<String> {
 
 pub(super) fn offsets(broker: &dyn Broker, loaded: &Loaded) -> Result<Vec<Value>, InspectError> {
     let mut rows = Vec::new();
+    let mut reader = broker.reader()?;
     for group in groups(loaded) {
         for (of, position) in broker.committed(&group)? {
             let (first, next) = broker.offsets(&of)?;
+            let head = if position < next { moment(reader.as_mut(), &of, first, next)? } else { None };
             rows.push(json!({
                 "group": group, "topic": of.topic.as_ref(), "partition": of.partition, "first": first,
-                "position": position, "end": next, "lag": next.saturating_sub(position),
+                "position": position, "end": next, "lag": lag(position, head),
             }));
         }
     }
@@ -148,20 +151,34 @@ pub(crate) fn places(broker: &dyn Broker, group: &str, topics: &[String]) -> Res
             let position = position.unwrap_or(first);
             let head = moment(reader.as_mut(), &of, first, next)?;
             let ours = if position == next { head } else { moment(reader.as_mut(), &of, first, position)? };
-            places.push(Place { of, lag_records: next.saturating_sub(position), head, ours });
+            places.push(Place {
+                of,
+                lag_records: lag(position, head),
+                head: head.map(|(_, moment)| moment),
+                ours: ours.map(|(_, moment)| moment),
+            });
         }
     }
     Ok(places)
 }
 
-/// When the record before `position` was.
+/// From a position to the last record; what is behind that are ends of transactions, on Kafka.
+fn lag(position: Offset, head: Option<(Offset, Moment)>) -> u64 {
+    head.map_or(0, |(last, _)| (last + 1).saturating_sub(position))
+}
+
+/// The last record before `position`, and when it was.
 fn moment(
     reader: &mut dyn Reader,
     of: &TopicPartition,
     first: Offset,
     position: Offset,
-) -> Result<Option<Moment>, BrokerError> {
-    let Some(last) = position.checked_sub(1).filter(|last| *last >= first) else { return Ok(None) };
-    let batches = reader.fetch(of, last, 1)?; // the batch that holds it
-    Ok(batches.iter().flat_map(|batch| batch.from(last)).next().map(|record| Moment::of(&record)))
+) -> Result<Option<(Offset, Moment)>, BrokerError> {
+    if position <= first {
+        return Ok(None);
+    }
+    let from = records::last(reader, of, first..position, 1)?;
+    let batches = reader.fetch(of, from, 1)?; // the batch that holds it
+    let record = batches.iter().flat_map(|batch| batch.from(from)).next();
+    Ok(record.filter(|record| record.offset < position).map(|record| (record.offset, Moment::of(&record))))
 }

@@ -16,15 +16,17 @@ pub(super) fn find(broker: &dyn Broker, loaded: &Loaded, written: &str) -> Resul
     let topics = broker.topics()?;
     let called = |name: &str| topics.iter().find(|topic| topic.name.as_ref() == name).cloned();
     called(&Names(&loaded.config).topic(written)).or_else(|| called(written)).ok_or_else(|| {
-        let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_ref()).collect();
+        let own = Names(&loaded.config).own(topics.clone());
+        let mut names: Vec<&str> = own.iter().map(|topic| topic.name.as_ref()).collect();
+        names.sort_unstable();
         InspectError::Usage(format!("there is no topic `{written}`; there are: {}", names.join(", ")))
     })
 }
 
-/// All topics there are.
-pub(super) fn topics(broker: &dyn Broker) -> Result<Vec<Value>, InspectError> {
+/// All topics of the config that there are.
+pub(super) fn topics(broker: &dyn Broker, loaded: &Loaded) -> Result<Vec<Value>, InspectError> {
     let row = |topic: TopicInfo| json!({ "topic": topic.name.as_ref(), "partitions": topic.partitions });
-    Ok(broker.topics()?.into_iter().map(row).collect())
+    Ok(Names(&loaded.config).own(broker.topics()?).into_iter().map(row).collect())
 }
 
 /// The last records of each partition, `limit` in all, by the time they were appended.
