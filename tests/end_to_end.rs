@@ -5,12 +5,13 @@ mod common;
 use std::collections::{BTreeMap, HashSet};
 
 use skuflow_runtime::broker::embedded::Embedded;
-use skuflow_runtime::broker::{Broker as _, Commit, Record, RecordView, TopicPartition};
+use skuflow_runtime::broker::{Broker, Commit, Record, RecordView, TopicPartition};
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::limits::FETCH_BYTES_MAX;
 use skuflow_runtime::storage::Options;
 
-use common::topics::{Contents, contents, differences};
+use common::replay::Replay;
+use common::topics::{Contents, contents, differences, open};
 use common::{Project, retail_files};
 
 /// Rows of the files read by hand: no code of the product.
@@ -233,6 +234,13 @@ fn dead_letters_land_exactly_once_after_the_mapping_was_mended() {
     let listed = project.json(&["dlq", "list", "--format", "json"]);
     let letter = listed.as_array().expect("rows").iter().find(|row| row["topic"] == "dlq.eu-orders").expect("kept");
     assert_eq!((&letter["count"], &letter["replayed"]), (&1.into(), &1.into()));
+}
+
+#[test]
+fn a_replay_that_is_killed_loses_and_repeats_nothing() {
+    let project = Project::sample();
+    let open = || -> Box<dyn Broker> { Box::new(open(project.data.path())) };
+    Replay { project: &project, open: &open, prefix: "" }.loses_and_repeats_nothing(12);
 }
 
 #[test]

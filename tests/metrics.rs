@@ -6,68 +6,32 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use common::{Project, Running, wait_until};
+use common::served::{LOG, Served, listens, serve};
+use common::{Project, wait_until};
 use skuflow_runtime::testing::SmallDisk;
 use sqlx::{ConnectOptions as _, Connection as _};
 
-const LOG: &str = "log";
 const KINDS: &[&str] = &["counter", "gauge", "histogram"];
 const UNITS: &[&str] = &["seconds", "bytes", "records", "events", "errors", "rows", "keys", "ids", "timers"];
 /// Gauges that are 1 or 0 count nothing.
 const YES_OR_NO: &[&str] = &["skuflow_component_ready", "skuflow_intake_paused", "skuflow_build_info"];
 const LABELS: &[&str] = &["station", "topic", "dataset", "intentional", "reason", "rule", "table", "version", "le"];
 
-/// A run that serves HTTP on a port of its own.
-struct Served<'a> {
-    project: &'a Project,
-    running: Running,
-    address: String,
-}
-
 fn sample() -> Project {
     let mut project = Project::sample();
-    project.edit("[topics]", "[http]\nlisten = \"127.0.0.1:0\"\n\n[topics]");
-    project.set("SKUFLOW_LOG", "warn,skuflow=info");
+    listens(&mut project);
     project
 }
 
-fn serve(project: &Project) -> Served<'_> {
-    let running = project.start_logged(&["run"], LOG);
-    let address = || Some(project.read(LOG).split_once("address=")?.1.split_whitespace().next()?.to_owned());
-    wait_until("HTTP is served", || address().is_some());
-    Served { project, running, address: address().expect("found") }
-}
-
 impl Served<'_> {
-    /// The status and the text of an answer.
-    fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.address).expect("it listens");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("not zero");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address).expect("open");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("UTF-8, in time");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("head and body");
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        (status, body.to_owned())
-    }
-
     fn scrape(&self) -> Scrape {
         let (status, text) = self.get("/metrics");
         assert_eq!(status, 200, "{text}");
         Scrape::of(&text)
-    }
-
-    /// The lines of parts that are not ready; none where everything is.
-    fn not_ready(&self) -> Vec<String> {
-        let (status, text) = self.get("/readyz?verbose");
-        let lines: Vec<_> = text.lines().filter(|line| line.starts_with("[-]")).map(str::to_owned).collect();
-        assert_eq!((status == 200, text.ends_with("\nready\n")), (lines.is_empty(), lines.is_empty()), "{text}");
-        lines
     }
 }
 

@@ -3,6 +3,8 @@
 
 pub mod lake;
 pub mod recomputed;
+pub mod replay;
+pub mod served;
 pub mod topics;
 
 use std::collections::BTreeMap;

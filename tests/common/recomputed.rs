@@ -16,8 +16,7 @@ use std::path::Path;
 
 use skuflow::records;
 use skuflow_processors::driver::{Message, Scenario};
-use skuflow_runtime::broker::embedded::Embedded;
-use skuflow_runtime::broker::{Broker as _, OwnedRecord, TopicInfo};
+use skuflow_runtime::broker::{Broker, OwnedRecord, TopicInfo};
 use skuflow_schemas::{Decoder, Event, Timestamp};
 
 use super::topics::{open, parting};
@@ -39,17 +38,22 @@ pub struct Output {
 
 /// Shows `visit` every partition of the stage's outputs, in a directory that nobody runs.
 pub fn each(data_dir: &Path, visit: &mut dyn FnMut(&Output)) {
-    let broker = open(data_dir);
+    each_of(&open(data_dir), "", visit);
+}
+
+/// The same of a broker, in topics whose names begin with `prefix`. A stage need not read all of the inputs.
+pub fn each_of(broker: &dyn Broker, prefix: &str, visit: &mut dyn FnMut(&Output)) {
     let topics = broker.topics().expect("open");
-    let topic = |name: &str| topics.iter().find(|topic| topic.name.as_ref() == name).expect("the stage has it");
-    for partition in 0..topic(INPUTS[0]).partitions {
-        let inputs = INPUTS.map(|name| read(&broker, topic(name), partition));
+    let topic = |name: &str| topics.iter().find(|topic| topic.name.strip_prefix(prefix) == Some(name));
+    let read = |name: &str, partition| topic(name).map_or(Vec::new(), |topic| read(broker, topic, partition));
+    for partition in 0..topic(INPUTS[0]).expect("every stage of this kind reads it").partitions {
+        let inputs = INPUTS.map(|name| read(name, partition));
         let recomputed = recompute(&inputs);
         for name in OUTPUTS {
             visit(&Output {
                 topic: name,
                 partition,
-                found: read(&broker, topic(name), partition),
+                found: read(name, partition),
                 recomputed: recomputed.iter().filter(|message| message.topic == name).map(record).collect(),
             });
         }
@@ -58,8 +62,13 @@ pub fn each(data_dir: &Path, visit: &mut dyn FnMut(&Output)) {
 
 /// Where what was published is not what was recomputed; nothing where it is, and how many records were compared.
 pub fn differences(data_dir: &Path) -> (Vec<String>, usize) {
+    differences_of(&open(data_dir), "")
+}
+
+/// The same of a broker, in topics whose names begin with `prefix`.
+pub fn differences_of(broker: &dyn Broker, prefix: &str) -> (Vec<String>, usize) {
     let (mut differences, mut compared) = (Vec::new(), 0);
-    each(data_dir, &mut |output| {
+    each_of(broker, prefix, &mut |output| {
         differences.extend(output.difference());
         compared += output.found.len();
     });
@@ -80,7 +89,7 @@ impl Output {
     }
 }
 
-fn read(broker: &Embedded, topic: &TopicInfo, partition: u32) -> Vec<OwnedRecord> {
+fn read(broker: &dyn Broker, topic: &TopicInfo, partition: u32) -> Vec<OwnedRecord> {
     let mut found = Vec::new();
     let read = records::each(broker, topic, None, &mut |of, record| {
         if of.partition == partition {

@@ -1,6 +1,12 @@
 //! The built binary on a real Kafka: what comes out is what comes out of the embedded broker.
 
+mod alerts;
+mod client;
+#[path = "../common/mod.rs"]
 mod common;
+mod dead_letters;
+mod looks;
+mod real;
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +20,13 @@ use skuflow_runtime::testing::registry::Registry;
 
 /// The sample with topics and groups that begin with `name`, on Kafka.
 fn sample_on(server: &Server, name: &str) -> Project {
-    let project = Project::sample();
-    project.edit("name = \"sample\"", &format!("name = \"{name}\""));
+    on(server, Project::sample(), name)
+}
+
+/// A project with topics and groups that begin with `name`, on Kafka.
+fn on(server: &Server, project: Project, name: &str) -> Project {
+    let old = project.loaded().config.name;
+    project.edit(&format!("name = \"{old}\""), &format!("name = \"{name}\""));
     let cluster = format!("[broker.kafka]\nbootstrap_servers = \"{}\"\n\n", server.bootstrap_servers());
     project.edit("[topics]", &format!("{cluster}[topics]\nprefix = \"{name}.\""));
     project
