@@ -16,8 +16,7 @@ use std::path::Path;
 
 use skuflow::records;
 use skuflow_processors::driver::{Message, Scenario};
-use skuflow_runtime::broker::embedded::Embedded;
-use skuflow_runtime::broker::{Broker as _, OwnedRecord, TopicInfo};
+use skuflow_runtime::broker::{Broker, OwnedRecord, TopicInfo};
 use skuflow_schemas::{Decoder, Event, Timestamp};
 
 use super::topics::{open, parting};
@@ -39,17 +38,21 @@ pub struct Output {
 
 /// Shows `visit` every partition of the stage's outputs, in a directory that nobody runs.
 pub fn each(data_dir: &Path, visit: &mut dyn FnMut(&Output)) {
-    let broker = open(data_dir);
+    each_of(&open(data_dir), &INPUTS, visit);
+}
+
+/// The same of a stage that reads `inputs`, in this order, on any broker.
+pub fn each_of(broker: &dyn Broker, inputs: &[&str], visit: &mut dyn FnMut(&Output)) {
     let topics = broker.topics().expect("open");
     let topic = |name: &str| topics.iter().find(|topic| topic.name.as_ref() == name).expect("the stage has it");
-    for partition in 0..topic(INPUTS[0]).partitions {
-        let inputs = INPUTS.map(|name| read(&broker, topic(name), partition));
-        let recomputed = recompute(&inputs);
+    for partition in 0..topic(inputs[0]).partitions {
+        let records = inputs.iter().map(|name| timed(name, &read(broker, topic(name), partition)));
+        let recomputed = recompute(records.collect());
         for name in OUTPUTS {
             visit(&Output {
                 topic: name,
                 partition,
-                found: read(&broker, topic(name), partition),
+                found: read(broker, topic(name), partition),
                 recomputed: recomputed.iter().filter(|message| message.topic == name).map(record).collect(),
             });
         }
@@ -80,7 +83,7 @@ impl Output {
     }
 }
 
-fn read(broker: &Embedded, topic: &TopicInfo, partition: u32) -> Vec<OwnedRecord> {
+fn read(broker: &dyn Broker, topic: &TopicInfo, partition: u32) -> Vec<OwnedRecord> {
     let mut found = Vec::new();
     let read = records::each(broker, topic, None, &mut |of, record| {
         if of.partition == partition {
@@ -92,8 +95,7 @@ fn read(broker: &Embedded, topic: &TopicInfo, partition: u32) -> Vec<OwnedRecord
     found
 }
 
-fn recompute(inputs: &[Vec<OwnedRecord>]) -> Vec<Message> {
-    let inputs = INPUTS.iter().zip(inputs).map(|(topic, records)| timed(topic, records)).collect();
+fn recompute(inputs: Vec<VecDeque<(Timestamp, Message)>>) -> Vec<Message> {
     let whole =
         Scenario { name: "recomputed".into(), stage: "alerts", inputs: merged(inputs), expected: String::new() };
     whole.run()

@@ -46,7 +46,7 @@ use reader::Fetcher;
 use registry::Registry;
 pub use registry::RegistrySettings;
 use settings::Logs;
-pub use settings::{Settings, is_ours};
+pub use settings::{Fail, Settings, is_ours};
 use store::Store;
 
 /// A Kafka cluster; clones share the connections.
@@ -159,6 +159,9 @@ impl Shared {
 
     /// What the member of this generation shows to the cluster, if it is that still.
     fn member(&self, generation: &Generation) -> Option<ConsumerGroupMetadata> {
+        if self.settings.fails(Fail::CommitsWithoutGeneration) {
+            return self.asking(&generation.group).ok()?.group_metadata();
+        }
         let members = self.members.lock().expect("no holder panics");
         let of_group = members.iter().filter(|(group, _)| *group == generation.group);
         let alive = of_group.filter_map(|(_, membership)| membership.upgrade());

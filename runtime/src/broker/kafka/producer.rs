@@ -22,7 +22,7 @@ use super::Shared;
 use super::changelog::{Changelog, note_topic};
 use super::errors::{broker_error, txn_error};
 use super::limits::{SETTLE_TICK, TXN_STEP_MAX};
-use super::settings::log;
+use super::settings::{Fail, log};
 use crate::broker::{
     BrokerError, Commit, Consumed, Generation, Offset, Positions, Producer, Record, StateChange, TopicPartition,
     TxnError, partition_of,
@@ -184,8 +184,20 @@ impl KafkaProducer {
             added.map_err(|error| self.failed(&error))?;
         }
         self.flush()?;
+        self.dies_here()?;
         self.step(|producer, left| producer.send_offsets_to_transaction(&positions, &member, left))
             .map_err(|error| self.failed(&error))
+    }
+
+    /// The end of the process, where a test wants it.
+    fn dies_here(&self) -> Result<(), TxnError> {
+        let fails = |point| self.shared.settings.fails(point);
+        if fails(Fail::DiesWithoutTransactions) {
+            self.step(BaseProducer::commit_transaction).map_err(|error| self.failed(&error))?;
+        } else if !fails(Fail::DiesBeforePositions) {
+            return Ok(());
+        }
+        Err(TxnError::Unknown("the process is dead".into()))
     }
 
     /// Kafka takes whatever position a member gives; that it continues the committed one is checked here. Only the members

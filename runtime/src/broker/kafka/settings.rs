@@ -31,6 +31,22 @@ pub struct Settings {
     pub registry: Option<RegistrySettings>,
     /// Further settings of the client, by librdkafka's names: security first of all.
     pub properties: BTreeMap<String, String>,
+    /// What is broken on purpose.
+    #[cfg(feature = "testing")]
+    pub fail: Option<Fail>,
+}
+
+/// Points at which tests break the broker: what they watch for must show then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fail {
+    /// The process dies between the flush of what it sent and the positions.
+    DiesBeforePositions,
+    /// The same, and no transaction holds back what was flushed.
+    DiesWithoutTransactions,
+    /// Positions are committed without generation and member.
+    CommitsWithoutGeneration,
+    /// A restore ends where what is committed ends at present.
+    RestoresToLastStable,
 }
 
 impl Settings {
@@ -45,7 +61,18 @@ impl Settings {
             session_timeout: Duration::from_secs(10),
             registry: None,
             properties: BTreeMap::new(),
+            #[cfg(feature = "testing")]
+            fail: None,
         }
+    }
+
+    /// Whether this is broken on purpose; nothing is where nobody tests.
+    pub(super) fn fails(&self, point: Fail) -> bool {
+        #[cfg(feature = "testing")]
+        let broken = self.fail;
+        #[cfg(not(feature = "testing"))]
+        let broken = None;
+        broken == Some(point)
     }
 
     pub(super) fn base(&self) -> ClientConfig {

@@ -1,6 +1,8 @@
 //! A real Apache Kafka of one node, its jars from Maven Central, on free ports of the loopback.
 #![expect(clippy::print_stderr, reason = "a test says what it skips")]
 
+mod look;
+
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -10,6 +12,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::is_required;
+pub use look::Look;
 
 const START_MAX: Duration = Duration::from_secs(90);
 
