@@ -11,7 +11,7 @@ use skuflow_runtime::broker::{Broker, RecordView, TopicPartition};
 use skuflow_runtime::clock::Clock;
 use skuflow_schemas::{DeadLetter, Decoder, Event};
 
-use super::super::topics::{Contents, differences, digest, open};
+use super::super::topics::{Contents, differences, digest, open, parting};
 use super::super::{recomputed, rows};
 use super::ledger::{add, id};
 use super::tables::{self, tables};
@@ -19,8 +19,8 @@ use super::{COMPETE_READS, Finished, Obligations};
 
 /// Topics that depend on the order in which tasks took turns, and are recomputed instead.
 const RECOMPUTED: [&str; 2] = ["features.v1", "alerts.v1"];
-/// Tables of those.
-const TABLES_RECOMPUTED: [&str; 2] = ["product_features", "alerts"];
+/// Tables of those, and the one that has the hours in which what cannot be read arrived.
+const NOT_OF_THE_FILES: [&str; 3] = ["product_features", "alerts", "data_quality"];
 /// Columns that are of a log and not of an event.
 const OF_A_LOG: [&str; 6] = ["log_offset", "last_partition", "last_offset", "first_at", "last_at", "message"];
 
@@ -141,9 +141,18 @@ impl Found {
     /// The same records, in the same order for each key, and counts as another run has left.
     pub fn differs_from(&self, undisturbed: &Self) -> Vec<String> {
         let mut wrong = differences(&self.contents, &undisturbed.contents);
-        let disorder = self.orders.iter().filter(|(key, order)| undisturbed.orders.get(*key) != Some(order)).count();
-        if disorder > 0 || self.orders.len() != undisturbed.orders.len() {
-            wrong.push(format!("{disorder} of {} keys have another order", self.orders.len()));
+        let mut disorder: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let places: BTreeSet<_> = self.orders.keys().chain(undisturbed.orders.keys()).collect();
+        for place in places {
+            let [found, expected] =
+                [self, undisturbed].map(|found| found.orders.get(place).map_or(&[][..], |order| order));
+            if let Some(at) = parting(found, expected) {
+                let sizes = format!("{} records for {}, other from {at} on", found.len(), expected.len());
+                disorder.entry(&place.0).or_default().push(sizes);
+            }
+        }
+        for (topic, keys) in disorder {
+            wrong.push(format!("{topic}: {} keys have another order, the first: {}", keys.len(), keys[0]));
         }
         if self.outcomes != undisturbed.outcomes {
             wrong.push(format!("counts {:?}, not {:?}", self.outcomes, undisturbed.outcomes));
@@ -215,7 +224,7 @@ impl Finished {
         let mut wrong = tables::differences(&landed, &fresh);
         let [landed, undisturbed] = ["tables", "embedded"].map(|name| {
             let mut tables = tables(&self.site.tables(name), &OF_A_LOG);
-            tables.retain(|name, _| !TABLES_RECOMPUTED.contains(&name.as_str()));
+            tables.retain(|name, _| !NOT_OF_THE_FILES.contains(&name.as_str()));
             tables
         });
         wrong.extend(tables::differences(&landed, &undisturbed));

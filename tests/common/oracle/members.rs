@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -149,7 +150,9 @@ impl Member {
             let _it_may_have_ended = child.kill();
         }
         let log = tail(&self.log);
-        assert!(ended.is_some_and(|status| status.success()), "{} does not stop: {ended:?}: {log}", self.name);
+        // Before anything is begun there is nothing to finish: the signal just ends it.
+        let is_fine = |status: ExitStatus| status.success() || status.signal() == Some(Signal::TERM.as_raw());
+        assert!(ended.is_some_and(is_fine), "{} does not stop: {ended:?}: {log}", self.name);
     }
 
     fn signal(&self, signal: Signal) {
