@@ -96,7 +96,12 @@ impl Found {
         let digest = digest(record);
         *self.contents.entry(topic.to_owned()).or_default().entry(digest).or_default() += 1;
         // Copies for a product come from the tasks of its listings; those of one listing have an order.
-        let key = (record.key, event.map(|event| event.key().as_str().to_owned()));
+        let listing = match &event {
+            Some(Event::Offer(offer)) => Some(offer.native_id.as_str()),
+            Some(Event::Sale(sale)) => Some(sale.native_id.as_str()),
+            _ => None,
+        };
+        let key = (record.key, listing);
         self.orders.entry((topic.to_owned(), hash(&key))).or_default().push(digest);
     }
 

@@ -15,6 +15,9 @@ const FINISH_MAX: Duration = Duration::from_mins(10);
 /// Time that passes at most between two looks while the machine goes on.
 const LOOK_MAX: Duration = Duration::from_secs(15);
 
+/// The stages of the pipeline.
+pub const STAGES: [&str; 3] = ["catalog", "clean", "compete"];
+
 /// Where the pipeline is, and who runs it.
 pub struct Site {
     pub binary: PathBuf,
@@ -88,9 +91,9 @@ impl Site {
 }
 
 impl Member {
-    /// What its ids in groups begin with.
-    pub fn id_in(&self, stage: &str) -> String {
-        format!("oracle-{stage}-{}-", self.name)
+    /// Whether this is its id in one of its groups.
+    pub fn is_called(&self, id: &str) -> bool {
+        STAGES.iter().any(|stage| id.starts_with(&format!("oracle-{stage}-{}-", self.name)))
     }
 
     pub fn name(&self) -> &str {

@@ -15,6 +15,7 @@ mod ledger;
 mod members;
 mod tables;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,14 +23,14 @@ use skuflow_runtime::testing::kafka::{Kafka as Server, Look};
 
 pub use ledger::Obligations;
 use ledger::{Ledger, Random};
-use members::{Member, Patience, Site};
+use members::{Member, Patience, STAGES, Site};
 
 /// How long anything that has to happen may take.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Members under load, one after the other.
 const SCALE: [usize; 3] = [2, 3, 1];
 const WORKERS: [&str; 3] = ["w0", "w1", "w2"];
-const STAGES: [&str; 3] = ["stage:catalog", "stage:clean", "stage:compete"];
+const WORK: [&str; 3] = ["stage:catalog", "stage:clean", "stage:compete"];
 const RAW: [&str; 2] = ["raw.offers.v1", "raw.sales.v1"];
 const CLEAN_READS: [&str; 3] = ["raw.offers.v1", "raw.sales.v1", "listings.v1"];
 /// What stage `compete` reads, in this order.
@@ -87,6 +88,9 @@ struct Disturbed<'a> {
     workers: Vec<Member>,
     /// Which of the workers is stopped, and since when.
     frozen: Option<(usize, Instant)>,
+    /// Ids of members that hold partitions, as of the last look, and of those that were killed.
+    holders: Vec<String>,
+    killed: BTreeSet<String>,
     catalog: Look,
     clean: Look,
     compete: Look,
@@ -137,8 +141,7 @@ fn write_project(home: &Path) {
 
 impl<'a> Disturbed<'a> {
     fn new(site: &'a Site, server: Server, plan: Plan, say: &'a dyn Fn(String)) -> Self {
-        let [catalog, clean, compete] =
-            ["catalog", "clean", "compete"].map(|stage| server.look(&format!("oracle-{stage}")));
+        let [catalog, clean, compete] = STAGES.map(|stage| server.look(&format!("oracle-{stage}")));
         Self {
             site,
             server,
@@ -150,8 +153,10 @@ impl<'a> Disturbed<'a> {
             chunks: 0,
             intake: site.member("intake", &["connector:catalog", "connector:offers", "connector:orders"]),
             landing: site.member("landing", &["sink:tables", "sink:lake"]),
-            workers: WORKERS.map(|name| site.member(name, &STAGES)).into(),
+            workers: WORKERS.map(|name| site.member(name, &WORK)).into(),
             frozen: None,
+            holders: Vec::new(),
+            killed: BTreeSet::new(),
             catalog,
             clean,
             compete,
@@ -219,6 +224,7 @@ impl<'a> Disturbed<'a> {
             Fault::Kill => {
                 (self.say)(format!("kill -9 of {name}"));
                 self.workers[victim].kill();
+                self.killed.extend(self.holders.extract_if(.., |id| self.workers[victim].is_called(id)));
                 let bystander = match self.random.below(8) {
                     0 => Some(&mut self.intake),
                     1 => Some(&mut self.landing),
@@ -247,12 +253,11 @@ impl<'a> Disturbed<'a> {
         }
     }
 
-    /// A worker that holds partitions now and is not stopped.
+    /// A worker that holds partitions now and is not stopped. After a kill the group still names the one that was killed.
     fn pick_at_work(&mut self) -> Option<usize> {
-        let holders = [("clean", self.clean.holders()), ("compete", self.compete.holders())];
-        let holds = |worker: &Member| {
-            holders.iter().any(|(stage, ids)| ids.iter().any(|id| id.starts_with(&worker.id_in(stage))))
-        };
+        let holders = [self.clean.holders(), self.compete.holders()].concat();
+        self.holders = holders.into_iter().filter(|id| !self.killed.contains(id)).collect();
+        let holds = |worker: &Member| self.holders.iter().any(|id| worker.is_called(id));
         let at_work: Vec<usize> =
             (0..self.workers.len()).filter(|at| !self.workers[*at].is_stopped && holds(&self.workers[*at])).collect();
         let picked = at_work.get(self.random.below(at_work.len() as u64) as usize).copied()?;
@@ -277,9 +282,9 @@ impl<'a> Disturbed<'a> {
 
     /// Whether others have all partitions of a worker.
     fn is_replaced(&self, at: usize) -> bool {
-        [("clean", &self.clean), ("compete", &self.compete)].into_iter().all(|(stage, look)| {
-            let (holders, id) = (look.holders(), self.workers[at].id_in(stage));
-            !holders.is_empty() && !holders.iter().any(|holder| holder.starts_with(&id))
+        [&self.clean, &self.compete].into_iter().all(|look| {
+            let holders = look.holders();
+            !holders.is_empty() && !holders.iter().any(|id| self.workers[at].is_called(id))
         })
     }
 
@@ -334,12 +339,8 @@ impl<'a> Disturbed<'a> {
             process.stop();
         }
         self.wait_until("nobody else is a member", |this| {
-            [("catalog", &this.catalog), ("clean", &this.clean), ("compete", &this.compete)].into_iter().all(
-                |(stage, look)| {
-                    let own = this.workers[0].id_in(stage);
-                    look.holders().iter().all(|holder| holder.starts_with(&own))
-                },
-            )
+            let mut looks = [&this.catalog, &this.clean, &this.compete].into_iter();
+            looks.all(|look| look.holders().iter().all(|id| this.workers[0].is_called(id)))
         });
         (self.server, self.ledger.due)
     }
