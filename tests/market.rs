@@ -23,7 +23,7 @@ fn features_and_alerts_of_a_killed_run_are_what_its_committed_inputs_make() {
     let (differences, compared) = differences(project.data.path());
     assert_eq!(differences, Vec::<String>::new(), "seed {seed}; last run: {last}");
     assert!(compared > 5_000, "{compared} records");
-    recomputed::each(&open(project.data.path()), "", &mut is_noticed);
+    recomputed::each(&open(project.data.path()), "", &recomputed::INPUTS, &mut is_noticed);
 }
 
 /// The control: whatever happens to a record, it shows.

@@ -1,9 +1,13 @@
 //! A project in temporary directories, and the binary that the tests built.
 #![allow(dead_code, clippy::print_stderr, reason = "each test binary uses a part of it, and says what it skips")]
 
+#[path = "../../sinks/tests/lake/expected.rs"]
+pub mod expected;
 pub mod lake;
+pub mod oracle;
 pub mod recomputed;
 pub mod replay;
+pub mod rows;
 pub mod served;
 pub mod topics;
 

@@ -22,7 +22,7 @@ use skuflow_schemas::{Decoder, Event, Timestamp};
 use super::topics::{open, parting};
 
 /// What the stage reads in the project of the demo, in this order.
-const INPUTS: [&str; 4] = ["product-offers.v1", "product-sales.v1", "product-inventory.v1", "catalog.v1"];
+pub const INPUTS: [&str; 4] = ["product-offers.v1", "product-sales.v1", "product-inventory.v1", "catalog.v1"];
 /// What it publishes.
 const OUTPUTS: [&str; 2] = ["features.v1", "alerts.v1"];
 
@@ -36,15 +36,14 @@ pub struct Output {
     pub recomputed: Vec<OwnedRecord>,
 }
 
-/// Shows `visit` every partition of the stage's outputs, in topics whose names begin with `prefix`. A stage need not read all
-/// of the inputs.
-pub fn each(broker: &dyn Broker, prefix: &str, visit: &mut dyn FnMut(&Output)) {
+/// Shows `visit` every partition of the outputs of a stage that reads `inputs`, those that there are, in this order; the names
+/// of all topics begin with `prefix`.
+pub fn each(broker: &dyn Broker, prefix: &str, inputs: &[&str], visit: &mut dyn FnMut(&Output)) {
     let topics = broker.topics().expect("open");
     let topic = |name: &str| topics.iter().find(|topic| topic.name.strip_prefix(prefix) == Some(name));
     let read = |name: &str, partition| topic(name).map_or(Vec::new(), |topic| read(broker, topic, partition));
-    for partition in 0..topic(INPUTS[0]).expect("every stage of this kind reads it").partitions {
-        let inputs = INPUTS.map(|name| read(name, partition));
-        let recomputed = recompute(&inputs);
+    for partition in 0..topic(inputs[0]).expect("every stage of this kind reads it").partitions {
+        let recomputed = recompute(inputs.iter().map(|name| timed(name, &read(name, partition))).collect());
         for name in OUTPUTS {
             visit(&Output {
                 topic: name,
@@ -64,7 +63,7 @@ pub fn differences(data_dir: &Path) -> (Vec<String>, usize) {
 /// The same of a broker, in topics whose names begin with `prefix`.
 pub fn differences_of(broker: &dyn Broker, prefix: &str) -> (Vec<String>, usize) {
     let (mut differences, mut compared) = (Vec::new(), 0);
-    each(broker, prefix, &mut |output| {
+    each(broker, prefix, &INPUTS, &mut |output| {
         differences.extend(output.difference());
         compared += output.found.len();
     });
@@ -97,8 +96,7 @@ fn read(broker: &dyn Broker, topic: &TopicInfo, partition: u32) -> Vec<OwnedReco
     found
 }
 
-fn recompute(inputs: &[Vec<OwnedRecord>]) -> Vec<Message> {
-    let inputs = INPUTS.iter().zip(inputs).map(|(topic, records)| timed(topic, records)).collect();
+fn recompute(inputs: Vec<VecDeque<(Timestamp, Message)>>) -> Vec<Message> {
     let whole =
         Scenario { name: "recomputed".into(), stage: "alerts", inputs: merged(inputs), expected: String::new() };
     whole.run()

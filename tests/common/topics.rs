@@ -15,8 +15,9 @@ use skuflow_schemas::{Decoder, Timestamp};
 /// Its events count what became of a transaction's records: where one ends is not the same in two runs.
 const COUNTS: &str = "quality.v1";
 
-/// Says why a record is a dead letter; its code says it too.
-const MESSAGE: &str = "__dlq.errors.message";
+/// Headers of a dead letter that no two runs share: its reason in words, which its code says too, and where the record
+/// stood, as transactions of a cluster take offsets of their own.
+const NOT_COMPARED: [&str; 2] = ["__dlq.errors.message", "__dlq.errors.offset"];
 
 /// The records of each partition of each topic, in the order of the log, as digests.
 pub type Logs = BTreeMap<(String, u32), Vec<u64>>;
@@ -67,7 +68,7 @@ pub fn counted(logs: &Logs) -> Contents {
 }
 
 /// Key, headers, event id and body; not when it was taken in, which no two runs share and messages may name.
-fn digest(record: &RecordView<'_>) -> u64 {
+pub fn digest(record: &RecordView<'_>) -> u64 {
     let value = record.value.unwrap_or_default();
     let said = Decoder.decode(value).map(|mut event| {
         if let Some(envelope) = event.envelope_mut() {
@@ -77,7 +78,7 @@ fn digest(record: &RecordView<'_>) -> u64 {
     });
     let mut hasher = DefaultHasher::new();
     (record.key, said.unwrap_or_else(|_| String::from_utf8_lossy(value).into_owned())).hash(&mut hasher);
-    record.headers().filter(|(name, _)| *name != MESSAGE).for_each(|header| header.hash(&mut hasher));
+    record.headers().filter(|(name, _)| !NOT_COMPARED.contains(name)).for_each(|header| header.hash(&mut hasher));
     hasher.finish()
 }
 

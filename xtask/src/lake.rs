@@ -1,26 +1,21 @@
 //! The lake of the demo's market, read while the run that writes it is killed.
 
-use std::io::{BufRead as _, BufReader, Lines};
-use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::{Map, Value};
+use anyhow::{Context as _, Result, ensure};
 use skuflow::demo::Market;
 use skuflow::records;
-use skuflow_runtime::broker::{Broker as _, RecordView};
+use skuflow_runtime::broker::Broker as _;
 use skuflow_runtime::testing::lake_readers;
-use skuflow_schemas::Decoder;
 use skuflow_sinks::lake::{CATALOG_FILE, TABLES, Table};
 
-use crate::expected::expected;
 use crate::kill::{Kills, Run};
 use crate::market::project;
 use crate::watch::{Found, READERS, Watch};
-use crate::{root, topics};
+use crate::{root, rows, topics};
 
 /// The smallest commits that there may be.
 const OFTEN: &str = r#"path = "data/lake", commit_interval = "1s", batch_bytes_max = "1MiB""#;
@@ -111,58 +106,6 @@ fn compare(python: &str, data: &Path, watches: &mut [Watch]) -> Result<()> {
             let rows: u64 = partitions.values().map(|[rows, ..]| rows).sum();
             ensure!(rows == count, "{rows} rows of {count} records, {way}");
         }
-        let mut rows = Rows::of(python, &lake.join(table.folder));
-        let mut compared = Ok(());
-        records::each(&broker, &topic, None, &mut |of, record| {
-            compared = rows.next_is(of.partition, record);
-            if compared.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        compared.with_context(|| table.full_name)?;
-        rows.end().with_context(|| table.full_name)?;
-        println!("equal: {count} rows of {}, one by one, and the records of {}", table.full_name, topic.name);
     }
-    Ok(())
-}
-
-/// The rows of a table, by partition and offset.
-struct Rows {
-    command: Command,
-    /// Starts when it is known which columns are asked for.
-    running: Option<(Child, Lines<BufReader<ChildStdout>>)>,
-}
-
-impl Rows {
-    fn of(python: &str, table: &Path) -> Self {
-        let mut command = Command::new(python);
-        command.arg(root().join("sinks/tests/lake/rows.py")).arg(table).stdout(Stdio::piped());
-        Self { command, running: None }
-    }
-
-    /// Whether the next row says what the record does.
-    fn next_is(&mut self, partition: u32, record: &RecordView<'_>) -> Result<()> {
-        let expected = expected(partition, record.offset, &Decoder.decode(record.value.context("a tombstone")?)?);
-        if self.running.is_none() {
-            let mut child = self.command.args(expected.keys()).spawn()?;
-            let lines = BufReader::new(child.stdout.take().context("piped")?).lines();
-            self.running = Some((child, lines));
-        }
-        let (_, lines) = self.running.as_mut().expect("started above");
-        let found = lines.next().with_context(|| format!("no row for {expected:?}"))??;
-        let found: Map<String, Value> = serde_json::from_str(&found)?;
-        let same = |(name, value): (&String, &Value)| found.get(name).is_some_and(|found| same(found, value));
-        ensure!(expected.iter().all(same), "{found:?} should be {expected:?}");
-        Ok(())
-    }
-
-    fn end(self) -> Result<()> {
-        let Some((mut child, mut lines)) = self.running else { bail!("there is no record") };
-        ensure!(lines.next().is_none(), "there are more rows than records");
-        ensure!(child.wait()?.success(), "its rows cannot be read");
-        Ok(())
-    }
-}
-
-/// Numbers with a point may be written in several ways.
-fn same(found: &Value, expected: &Value) -> bool {
-    found == expected || (expected.is_f64() && found.as_f64() == expected.as_f64())
+    rows::compare(python, &root(), &lake, &broker, &|said| println!("{said}"))
 }

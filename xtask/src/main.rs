@@ -6,10 +6,10 @@
 //!   cargo xtask kill --market   [--products 300] [--days 90]   [--kills 30] [--seed 1]   the market of the demo
 //!                               [--partitions 4]
 //!   cargo xtask kill --lake     [--products 300] [--days 90]   [--kills 100] [--seed 1]  the lake of that market
+//!   cargo xtask kill --kafka    [--events 200000] [--kills 60] [--broker-kills 10]       the oracle: many processes and a
+//!                               [--zombies 10] [--seed 1]                                Kafka that is started for it
 //!   cargo xtask freshness       [--interval 5] [--seconds 180] [--rate 1000]             age of the lake's rows, live
-//!                               [--binary path]
 //!   cargo xtask soak            [--seconds 3600] [--every 30] [--rate 2000]             what it holds on Kafka, live
-//!                               [--binary path]
 //!   cargo xtask peer            see benches/peers/kafka-streams/README.md               Kafka Streams on the same job
 //!   cargo xtask picture [binary]                                                         docs/demo.svg
 //! ```
@@ -18,21 +18,27 @@
 //! kills. Of the market, features and alerts equal a recomputation from what is committed in the topics they are made of, and
 //! the topics before them those of a run without kills; with one partition all topics do, in order. Of the lake, `DuckDB` and
 //! `PyIceberg` (of the Python that `SKUFLOW_PYTHON` names) read all tables again and again meanwhile, and find each record once,
-//! from the first one on and never fewer than before; in the end the rows are those of the topics, one by one. `--profile dev`
-//! takes the binary of `cargo build`.
+//! from the first one on and never fewer than before; in the end the rows are those of the topics, one by one. On Kafka,
+//! `tests/common/oracle` says what holds. `--profile dev`
+//! takes the binary of `cargo build`, `--binary path` any other.
 #![expect(clippy::print_stdout, reason = "a command that reports")]
 
 #[path = "../../sinks/tests/lake/expected.rs"]
 mod expected;
 mod freshness;
+mod kafka;
 mod kill;
 mod lake;
 mod market;
+#[path = "../../tests/common/oracle/mod.rs"]
+mod oracle;
 mod peer;
 mod picture;
 #[path = "../../tests/common/recomputed.rs"]
 mod recomputed;
 mod retail;
+#[path = "../../tests/common/rows.rs"]
+mod rows;
 mod soak;
 #[path = "../../tests/common/topics.rs"]
 mod topics;
@@ -47,6 +53,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use skuflow::demo::Market;
 
 use kill::Kills;
+use oracle::Plan;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -65,9 +72,20 @@ fn main() -> Result<()> {
 fn kill(arguments: &[String]) -> Result<()> {
     let seed = option(arguments, "--seed", 1)?;
     let is_asked = |name: &str| arguments.iter().any(|argument| argument == name);
-    let kills = Kills { count: option(arguments, "--kills", if is_asked("--lake") { 100 } else { 30 })?, seed };
-    let binary = built(&option(arguments, "--profile", "release".to_owned())?)?;
+    let usual = match ["--lake", "--kafka"].map(is_asked) {
+        [true, _] => 100,
+        [_, true] => 60,
+        _ => 30,
+    };
+    let kills = Kills { count: option(arguments, "--kills", usual)?, seed };
+    let binary = binary(arguments)?;
     println!("repeat with `cargo xtask {}`", arguments.join(" "));
+    if is_asked("--kafka") {
+        let events = option(arguments, "--events", 200_000)?;
+        let broker_kills = option(arguments, "--broker-kills", 10)?;
+        let zombies = option(arguments, "--zombies", 10)?;
+        return kafka::check(&binary, Plan { seed, events, kills: kills.count, broker_kills, zombies });
+    }
     let market =
         Market { seed, products: option(arguments, "--products", 300)?, days: option(arguments, "--days", 90)? };
     if is_asked("--lake") {
@@ -80,22 +98,24 @@ fn kill(arguments: &[String]) -> Result<()> {
 }
 
 fn freshness(arguments: &[String]) -> Result<()> {
-    let binary = match option(arguments, "--binary", PathBuf::new())? {
-        none if none.as_os_str().is_empty() => built(&option(arguments, "--profile", "release".to_owned())?)?,
-        binary => binary,
-    };
+    let binary = binary(arguments)?;
     let (rate, interval_s) = (option(arguments, "--rate", 1_000)?, option(arguments, "--interval", 5)?);
     freshness::measure(&binary, freshness::Live { rate, interval_s, seconds: option(arguments, "--seconds", 180)? })
 }
 
 fn soak(arguments: &[String]) -> Result<()> {
-    let binary = match option(arguments, "--binary", PathBuf::new())? {
-        none if none.as_os_str().is_empty() => built(&option(arguments, "--profile", "release".to_owned())?)?,
-        binary => binary,
-    };
+    let binary = binary(arguments)?;
     let rate = option(arguments, "--rate", 2_000)?;
     let (seconds, every_s) = (option(arguments, "--seconds", 3_600)?, option(arguments, "--every", 30)?);
     soak::run(&binary, soak::Soak { rate, seconds, every_s })
+}
+
+/// The binary that is named, or the one that is built.
+fn binary(arguments: &[String]) -> Result<PathBuf> {
+    match option(arguments, "--binary", PathBuf::new())? {
+        none if none.as_os_str().is_empty() => built(&option(arguments, "--profile", "release".to_owned())?),
+        binary => Ok(std::path::absolute(binary)?),
+    }
 }
 
 fn option<T: FromStr>(arguments: &[String], name: &str, default: T) -> Result<T> {

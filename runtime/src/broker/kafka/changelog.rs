@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::limits::{FETCH_MAX, RESTORE_STALL_MAX};
 use super::reader::Fetcher;
+use super::settings::Fail;
 use super::store::Store;
 use super::{Shared, unknown};
 use crate::broker::{BrokerError, Offset, Reader, StateChange, TopicPartition};
@@ -70,7 +71,8 @@ impl Changelog {
         self.ensure(shared)?;
         let topic = shared.topic(&self.of.topic)?.ok_or_else(|| unknown(&self.of))?;
         let end = shared.high_watermark(&self.of)?;
-        let (first, _) = shared.offsets(&self.of)?;
+        let (first, last_stable) = shared.offsets(&self.of)?;
+        let end = if shared.settings.fails(Fail::RestoresToLastStable) { last_stable } else { end };
         let store = shared.open_store(&self.owner, &topic.id, &(first..=end))?;
         let from = store.position();
         let began = Instant::now();

@@ -274,7 +274,12 @@ impl Consumer for KafkaConsumer {
 
 impl Drop for KafkaConsumer {
     fn drop(&mut self) {
-        self.membership.context().is_leaving.store(true, Ordering::Relaxed);
-        let _it_leaves_anyway = self.membership.unassign();
+        let context = self.membership.context();
+        context.is_leaving.store(true, Ordering::Relaxed);
+        // Each decision is answered once. One that is answered before it is heard is heard while the client closes, and to answer
+        // it again then would wait for ever.
+        if self.is_giving_up || !context.decided.lock().expect("no holder panics").is_empty() {
+            let _it_leaves_anyway = self.membership.unassign();
+        }
     }
 }

@@ -52,7 +52,7 @@ use registry::Registry;
 pub use registry::RegistrySettings;
 pub use security::{Identity, Mechanism, Sasl, Security, Tls};
 use settings::Logs;
-pub use settings::{Settings, refusal};
+pub use settings::{Fail, Settings, refusal};
 use store::Store;
 pub use topics::{Examined, Needs};
 
@@ -197,6 +197,9 @@ impl Shared {
 
     /// What the member of this generation shows to the cluster, if it is that still.
     fn member(&self, generation: &Generation) -> Option<ConsumerGroupMetadata> {
+        if self.settings.fails(Fail::CommitsWithoutGeneration) {
+            return self.asking(&generation.group).ok()?.group_metadata();
+        }
         let members = self.members.lock().expect("no holder panics");
         let of_group = members.iter().filter(|(group, _)| *group == generation.group);
         let alive = of_group.filter_map(|(_, membership)| membership.upgrade());

@@ -23,7 +23,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::changelog::{Changelog, note_topic};
 use super::errors::{broker_error, txn_error};
 use super::limits::{FLUSH_TICK, INIT_MAX, SETTLE_MAX, SETTLE_TICK};
-use super::settings::log;
+use super::settings::{Fail, log};
 use super::{Shared, native};
 use crate::broker::{
     BrokerError, Commit, Consumed, Generation, Offset, Positions, Producer, Record, StateChange, TopicPartition,
@@ -192,8 +192,22 @@ impl KafkaProducer {
             );
             added.map_err(|error| self.failed(&error))?;
         }
+        self.dies_here(until)?;
         self.step(until, |producer, left| producer.send_offsets_to_transaction(&positions, &member, left))
             .map_err(|error| self.failed(&error))
+    }
+
+    /// The end of the process, where a test wants it.
+    fn dies_here(&self, until: Instant) -> Result<(), TxnError> {
+        let fails = |point| self.shared.settings.fails(point);
+        if !fails(Fail::DiesWithoutTransactions) && !fails(Fail::DiesBeforePositions) {
+            return Ok(());
+        }
+        self.flush(until)?;
+        if fails(Fail::DiesWithoutTransactions) {
+            self.step(until, BaseProducer::commit_transaction).map_err(|error| self.failed(&error))?;
+        }
+        Err(TxnError::Unknown("the process is dead".into()))
     }
 
     /// Kafka takes whatever position a member gives; that it continues the committed one is checked here. Only the members

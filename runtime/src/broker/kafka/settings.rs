@@ -35,6 +35,22 @@ pub struct Settings {
     pub security: Security,
     /// Further settings of the client, by librdkafka's names.
     pub properties: BTreeMap<String, String>,
+    /// What is broken on purpose.
+    #[cfg(feature = "testing")]
+    pub fail: Option<Fail>,
+}
+
+/// Points at which tests break the broker: what they watch for must show then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fail {
+    /// The process dies between the flush of what it sent and the positions.
+    DiesBeforePositions,
+    /// The same, and no transaction holds back what was flushed.
+    DiesWithoutTransactions,
+    /// Positions are committed without generation and member.
+    CommitsWithoutGeneration,
+    /// A restore ends where what is committed ends at present.
+    RestoresToLastStable,
 }
 
 impl Settings {
@@ -50,6 +66,8 @@ impl Settings {
             registry: None,
             security: Security::default(),
             properties: BTreeMap::new(),
+            #[cfg(feature = "testing")]
+            fail: None,
         }
     }
 
@@ -57,6 +75,15 @@ impl Settings {
     pub(super) fn refusal(&self) -> Option<String> {
         let property = |(name, value): (&String, &String)| refusal(name, value, !self.security.is_none());
         self.properties.iter().find_map(property)
+    }
+
+    /// Whether this is broken on purpose; nothing is where nobody tests.
+    pub(super) fn fails(&self, point: Fail) -> bool {
+        #[cfg(feature = "testing")]
+        let broken = self.fail;
+        #[cfg(not(feature = "testing"))]
+        let broken = None;
+        broken == Some(point)
     }
 
     pub(super) fn base(&self) -> ClientConfig {

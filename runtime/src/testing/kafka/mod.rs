@@ -1,6 +1,8 @@
 //! A real Apache Kafka of one node, its jars from Maven Central, on free ports of the loopback.
 #![expect(clippy::print_stderr, reason = "a test says what it skips")]
 
+mod look;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,6 +11,7 @@ use std::sync::OnceLock;
 
 use super::is_required;
 use super::leash::{Leash, cached, free_ports, is_there, run};
+pub use look::Look;
 
 /// A running Kafka.
 pub struct Kafka {
