@@ -64,7 +64,9 @@ pub fn ends(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i64>> {
 /// Committed positions of the consumer's group in a topic; 0 where there is none.
 pub fn committed(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i64>> {
     let mut asked = TopicPartitionList::new();
-    (0..PARTITIONS).for_each(|partition| drop(asked.add_partition(topic, partition as i32)));
+    for partition in 0..PARTITIONS {
+        asked.add_partition(topic, partition as i32);
+    }
     let answer = consumer.committed_offsets(asked, ASK_MAX)?;
     let position = |offset| if let Offset::Offset(next) = offset { next } else { 0 };
     Ok(answer.elements().iter().map(|place| position(place.offset())).collect())
