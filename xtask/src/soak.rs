@@ -39,7 +39,7 @@ const WARM_UP: usize = 3;
 const GROWTH: f64 = 1.1;
 /// Bytes of memory that an id takes, which `dedup` remembers for a week: these do grow.
 const ID_BYTES: f64 = 32.0;
-/// Records behind that are no backlog: two seconds' worth.
+/// Seconds' worth of records by which the lag may have changed: it swings with the moment of the sample.
 const LAG_S: u64 = 2;
 
 /// What there is at a moment.
@@ -207,10 +207,10 @@ fn judge(samples: &[Sample], soak: Soak) -> Result<()> {
             grown.push(format!("{name} grows"));
         }
     }
-    let lag = mean(second, |sample| sample.lag);
-    println!("lag: {:.0}, then {lag:.0}", mean(first, |sample| sample.lag));
-    if lag > (soak.rate * LAG_S) as f64 {
-        grown.push("it does not keep up".into());
+    let [before, after] = [first, second].map(|half| mean(half, |sample| sample.lag));
+    println!("lag: {before:.0}, then {after:.0}");
+    if after > before + (soak.rate * LAG_S) as f64 {
+        grown.push("it falls behind".into());
     }
     let twice = samples.last().map_or(0, |sample| sample.twice);
     if twice > 0 {

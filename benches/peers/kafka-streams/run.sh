@@ -26,8 +26,10 @@ start() {
     rm -rf "$WORK/kafka/data"
     sed -e "s#@DIR@#$WORK/kafka#; s#@BROKER@#$port#; s#@CONTROLLER@#$((port + 1))#" "$at/server.properties" >"$WORK/kafka/server.properties"
     local java=(java -Xms1g -Xmx1g -XX:+UseG1GC "-Dlog4j2.configurationFile=file:$at/log4j2.yaml" -cp "$JARS/*")
-    "${java[@]}" kafka.tools.StorageTool format --standalone -t "$("${java[@]}" kafka.tools.StorageTool random-uuid)" \
-        -c "$WORK/kafka/server.properties" >"$WORK/kafka/format.log" 2>&1
+    # 16 bytes in base 64, with a first letter that no command takes for an option
+    local id; id=s$(head -c 15 /dev/urandom | base64 | tr '+/' '-_')A
+    "${java[@]}" kafka.tools.StorageTool format --standalone -t "$id" -c "$WORK/kafka/server.properties" \
+        >"$WORK/kafka/format.log" 2>&1 || { tail -5 "$WORK/kafka/format.log"; exit 1; }
     "${java[@]}" kafka.Kafka "$WORK/kafka/server.properties" >"$WORK/kafka/server.log" 2>&1 &
     export BROKER_PID=$!
     trap 'kill $BROKER_PID; wait $BROKER_PID || true; rm -rf "$WORK/kafka/data"' EXIT

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use rdkafka::config::ClientConfig;
@@ -55,16 +55,24 @@ impl Cluster {
     }
 }
 
-/// Where a partition ends, by topic.
+/// Where each partition of a topic ends; one that was just made is waited for.
 pub fn ends(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i64>> {
-    let end = |partition| Ok(consumer.fetch_watermarks(topic, partition as i32, ASK_MAX)?.1);
-    (0..PARTITIONS).map(end).collect()
+    let until = Instant::now() + ASK_MAX;
+    loop {
+        let end = |partition| Ok(consumer.fetch_watermarks(topic, partition as i32, ASK_MAX)?.1);
+        match (0..PARTITIONS).map(end).collect() {
+            Err(_) if Instant::now() < until => std::thread::park_timeout(Duration::from_millis(100)),
+            ends => return ends,
+        }
+    }
 }
 
 /// Committed positions of the consumer's group in a topic; 0 where there is none.
 pub fn committed(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i64>> {
     let mut asked = TopicPartitionList::new();
-    (0..PARTITIONS).for_each(|partition| drop(asked.add_partition(topic, partition as i32)));
+    for partition in 0..PARTITIONS {
+        asked.add_partition(topic, partition as i32);
+    }
     let answer = consumer.committed_offsets(asked, ASK_MAX)?;
     let position = |offset| if let Offset::Offset(next) = offset { next } else { 0 };
     Ok(answer.elements().iter().map(|place| position(place.offset())).collect())

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::option;
-use cluster::{Cluster, Sender};
+use cluster::{Cluster, Sender, ends};
 use live::{Live, quantile};
 use load::Market;
 use measure::{Took, catch_up};
@@ -30,7 +30,8 @@ use verify::Found;
 const PRODUCTS: usize = 50_000;
 const RECORDS: u64 = 2_000_000;
 
-/// `load` fills the topics; `table`, `verify`, `latency` and `restart` run the programs on them; `all` does all of it.
+/// `load` fills the topics, as all others do first; `table`, `verify`, `latency` and `restart` run the programs on them, `all`
+/// does all of it.
 pub fn peer(arguments: &[String], root: &Path) -> Result<()> {
     let variable = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set: use run.sh"));
     let home = PathBuf::from(variable("WORK")?);
@@ -53,14 +54,14 @@ pub fn peer(arguments: &[String], root: &Path) -> Result<()> {
         seconds: option(arguments, "--seconds", 60)?,
         longest: Duration::from_secs(option(arguments, "--longest", 600)?),
     };
+    bench.load()?;
     match arguments.get(1).map(String::as_str) {
-        Some("load") => bench.load(),
+        Some("load") => Ok(()),
         Some("table") => bench.table(arguments),
         Some("verify") => bench.verify(),
         Some("latency") => bench.latency(arguments),
         Some("restart") => bench.restart(arguments),
         Some("all") => {
-            bench.load()?;
             bench.verify()?;
             bench.table(arguments)?;
             bench.latency(arguments)?;
@@ -68,6 +69,16 @@ pub fn peer(arguments: &[String], root: &Path) -> Result<()> {
         }
         _ => bail!("usage: cargo xtask peer load|table|verify|latency|restart|all …; xtask/src/peer tells the options"),
     }
+}
+
+/// The settings that are run for the times that records take: unless the options name others, as many threads for each program.
+fn compared(arguments: &[String]) -> Result<Vec<Setting>> {
+    let is_asked = |name: &str| arguments.iter().any(|argument| argument == name);
+    let mut settings = settings(arguments)?;
+    let threads = |kind| if kind == Kind::Skuflow { 1 } else { 2 };
+    settings.retain(|setting| is_asked("--threads") || setting.threads == threads(setting.kind));
+    settings.retain(|setting| is_asked("--commit-ms") || setting.commit_ms == 100);
+    Ok(settings)
 }
 
 struct Bench {
@@ -112,15 +123,26 @@ fn settings(arguments: &[String]) -> Result<Vec<Setting>> {
 }
 
 impl Bench {
+    /// Fills the topics, unless they are.
     fn load(&self) -> Result<()> {
-        load::publish(&mut Market::new(self.products), &Sender::new(&self.programs.cluster)?, self.records)
+        let sender = Sender::new(&self.programs.cluster)?;
+        sender.ensure_topic(load::RAW)?;
+        if self.loaded()? > 0 {
+            return Ok(());
+        }
+        load::publish(&mut Market::new(self.products), &sender, self.records)
     }
 
-    /// The market, behind what was loaded.
-    fn market(&self) -> Market {
+    /// Offers in the topic.
+    fn loaded(&self) -> Result<i64> {
+        Ok(ends(&self.programs.cluster.consumer("load")?, load::RAW)?.iter().sum())
+    }
+
+    /// The market, behind what was sent of it.
+    fn market(&self) -> Result<Market> {
         let mut market = Market::new(self.products);
-        (0..self.records).for_each(|_| drop(market.next()));
-        market
+        (0..self.loaded()?).for_each(|_| drop(market.next()));
+        Ok(market)
     }
 
     /// Runs a program that has written nothing yet until it has done everything.
@@ -165,9 +187,9 @@ impl Bench {
     }
 
     fn latency(&self, arguments: &[String]) -> Result<()> {
-        let mut market = self.market();
+        let mut market = self.market()?;
         println!("{:<44}{:>10}{:>10}{:>10}{:>10}", "ms from sent to readable figures", "p50", "p99", "max", "figures");
-        for setting in settings(arguments)? {
+        for setting in compared(arguments)? {
             let (_, running) = self.catch_up(setting, &name(setting.kind))?;
             let mut live = Live::new(&self.programs.cluster, &mut market, &running.topics.features, self.rate)?;
             let took = live.latencies(Duration::from_secs(self.seconds))?;
@@ -182,9 +204,9 @@ impl Bench {
     /// Kills a program at work, and starts it again: with the state it had on the disk and, the other, without it too.
     fn restart(&self, arguments: &[String]) -> Result<()> {
         const WORK: Duration = Duration::from_secs(15);
-        let mut market = self.market();
+        let mut market = self.market()?;
         println!("{:<60}{:>30}", "from the start after kill -9", "s to the first readable figures");
-        for setting in settings(arguments)?.into_iter().filter(|setting| setting.is_exactly_once) {
+        for setting in compared(arguments)?.into_iter().filter(|setting| setting.is_exactly_once) {
             for is_wiped in [false, true] {
                 let name = name(setting.kind);
                 let (_, running) = self.catch_up(setting, &name)?;

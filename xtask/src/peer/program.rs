@@ -174,11 +174,9 @@ impl Running {
 
     /// Lets it end, and removes what it has on the disk.
     pub fn stop(mut self) -> Result<()> {
-        let asked = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
+        let _it_may_have_ended = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
         self.child.wait()?;
-        std::fs::remove_dir_all(&self.folder)?;
-        ensure!(asked.success(), "{} has ended before", self.folder.display());
-        Ok(())
+        Ok(std::fs::remove_dir_all(&self.folder)?)
     }
 
     pub fn is_alive(&mut self) -> Result<()> {

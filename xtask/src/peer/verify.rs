@@ -138,3 +138,45 @@ fn each(cluster: &Cluster, topic: &str, mut visit: impl FnMut(&[u8])) -> Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use skuflow_schemas::{Availability, Change, EventId, Reason};
+
+    use super::*;
+
+    /// What a program found that gave two vectors of a product, the second with this price.
+    fn found(price: f64) -> Found {
+        let vector = |price| {
+            let mut vector = Features { product: "P000000000".into(), ..Features::default() };
+            vector.envelope.cause_id = Some(EventId::default());
+            vector.values.product_price_current = Some(price);
+            vector.change = Some(Change::default());
+            vector
+        };
+        let mut found = Found { features: [2, 0], ..Found::default() };
+        found.sample.insert(0, vec![vector(9.0), vector(price)]);
+        found
+    }
+
+    #[test]
+    fn what_differs_is_found() {
+        assert_eq!(found(10.0).differences(&found(10.0)), [] as [String; 0]);
+        assert_eq!(found(10.0).differences(&found(10.01)).len(), 1, "a figure");
+        let mut other = found(10.0);
+        other.sample.entry(0).or_default()[1].reasons.product_margin = Reason::NoCatalog;
+        assert_eq!(found(10.0).differences(&other).len(), 1, "a reason");
+        let mut other = found(10.0);
+        other.sample.entry(0).or_default()[0].change =
+            Some(Change { availability: Availability::Low, ..Change::default() });
+        assert_eq!(found(10.0).differences(&other).len(), 1, "a change");
+        let mut other = found(10.0);
+        other.sample.entry(0).or_default().pop();
+        assert_eq!(found(10.0).differences(&other).len(), 1, "a vector that is missing");
+        let mut other = found(10.0);
+        other.alerts.push((String::new(), String::new(), 0, 0));
+        assert_eq!(found(10.0).differences(&other).len(), 1, "an alert");
+        let other = Found { dead_letters: 1, raw: 1, ..found(10.0) };
+        assert_eq!(found(10.0).differences(&other).len(), 1, "a dead letter");
+    }
+}
