@@ -225,9 +225,8 @@ impl<'a> Reader<'a> {
 
     /// See [`Writer::name`].
     pub fn name(&mut self) -> Result<u64, Damage> {
-        let mut name = [0; 8];
-        name[..NAME_BYTES].copy_from_slice(self.take(NAME_BYTES)?);
-        Ok(u64::from_le_bytes(name))
+        let (low, high) = (u32::from_le_bytes(self.array()?), u16::from_le_bytes(self.array()?));
+        Ok(u64::from(high) << u32::BITS | u64::from(low))
     }
 
     /// See [`Writer::text`].
