@@ -1,4 +1,5 @@
 //! The oracle in two minutes; `cargo xtask kill --kafka` is the long version.
+#![expect(clippy::print_stderr, reason = "says what happens, with its seed")]
 
 mod common;
 

@@ -184,10 +184,10 @@ impl<'a> Disturbed<'a> {
         self.thaw();
         (self.say)(format!("{members} members"));
         for (at, worker) in self.workers.iter_mut().enumerate() {
-            match at < members {
-                true if !worker.is_running() => worker.start(),
-                false => worker.stop(),
-                true => {}
+            if at >= members {
+                worker.stop();
+            } else if !worker.is_running() {
+                worker.start();
             }
         }
     }
