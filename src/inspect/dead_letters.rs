@@ -173,8 +173,9 @@ impl Done {
         Ok(Self { owner, topic_id, keys })
     }
 
+    /// A text: keys that begin with a zero are the broker's own, on Kafka.
     fn key(letter: &Letter) -> Vec<u8> {
-        [letter.of.partition.to_be_bytes().as_slice(), &letter.offset.to_be_bytes()].concat()
+        format!("{}/{}", letter.of.partition, letter.offset).into_bytes()
     }
 
     fn contains(&self, letter: &Letter) -> bool {
