@@ -64,8 +64,7 @@ impl Default for Sizes {
 pub(super) struct Pairs {
     dir: PathBuf,
     sizes: Sizes,
-    /// The directory, locked.
-    lock: File,
+    _lock: Lock,
     stored: RwLock<Stored>,
     head: Mutex<Head>,
 }
@@ -111,10 +110,7 @@ impl Pairs {
     /// `Damaged` where what a mark committed is not there whole; `Retry` where it cannot be opened now.
     pub(super) fn open(dir: &Path, sizes: Sizes) -> Result<(Self, Option<Vec<u8>>), EngineError> {
         let failed = |error: std::io::Error| EngineError::Retry(io("opening the state in", dir, &error));
-        let lock = File::open(dir).map_err(failed)?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(EngineError::Retry(format!("the state in {} is still open", dir.display())));
-        }
+        let lock = Lock::acquire(dir)?;
         let snapshot = index::read(dir);
         let paths = paths(dir).map_err(failed)?;
         if paths.is_empty() {
@@ -133,7 +129,7 @@ impl Pairs {
         let files = numbers.iter().map(open).collect::<std::io::Result<BTreeMap<_, _>>>().map_err(failed)?;
         let read = Replay::of(dir, files, snapshot)?;
         let (head, stored, meta) = read.finish()?;
-        Ok((Self { dir: dir.into(), sizes, lock, stored: RwLock::new(stored), head: Mutex::new(head) }, meta))
+        Ok((Self { dir: dir.into(), sizes, _lock: lock, stored: RwLock::new(stored), head: Mutex::new(head) }, meta))
     }
 
     /// The value of `key`.
@@ -338,10 +334,23 @@ impl Pairs {
     }
 }
 
-impl Drop for Pairs {
+/// The directory, which one at a time has open.
+struct Lock(File);
+
+impl Lock {
+    fn acquire(dir: &Path) -> Result<Self, EngineError> {
+        let dir_opened = File::open(dir).map_err(|error| EngineError::Retry(io("opening", dir, &error)))?;
+        match flock(&dir_opened, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self(dir_opened)),
+            Err(_) => Err(EngineError::Retry(format!("the state in {} is still open", dir.display()))),
+        }
+    }
+}
+
+impl Drop for Lock {
     /// Closing is not enough, as for [`super::DirectoryLock`].
     fn drop(&mut self) {
-        let _closing_does_it_a_little_later = flock(&self.lock, FlockOperation::Unlock);
+        let _closing_does_it_a_little_later = flock(&self.0, FlockOperation::Unlock);
     }
 }
 

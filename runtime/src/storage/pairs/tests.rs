@@ -32,6 +32,11 @@ impl Random {
     }
 }
 
+/// In memory, where there is such a place: nothing here takes power away, and every write waits for the disk.
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary directory")
+}
+
 fn open(dir: &Path) -> Result<(Pairs, Option<Vec<u8>>), EngineError> {
     Pairs::open(dir, TINY)
 }
@@ -59,7 +64,7 @@ fn is_damage<T>(result: &Result<T, EngineError>) -> bool {
 }
 
 fn copy(from: &Path) -> tempfile::TempDir {
-    let to = tempfile::tempdir().expect("a temporary directory");
+    let to = directory();
     copy_into(from, to.path());
     to
 }
@@ -83,7 +88,7 @@ fn bytes_of(dir: &Path) -> u64 {
 fn a_map_and_the_pairs_never_differ() {
     for seed in 1..=3 {
         let mut random = Random(seed);
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        let dir = directory();
         let mut pairs = open(dir.path()).expect("a new directory").0;
         let (mut model, mut older, mut snapshots) = (Model::new(), Vec::new(), 0);
         for step in 0..250 {
@@ -129,7 +134,7 @@ fn a_map_and_the_pairs_never_differ() {
 #[test]
 fn a_write_is_whole_or_was_not() {
     let mut random = Random(3);
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = directory();
     let pairs = open(dir.path()).expect("a new directory").0;
     let mut model = Model::new();
     for step in 0..70_u64 {
@@ -173,7 +178,7 @@ fn a_write_is_whole_or_was_not() {
 /// A directory, and the state after each of its writes.
 fn written(seed: u64) -> (tempfile::TempDir, Vec<Model>) {
     let mut random = Random(seed);
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = directory();
     let pairs = open(dir.path()).expect("a new directory").0;
     let mut states = Vec::new();
     let mut model = Model::new();
@@ -265,7 +270,7 @@ fn a_snapshot_only_saves_time_but_knows_what_has_to_be_there() {
         assert!(is_whole(), "cut at {at}");
     }
     std::fs::write(snapshot(dir.path()), bytes).expect("writable");
-    let older = tempfile::tempdir().expect("a temporary directory");
+    let older = directory();
     let pairs = open(older.path()).expect("a new directory").0;
     write(&pairs, &Random(1).changes(), 0).expect("the disk is fine");
     drop(pairs);
@@ -275,12 +280,12 @@ fn a_snapshot_only_saves_time_but_knows_what_has_to_be_there() {
 
 #[test]
 fn one_at_a_time_has_it_open_and_what_is_of_another_kind_is_refused() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = directory();
     let pairs = open(dir.path()).expect("a new directory");
     assert!(matches!(open(dir.path()), Err(EngineError::Retry(reason)) if reason.contains("still open")));
     drop(pairs);
     open(dir.path()).expect("it was closed");
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = directory();
     std::fs::write(dir.path().join("state.redb"), "of another version").expect("writable");
     assert!(matches!(open(dir.path()), Err(EngineError::Damaged(reason)) if reason.contains("state.redb")));
     assert!(!exists(dir.path()), "nothing was begun");
@@ -289,7 +294,7 @@ fn one_at_a_time_has_it_open_and_what_is_of_another_kind_is_refused() {
 /// Readers see each key's values in their order while files are written anew and dropped under them.
 #[test]
 fn readers_go_on_while_it_is_written() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    let dir = directory();
     let pairs = open(dir.path()).expect("a new directory").0;
     let keys: Vec<Vec<u8>> = (0..KEYS).map(|key| format!("state/{key}").into_bytes()).collect();
     let is_over = std::sync::atomic::AtomicBool::new(false);
