@@ -72,7 +72,9 @@ fn encode(into: &mut Vec<u8>, key_length: u32, value_length: u32, parts: &[&[u8]
     into.extend_from_slice(&[0; 4]);
     into.extend_from_slice(&key_length.to_le_bytes());
     into.extend_from_slice(&value_length.to_le_bytes());
-    parts.iter().for_each(|part| into.extend_from_slice(part));
+    for part in parts {
+        into.extend_from_slice(part);
+    }
     let crc = crc32c::crc32c(&into[start + 4..]);
     into[start..start + 4].copy_from_slice(&crc.to_le_bytes());
 }

@@ -240,7 +240,7 @@ fn a_file_that_is_missing_or_cut_is_noticed() {
     let (dir, states) = written(2);
     let numbers = paths(dir.path()).expect("readable");
     let length = |number: u32| std::fs::metadata(path(dir.path(), number)).expect("there").len();
-    let last = numbers.iter().copied().filter(|number| length(*number) > 0).next_back();
+    let last = numbers.iter().copied().rfind(|number| length(*number) > 0);
     for number in numbers {
         let path = path(dir.path(), number);
         let bytes = std::fs::read(&path).expect("readable");
