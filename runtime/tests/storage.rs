@@ -314,7 +314,7 @@ fn a_missing_file_is_refused_and_brings_nothing_down_with_it() {
     engine.checkpoint().expect("the disk is fine");
     commit(&engine, 300..310);
     drop((engine, lock));
-    for name in ["state.redb", "identity.json"] {
+    for name in ["state-00000001.log", "identity.json"] {
         let (path, aside) = (dir.path().join(name), dir.path().join("aside"));
         std::fs::rename(&path, &aside).expect("there");
         assert!(matches!(open(dir.path()), Err(EngineError::Damaged(_))), "{name}");
@@ -330,7 +330,7 @@ fn an_old_state_file_is_refused_and_the_right_one_finds_everything() {
     commit(&engine, 0..100);
     engine.checkpoint().expect("the disk is fine");
     drop((engine, lock));
-    let (path, new) = (dir.path().join("state.redb"), dir.path().join("new"));
+    let (path, new) = (dir.path().join("state-00000001.log"), dir.path().join("new"));
     let old = std::fs::read(&path).expect("there");
     let engine = open(dir.path()).expect("opens");
     commit(&engine, 100..200);

@@ -12,10 +12,11 @@ use super::identity::{Identity, TopicMeta};
 use super::journal::{self, Frame, Journal, PlacedAppend};
 use super::limits::{
     CHECKPOINT_DIRTY_BYTES, CHECKPOINT_INTERVAL, CHECKPOINT_JOURNAL_BYTES, DIRTY_BOUND_FACTOR, FRAME_BYTES_MAX,
-    SEGMENT_BYTES, STATE_CACHE_BYTES,
+    SEGMENT_BYTES,
 };
+use super::pairs::Pair;
 use super::segments::{self, PartitionLog, PartitionMeta, Place, StoredBatch};
-use super::state::{self, Pair, StateMap};
+use super::state::StateMap;
 use super::{DirectoryLock, EngineError, PartitionIndex, Put, Txn, io};
 
 /// Where a partition's log starts, once retention has moved it.
@@ -32,8 +33,6 @@ pub struct Options {
     pub checkpoint_dirty_bytes: usize,
     /// Time after which a checkpoint is made if anything changed.
     pub checkpoint_interval: Duration,
-    /// Pages of the key-value store that are cached.
-    pub state_cache_bytes: usize,
 }
 
 impl Default for Options {
@@ -43,7 +42,6 @@ impl Default for Options {
             checkpoint_journal_bytes: CHECKPOINT_JOURNAL_BYTES,
             checkpoint_dirty_bytes: CHECKPOINT_DIRTY_BYTES,
             checkpoint_interval: CHECKPOINT_INTERVAL,
-            state_cache_bytes: STATE_CACHE_BYTES,
         }
     }
 }
@@ -112,15 +110,14 @@ impl Engine {
         let dir = owned.dir().to_path_buf();
         let identity = Identity::open(&dir)?;
         // The pairs are made before the first acknowledgement, so a directory with a mark has them.
-        let pairs = dir.join(state::FILE);
-        if !pairs.exists() && dir.join("high-water").exists() {
+        if !StateMap::exists(&dir) && dir.join("high-water").exists() {
             return Err(EngineError::Damaged(format!(
-                "{} is missing: the state and the positions of everything in the data directory are gone with it; restore \
-                 the data directory from a backup",
-                pairs.display()
+                "the files state-*.log of {} are missing: the state and the positions of everything in the data directory are \
+                 gone with them; restore the data directory from a backup",
+                dir.display()
             )));
         }
-        let (state, checkpoint) = StateMap::open::<Checkpoint>(&dir, options.state_cache_bytes)?;
+        let (state, checkpoint) = StateMap::open::<Checkpoint>(&dir)?;
         let checkpoint = checkpoint.unwrap_or_default();
         // First that everything acknowledged is there, and only then is anything cut, removed or written.
         Journal::verify(&dir, checkpoint.applied)?;

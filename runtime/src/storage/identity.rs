@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{EngineError, PartitionIndex, io};
 
-/// 2: one pair of state per key and task, with a part per step.
-const FORMAT: u32 = 2;
+/// 2: one pair of state per key and task, with a part per step. 3: pairs in a log.
+const FORMAT: u32 = 3;
 const FILE: &str = "identity.json";
 
 /// A topic of the directory.

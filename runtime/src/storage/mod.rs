@@ -6,7 +6,7 @@
 //!                 ├─▶ topics/<n>/<partition>/<base offset>.log    visible to readers
 //!                 └─▶ dirty map of key-value pairs
 //!                        │ checkpoint, in the background
-//!                        └─▶ fdatasync segments ▸ state.redb (pairs, lengths, sequence) ▸ drop covered journal files
+//!                        └─▶ fdatasync segments ▸ state-*.log (pairs, lengths, sequence) ▸ drop covered journal files
 //! ```
 //!
 //! `open` is the only recovery: take the last checkpoint, replay the journal. Any IO error poisons the engine; its owner
@@ -17,6 +17,7 @@ mod identity;
 mod journal;
 mod limits;
 mod lock;
+mod pairs;
 mod segments;
 mod state;
 
@@ -25,8 +26,8 @@ pub use identity::TopicMeta;
 pub use limits::*;
 pub use lock::DirectoryLock;
 pub use segments::StoredBatch;
+pub(crate) use state::StateMap;
 pub use state::state_bytes;
-pub(crate) use state::{FILE as STATE_FILE, StateMap};
 
 /// A (topic, partition) of this directory; stable across reopening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

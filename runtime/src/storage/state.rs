@@ -1,30 +1,21 @@
-//! Key-value pairs: changed ones in memory, the rest in `state.redb` as of the last checkpoint.
+//! Key-value pairs: changed ones in memory, the rest in [`super::pairs`] as of the last checkpoint.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use hashbrown::HashMap;
-use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::pairs::{self, Pair, Pairs, Sizes};
 use super::{EngineError, Put};
 
-pub(crate) const FILE: &str = "state.redb";
-
-const PAIRS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pairs");
-const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-
 type Changed = HashMap<Vec<u8>, Option<Vec<u8>>>;
-/// Pairs as they were when it was opened.
-type Pairs = ReadOnlyTable<&'static [u8], &'static [u8]>;
-/// Key and value.
-pub(crate) type Pair = (Vec<u8>, Vec<u8>);
 
 /// The pairs.
 pub(crate) struct StateMap {
-    db: Database,
+    stored: Pairs,
     layers: RwLock<Layers>,
 }
 
@@ -35,8 +26,6 @@ struct Layers {
     /// What the checkpoint under way is writing.
     frozen: Arc<Changed>,
     frozen_bytes: usize,
-    /// As of the last checkpoint; none before the first.
-    stored: Option<Arc<Pairs>>,
 }
 
 /// Bytes that the state of a data directory takes on disk.
@@ -44,46 +33,27 @@ struct Layers {
 /// # Errors
 /// Where there is none.
 pub fn state_bytes(dir: &Path) -> std::io::Result<u64> {
-    Ok(std::fs::metadata(dir.join(FILE))?.len())
+    pairs::names(dir)?.iter().map(|path| Ok(std::fs::metadata(path)?.len())).sum()
 }
 
 impl StateMap {
     /// The pairs in `dir` as of the last checkpoint, and what that said about them.
-    pub(crate) fn open<M: DeserializeOwned>(dir: &Path, cache_bytes: usize) -> Result<(Self, Option<M>), EngineError> {
-        let path = dir.join(FILE);
-        let db = Database::builder().set_cache_size(cache_bytes).create(&path).map_err(|error| match error {
-            redb::DatabaseError::Storage(redb::StorageError::Io(error)) => {
-                EngineError::Retry(format!("opening {}: {error}", path.display()))
-            }
-            redb::DatabaseError::DatabaseAlreadyOpen => EngineError::Retry(format!("{} is still open", path.display())),
-            other => {
-                EngineError::Damaged(format!("{}: {other}; restore the data directory from a backup", path.display()))
-            }
+    pub(crate) fn open<M: DeserializeOwned>(dir: &Path) -> Result<(Self, Option<M>), EngineError> {
+        let (stored, meta) = Pairs::open(dir, Sizes::default())?;
+        let meta = meta.map(|bytes| serde_json::from_slice(&bytes)).transpose().map_err(|error| {
+            EngineError::Damaged(format!("the checkpoint of the state in {} does not decode: {error}", dir.display()))
         })?;
-        let state = Self { db, layers: RwLock::default() };
-        let meta = state.read_meta()?;
-        state.layers.write().expect("no holder panics").stored = state.read_pairs()?;
-        Ok((state, meta))
+        Ok((Self { stored, layers: RwLock::default() }, meta))
     }
 
-    fn read_meta<M: DeserializeOwned>(&self) -> Result<Option<M>, EngineError> {
-        let read = self.db.begin_read().map_err(failed)?;
-        let table = match read.open_table(META) {
-            Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        let stored = table.get("meta").map_err(failed)?;
-        let decoded = stored.map(|bytes| serde_json::from_slice(bytes.value())).transpose();
-        decoded.map_err(|error| EngineError::Damaged(format!("the checkpoint in state.redb does not decode: {error}")))
+    /// Whether `dir` has any.
+    pub(crate) fn exists(dir: &Path) -> bool {
+        pairs::exists(dir)
     }
 
-    fn read_pairs(&self) -> Result<Option<Arc<Pairs>>, EngineError> {
-        match self.db.begin_read().map_err(failed)?.open_table(PAIRS) {
-            Ok(table) => Ok(Some(Arc::new(table))),
-            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(failed(error)),
-        }
+    /// Removes those of `dir`, which nobody has open.
+    pub(crate) fn remove(dir: &Path) -> std::io::Result<()> {
+        pairs::names(dir)?.iter().try_for_each(std::fs::remove_file)
     }
 
     /// Applies committed changes.
@@ -113,31 +83,19 @@ impl StateMap {
 
     /// The value of `key`.
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        let stored = {
-            let layers = self.layers.read().expect("no holder panics");
-            if let Some(value) = layers.dirty.get(key).or_else(|| layers.frozen.get(key)) {
-                return Ok(value.clone());
-            }
-            layers.stored.clone()
-        };
-        let Some(stored) = stored else { return Ok(None) };
-        Ok(stored.get(key).map_err(failed)?.map(|value| value.value().to_vec()))
+        let layers = self.layers.read().expect("no holder panics");
+        if let Some(value) = layers.dirty.get(key).or_else(|| layers.frozen.get(key)) {
+            return Ok(value.clone());
+        }
+        drop(layers);
+        self.stored.get(key)
     }
 
     /// All pairs whose key starts with `prefix`, in order.
     pub(crate) fn scan(&self, prefix: &[u8]) -> Result<Vec<Pair>, EngineError> {
         // The layers are held while the store is read: a checkpoint that ends in between would else hide its pairs.
         let layers = self.layers.read().expect("no holder panics");
-        let mut pairs: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-        if let Some(stored) = &layers.stored {
-            for entry in stored.range(prefix..).map_err(failed)? {
-                let (key, value) = entry.map_err(failed)?;
-                if !key.value().starts_with(prefix) {
-                    break;
-                }
-                pairs.insert(key.value().to_vec(), value.value().to_vec());
-            }
-        }
+        let mut pairs: BTreeMap<_, _> = self.stored.scan(prefix)?.into_iter().collect();
         for (key, value) in layers.frozen.iter().chain(&layers.dirty).filter(|(key, _)| key.starts_with(prefix)) {
             match value {
                 Some(value) => pairs.insert(key.clone(), value.clone()),
@@ -155,38 +113,13 @@ impl StateMap {
         layers.frozen_bytes = std::mem::take(&mut layers.dirty_bytes);
     }
 
-    /// Writes what was frozen, and `meta`, in one transaction.
+    /// Writes what was frozen, and `meta`, all of it or nothing.
     pub(crate) fn write_frozen(&self, meta: &impl Serialize) -> Result<(), EngineError> {
         let frozen = self.layers.read().expect("no holder panics").frozen.clone();
-        let mut write = self.db.begin_write().map_err(failed)?;
-        write.set_quick_repair(true);
-        {
-            let mut table = write.open_table(PAIRS).map_err(failed)?;
-            let mut pairs: Vec<_> = frozen.iter().collect();
-            pairs.sort_unstable(); // neighbours share pages
-            for (key, value) in pairs {
-                match value {
-                    Some(value) => table.insert(key.as_slice(), value.as_slice()).map(drop),
-                    None => table.remove(key.as_slice()).map(drop),
-                }
-                .map_err(failed)?;
-            }
-            let bytes = serde_json::to_vec(meta).expect("plain data");
-            write.open_table(META).map_err(failed)?.insert("meta", bytes.as_slice()).map_err(failed)?;
-        }
-        write.commit().map_err(failed)?;
-        let stored = self.read_pairs()?;
+        let changes = frozen.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+        self.stored.write(changes, &serde_json::to_vec(meta).expect("plain data"))?;
         let mut layers = self.layers.write().expect("no holder panics");
-        (layers.frozen, layers.frozen_bytes, layers.stored) = (Arc::default(), 0, stored);
+        (layers.frozen, layers.frozen_bytes) = (Arc::default(), 0);
         Ok(())
-    }
-}
-
-fn failed(error: impl Into<redb::Error>) -> EngineError {
-    match error.into() {
-        redb::Error::Corrupted(reason) => {
-            EngineError::Damaged(format!("state.redb is damaged ({reason}); restore the data directory from a backup"))
-        }
-        other => EngineError::Unknown(format!("state.redb: {other}")),
     }
 }

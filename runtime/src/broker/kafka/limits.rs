@@ -28,8 +28,6 @@ pub(super) const SETTLE_TICK: Duration = Duration::from_millis(2);
 pub(super) const STORE_FLUSH_MAX: Duration = Duration::from_secs(10);
 /// Bytes of changes of one store after which they are written through to the disk.
 pub(super) const STORE_CHANGED_BYTES_MAX: usize = 8 << 20;
-/// Pages of one store that are cached.
-pub(super) const STORE_CACHE_BYTES: usize = 8 << 20;
 /// How long a member that leaves waits until it is out of the group.
 pub(super) const LEAVE_MAX: Duration = Duration::from_secs(5);
 /// Time to look at one partition while all are waited for.

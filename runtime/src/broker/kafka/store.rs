@@ -13,10 +13,10 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::limits::{STORE_CACHE_BYTES, STORE_CHANGED_BYTES_MAX, STORE_FLUSH_MAX, TOMBSTONES_MAX};
+use super::limits::{STORE_CHANGED_BYTES_MAX, STORE_FLUSH_MAX, TOMBSTONES_MAX};
 use crate::broker::{Offset, Pair};
 use crate::clock::Clock;
-use crate::storage::{EngineError, Put, STATE_FILE, StateMap};
+use crate::storage::{EngineError, Put, StateMap};
 
 /// What the pairs are a copy of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ impl Store {
         let is_of_use = |mark: &Mark| {
             mark.cluster == cluster && mark.topic == topic && mark.at >= oldest && offsets.contains(&mark.next_offset)
         };
-        let (pairs, next_offset) = match StateMap::open::<Mark>(dir, STORE_CACHE_BYTES) {
+        let (pairs, next_offset) = match StateMap::open::<Mark>(dir) {
             Ok((pairs, Some(mark))) if is_of_use(&mark) => (pairs, mark.next_offset),
             Ok((pairs, _)) => {
                 drop(pairs);
@@ -155,9 +155,8 @@ impl Drop for Store {
 
 /// An empty store.
 fn anew(dir: &Path) -> Result<StateMap, String> {
-    let path = dir.join(STATE_FILE);
-    std::fs::remove_file(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(StateMap::open::<Mark>(dir, STORE_CACHE_BYTES).map_err(text)?.0)
+    StateMap::remove(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    Ok(StateMap::open::<Mark>(dir).map_err(text)?.0)
 }
 
 /// The folder of an owner's store.
