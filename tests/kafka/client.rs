@@ -112,10 +112,10 @@ fn record(message: &BorrowedMessage<'_>) -> Record {
     }
 }
 
-/// Gives a topic these settings, and for all others the cluster's.
+/// Gives a topic these settings, the times that a topic of ours has to have, and for all others the cluster's.
 pub fn alter(server: &Server, topic: &str, settings: &[(&str, &str)]) {
     let admin: AdminClient<DefaultClientContext> = config(server).create().expect("settings");
-    let change = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("message.timestamp.type", "LogAppendTime");
     let change = settings.iter().fold(change, |change, (name, value)| change.set(name, value));
     let event_loop = tokio::runtime::Builder::new_current_thread().build().expect("an event loop");
     let altered = event_loop.block_on(admin.alter_configs([&change], &AdminOptions::new())).expect("it runs");

@@ -24,7 +24,7 @@ fetch() { # jars of the broker, and of the program
 start() {
     local at=$root/runtime/src/testing/kafka
     rm -rf "$WORK/kafka/data"
-    sed -e "s#@DIR@#$WORK/kafka#; s#@BROKER@#$port#; s#@CONTROLLER@#$((port + 1))#" "$at/server.properties" >"$WORK/kafka/server.properties"
+    sed -e "s#@DIR@#$WORK/kafka#; s#@BROKER@#$port#; s#@CONTROLLER@#$((port + 1))#; s#@LISTENERS@##; s#@PROTOCOLS@##" "$at/server.properties" >"$WORK/kafka/server.properties"
     local java=(java -Xms1g -Xmx1g -XX:+UseG1GC "-Dlog4j2.configurationFile=file:$at/log4j2.yaml" -cp "$JARS/*")
     # 16 bytes in base 64, with a first letter that no command takes for an option
     local id; id=s$(head -c 15 /dev/urandom | base64 | tr '+/' '-_')A
