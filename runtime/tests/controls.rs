@@ -14,7 +14,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use skuflow_runtime::broker::kafka::{Fail, Kafka, Settings};
 use skuflow_runtime::broker::{
-    Broker, Commit, Consumed, Consumer, Member, Pair, Polled, Producer, Record, TopicPartition, TxnError,
+    Broker, Commit, Consumed, Consumer, Member, Pair, Polled, Producer, Record, StateChange, TopicPartition, TxnError,
 };
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::testing::kafka::{Kafka as Server, kafka};
@@ -180,11 +180,13 @@ fn restored_beside_an_open_transaction(name: &str, fail: Option<Fail>) -> Option
     let owner = format!("connector:{name}");
     let changelog: Arc<str> = format!("changelog.test.connector.{name}").into();
     let (broker, _states) = world.connect(fail);
-    broker.state(&owner).expect("made");
+    let nothing = StateChange { owner: owner.as_str().into(), key: b"seen".to_vec(), value: None };
+    let mut first = broker.producer(&format!("{name}-first")).expect("open");
+    first.commit(Commit { consumed: None, state: vec![nothing] }).expect("makes the changelog");
     let mut predecessor = broker.producer(&format!("{name}-p")).expect("open");
     let record = Record { key: Some(b"seen"), value: Some(b"1"), headers: &[] };
     predecessor.send(&changelog, Some(0), &record).expect("sent");
-    until("it is in the log", || world.high_watermark(&changelog) == 1);
+    until("it is in the log", || world.high_watermark(&changelog) == 3);
     let restoring = std::thread::spawn(move || broker.state(&owner).expect("restored").scan(b"").expect("open"));
     if fail.is_some() {
         until("it does not wait", || restoring.is_finished());

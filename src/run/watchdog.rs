@@ -62,7 +62,7 @@ mod tests {
                 family: skuflow_schemas::Family::Offer,
             }],
             steps: Vec::new(),
-            outputs: Default::default(),
+            outputs: Vec::default(),
             quality_topic: "quality".into(),
             settings: StageSettings::default(),
         };

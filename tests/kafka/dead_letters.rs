@@ -145,10 +145,11 @@ impl World {
             assert_eq!(own.collect::<Vec<_>>(), poison.headers, "{code}");
         }
     }
+}
 
-    fn stand(&self, readiness: &[String], about: &str) -> bool {
-        readiness.iter().any(|line| line.starts_with("[-] stage:clean") && line.contains(about))
-    }
+/// Whether stage `clean` says that it is not ready for something.
+fn is_unready(readiness: &[String], about: &str) -> bool {
+    readiness.iter().any(|line| line.starts_with("[-] stage:clean") && line.contains(about))
 }
 
 #[test]
@@ -174,7 +175,7 @@ fn with_a_registry_too_and_while_it_is_away_nothing_is_a_dead_letter() {
     unknown.value.as_mut().expect("an event")[3] = 0x20; // another one than before
     put(world.server, &world.topic("raw.offers.v1"), 0, &[unknown, world.good(100)]);
     let served = serve(&world.project);
-    wait_until("it waits for the registry", || world.stand(&served.not_ready(), "schema registry"));
+    wait_until("it waits for the registry", || is_unready(&served.not_ready(), "schema registry"));
     served.running.stop();
     assert_eq!((world.letters(), world.came_through()), (letters, through));
 }
@@ -189,7 +190,7 @@ fn where_dead_letters_cannot_be_written_nothing_is_passed_over_and_it_recovers_a
     for round in 1..=2 {
         alter(world.server, &dead, &[("max.message.bytes", "100")]);
         put(world.server, &raw, 0, &[poison.clone(), world.good(round)]);
-        wait_until("it says what is wrong", || world.stand(&served.not_ready(), &dead));
+        wait_until("it says what is wrong", || is_unready(&served.not_ready(), &dead));
         assert_eq!(world.letters().len(), round as usize - 1);
         assert_eq!(world.came_through().len(), round as usize - 1, "nothing is passed over");
         alter(world.server, &dead, &[]);

@@ -80,13 +80,11 @@ impl Site {
         command.args(["--once", "--format", "json"]).args(stations.iter().flat_map(|station| ["--only", station]));
         let log = self.home.join(format!("finish-{name}.log"));
         let mut child = spawn(&mut command, &log);
-        match ended(&mut child, FINISH_MAX) {
-            Some(status) => assert!(status.success(), "`run --once` fails: {}", tail(&log)),
-            None => {
-                let _it_may_have_ended = child.kill();
-                panic!("`run --once` of {config} has not come to its end within {FINISH_MAX:?}: {}", tail(&log));
-            }
-        }
+        let Some(status) = ended(&mut child, FINISH_MAX) else {
+            let _it_may_have_ended = child.kill();
+            panic!("`run --once` of {config} has not come to its end within {FINISH_MAX:?}: {}", tail(&log));
+        };
+        assert!(status.success(), "`run --once` fails: {}", tail(&log));
     }
 }
 

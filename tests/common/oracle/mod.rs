@@ -115,7 +115,9 @@ pub fn run(plan: Plan, binary: &Path, home: &Path, say: &dyn Fn(String)) -> Opti
     let faults = plan.faults(&mut disturbed.random);
     for (members, faults) in SCALE.into_iter().zip(faults) {
         disturbed.scale_to(members);
-        faults.into_iter().for_each(|fault| disturbed.inflict(fault));
+        for fault in faults {
+            disturbed.inflict(fault);
+        }
     }
     let (server, due) = disturbed.end();
     say(format!("disturbed for {:?}", began.elapsed()));

@@ -128,7 +128,7 @@ impl Sender {
     }
 
     pub fn flush(&self) -> Result<()> {
-        self.producer.flush(Duration::from_secs(60)).map_err(|error| anyhow!("flush: {error}"))
+        self.producer.flush(Duration::from_mins(1)).map_err(|error| anyhow!("flush: {error}"))
     }
 }
 

@@ -219,7 +219,7 @@ impl Bench {
                     self.programs.wipe(&name)?;
                 }
                 let mut again = self.programs.start(setting, &name)?;
-                let until = Instant::now() + Duration::from_secs(120);
+                let until = Instant::now() + Duration::from_mins(2);
                 let took = live.first(|| Instant::now() < until && again.is_alive().is_ok())?;
                 let took = took.map_or("does not start".into(), |took| format!("{:.2}", took.as_secs_f64()));
                 let state = if is_wiped { "state on the disk lost" } else { "state on the disk kept" };
