@@ -249,7 +249,10 @@ fn state_without_its_positions_is_refused() {
     drop(consumer);
     until("the group is empty", || world.broker.forget_positions(&world.group).is_ok());
     let state = world.broker.state(&world.owner()).err();
-    assert!(matches!(&state, Some(BrokerError::Fatal(reason)) if reason.contains("no position")), "{state:?}");
+    assert!(
+        matches!(&state, Some(BrokerError::Fatal(reason)) if reason.contains("no position in any topic")),
+        "{state:?}"
+    );
 }
 
 /// A killed process leaves a store that is behind; what is missing comes from the changelog, once, up to its end.

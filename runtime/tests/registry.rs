@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
 use skuflow_runtime::broker::kafka::{Kafka, RegistrySettings, Settings};
-use skuflow_runtime::broker::{Broker, BrokerError, Commit, Record, TopicPartition};
+use skuflow_runtime::broker::{Broker, BrokerError, Commit, Member, Polled, Record, TopicPartition};
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::testing::kafka::{self, kafka};
 use skuflow_runtime::testing::registry::Registry;
@@ -138,6 +138,32 @@ fn a_registry_that_goes_away_stops_only_what_is_new(world: &World, bare: &Kafka,
             assert!(reason.contains("schema registry") && !reason.contains(&url), "{reason}");
         }
         other => panic!("a new id waits: {other:?}"),
+    }
+    a_member_says_that_it_waits(&broker);
+}
+
+/// What is behind records that are good is not forgotten: it is asked for again, until it comes or the member says why not.
+fn a_member_says_that_it_waits(broker: &Kafka) {
+    let member = Member { id: "registry-member".into(), index: 0, count: 1 };
+    let mut consumer = broker.join("registry-group", &[SALES.into()], &member).expect("joins");
+    let until = Instant::now() + VISIBLE_MAX;
+    let mut good = 0;
+    loop {
+        assert!(Instant::now() < until, "{good} records came, and nothing is said of the next");
+        match consumer.poll(Duration::from_millis(50)) {
+            Ok(polled) => {
+                let records = polled.iter().map(|polled| match polled {
+                    Polled::Records { batch, .. } => batch.records,
+                    _ => 0,
+                });
+                good += records.sum::<u32>();
+            }
+            Err(BrokerError::Retry(reason)) => {
+                assert!(reason.contains("schema registry"), "{reason}");
+                return assert_eq!(good, 3, "what is before it came");
+            }
+            Err(other) => panic!("{other}"),
+        }
     }
 }
 

@@ -53,6 +53,7 @@ impl Worker {
         let seat = self.tally.seat(self.member.index);
         let _silent_from_here_on = seat.speaks();
         loop {
+            seat.is_heard();
             seat.is_finished(false);
             let before = self.tally.commits();
             let reason = match self.session(&seat) {
@@ -365,7 +366,7 @@ impl Session<'_> {
 fn is_absent(worker: &Worker, input: &InputQueue, now: Instant) -> bool {
     if worker.control.is_once() {
         let is_complete = worker.control.is_complete(&input.of.topic); // first this, then where it ends
-        return is_complete && input.final_end(&*worker.broker).is_some_and(|end| end == input.next_offset());
+        return is_complete && input.final_end(&*worker.broker).is_some_and(|end| end <= input.next_offset());
     }
     input.is_idle(now, worker.spec.settings.idle_max)
 }

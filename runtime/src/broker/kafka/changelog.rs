@@ -140,28 +140,35 @@ pub(super) fn note_topic(group: &str, of: &TopicPartition, id: String) -> StateC
 }
 
 /// Refuses state that was made from another topic than the one that has its name, the group's positions went away with that
-/// one, or state whose positions are gone: what was read before would be read once more, on top of what is known of it.
+/// one; state whose positions are gone: what was read before would be read once more, on top of what is known of it; and
+/// positions whose state is gone.
 pub(super) fn check_topics(shared: &Shared, owner: &str, store: &Store) -> Result<(), BrokerError> {
     let noted = store.scan(TOPIC_KEY).map_err(BrokerError::Retry)?;
     let task = owner.strip_prefix("task:").and_then(|task| task.rsplit_once('/'));
-    let Some((group, partition)) = task.filter(|_| !noted.is_empty()) else { return Ok(()) };
-    let positions = shared.committed(group)?;
-    for (key, id) in noted {
+    let Some((group, partition)) = task else { return Ok(()) };
+    let mut positions = shared.committed(group)?;
+    positions.retain(|of, _| of.partition.to_string() == partition);
+    if let Some(of) = positions.keys().next().filter(|_| noted.is_empty()) {
+        return Err(BrokerError::Fatal(format!(
+            "group {group} has a position in {of}, but {owner} has no state, not even of having read it: its changelog was \
+             deleted; bring it back, or give the stage another name, under which it begins with nothing"
+        )));
+    }
+    for (key, id) in &noted {
         let name = String::from_utf8_lossy(&key[TOPIC_KEY.len()..]).into_owned();
-        if shared.topic(&name)?.is_some_and(|topic| topic.id.as_bytes() != id) {
+        if shared.topic(&name)?.is_some_and(|topic| topic.id.as_bytes() != *id) {
             return Err(BrokerError::Fatal(format!(
                 "topic {name} was made anew since {owner} has read it; bring back the old one, or give the stage another \
                  name, under which it begins with nothing"
             )));
         }
-        let of = TopicPartition::new(name, partition.parse().unwrap_or_default());
-        if !positions.contains_key(&of) {
-            return Err(BrokerError::Fatal(format!(
-                "{owner} has state but no position in {of}: the group's positions were deleted, or it stood still for longer \
-                 than the cluster's offsets.retention.minutes; bring them back (kafka-consumer-groups.sh --group {group} \
-                 --reset-offsets), or give the stage another name, under which it begins with nothing"
-            )));
-        }
+    }
+    if !noted.is_empty() && positions.is_empty() {
+        return Err(BrokerError::Fatal(format!(
+            "{owner} has state but no position in any topic: the group's positions were deleted, or it stood still for longer \
+             than the cluster's offsets.retention.minutes; bring them back (kafka-consumer-groups.sh --group {group} \
+             --reset-offsets), or give the stage another name, under which it begins with nothing"
+        )));
     }
     Ok(())
 }

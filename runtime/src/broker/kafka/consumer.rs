@@ -203,6 +203,7 @@ impl KafkaConsumer {
         self.turn = (self.turn + 1) % count;
         for (at, (of, place)) in self.places.iter_mut().enumerate().filter(|(_, (_, place))| !place.paused) {
             let timeout = if at == self.turn { timeout } else { Duration::ZERO };
+            self.fetcher.go_to(of, place.position)?; // what failed behind good records is begun anew
             for batch in self.fetcher.take(of, timeout, FETCH_BYTES_MAX)? {
                 let from = place.position;
                 place.position = batch.next_offset();

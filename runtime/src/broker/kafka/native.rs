@@ -224,7 +224,7 @@ pub(super) fn describe_topics(
             Err(RDKafkaErrorCode::OperationTimedOut)
         } else {
             match RDKafkaErrorCode::from(c::rd_kafka_event_error(event)) {
-                RDKafkaErrorCode::NoError => Ok(described(event)),
+                RDKafkaErrorCode::NoError => described(event),
                 code => Err(code),
             }
         };
@@ -238,7 +238,7 @@ pub(super) fn describe_topics(
 
 /// # Safety
 /// The event is alive, and the answer to a description.
-unsafe fn described(event: *mut c::rd_kafka_event_t) -> Vec<(String, String, u32)> {
+unsafe fn described(event: *mut c::rd_kafka_event_t) -> Result<Vec<(String, String, u32)>, RDKafkaErrorCode> {
     // SAFETY: what is in the event lives as long as it, and is copied.
     unsafe {
         let mut count = 0;
@@ -247,8 +247,10 @@ unsafe fn described(event: *mut c::rd_kafka_event_t) -> Vec<(String, String, u32
         let mut described = Vec::new();
         for at in 0..count {
             let topic = *topics.add(at);
-            if c::rd_kafka_error_code(c::rd_kafka_TopicDescription_error(topic)) != NO_ERROR {
-                continue;
+            match RDKafkaErrorCode::from(c::rd_kafka_error_code(c::rd_kafka_TopicDescription_error(topic))) {
+                RDKafkaErrorCode::NoError => {}
+                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => continue,
+                code => return Err(code),
             }
             let name = CStr::from_ptr(c::rd_kafka_TopicDescription_name(topic)).to_string_lossy().into();
             let id = c::rd_kafka_TopicDescription_topic_id(topic);
@@ -258,6 +260,6 @@ unsafe fn described(event: *mut c::rd_kafka_event_t) -> Vec<(String, String, u32
             c::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
             described.push((name, format!("{high:016x}{low:016x}"), partitions as u32));
         }
-        described
+        Ok(described)
     }
 }

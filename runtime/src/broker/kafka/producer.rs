@@ -297,11 +297,10 @@ impl KafkaProducer {
         // Before the commit: until then whoever may have the work next waits for it, and has written nothing.
         let end_if_due = |changelog: Changelog| {
             let is_due = self.shared.store(&changelog.owner).is_some_and(|store| store.is_due());
-            let end =
-                if is_due { Some(self.shared.high_watermark(&changelog.of).map_err(not_committed)?) } else { None };
-            Ok((changelog, end))
+            let end = if is_due { self.shared.high_watermark(&changelog.of).ok() } else { None }; // or with the next
+            (changelog, end)
         };
-        let owners = owners.into_iter().map(end_if_due).collect::<Result<_, TxnError>>()?;
+        let owners = owners.into_iter().map(end_if_due).collect();
         let committed = self.step(until, BaseProducer::commit_transaction);
         committed.map_err(|error| match &error {
             KafkaError::Transaction(native) if native.txn_requires_abort() || native.is_fatal() => self.failed(&error),

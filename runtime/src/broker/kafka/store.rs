@@ -32,10 +32,14 @@ struct Mark {
 /// A task's pairs.
 pub(super) struct Store {
     clock: Clock,
+    dir: PathBuf,
     cluster: String,
     topic: String,
     inner: Mutex<Inner>,
 }
+
+/// A file that says that the pairs were found damaged, when they were read or written.
+const DAMAGED: &str = "damaged";
 
 struct Inner {
     pairs: Arc<StateMap>,
@@ -61,6 +65,10 @@ impl Store {
             mark.cluster == cluster && mark.topic == topic && mark.at >= oldest && offsets.contains(&mark.next_offset)
         };
         let (pairs, next_offset) = match StateMap::open::<Mark>(dir) {
+            Ok((pairs, _)) if dir.join(DAMAGED).exists() => {
+                drop(pairs);
+                (anew(dir)?, *offsets.start())
+            }
             Ok((pairs, Some(mark))) if is_of_use(&mark) => (pairs, mark.next_offset),
             Ok((pairs, _)) => {
                 drop(pairs);
@@ -74,7 +82,7 @@ impl Store {
         };
         let inner = Inner { pairs: Arc::new(pairs), next_offset, flushed: Instant::now(), flushing: None };
         let (cluster, topic) = (cluster.to_owned(), topic.to_owned());
-        Ok(Self { clock: clock.clone(), cluster, topic, inner: Mutex::new(inner) })
+        Ok(Self { clock: clock.clone(), dir: dir.into(), cluster, topic, inner: Mutex::new(inner) })
     }
 
     /// Everything before this offset of the changelog is in it.
@@ -103,12 +111,13 @@ impl Store {
     /// Notes on the disk that it is at this offset of the changelog, and nothing was missing just now.
     pub(super) fn is_current(&self, next_offset: Offset) -> Result<(), String> {
         self.flush_at(next_offset)?;
-        self.lock().finish()
+        let finished = self.lock().finish();
+        finished.map_err(|error| self.failed(&error))
     }
 
     /// Begins to write what changed to the disk; waits for what is being written.
     fn flush(&self, inner: &mut Inner) -> Result<(), String> {
-        inner.finish()?;
+        inner.finish().map_err(|error| self.failed(&error))?;
         let mark = Mark {
             cluster: self.cluster.clone(),
             topic: self.topic.clone(),
@@ -124,12 +133,20 @@ impl Store {
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
         let pairs = self.lock().pairs.clone();
-        pairs.get(key).map_err(text)
+        pairs.get(key).map_err(|error| self.failed(&error))
     }
 
     pub(super) fn scan(&self, prefix: &[u8]) -> Result<Vec<Pair>, String> {
         let pairs = self.lock().pairs.clone();
-        pairs.scan(prefix).map_err(text)
+        pairs.scan(prefix).map_err(|error| self.failed(&error))
+    }
+
+    /// What is damaged is made anew from the changelog when it is opened next.
+    fn failed(&self, error: &EngineError) -> String {
+        if matches!(error, EngineError::Damaged(_)) {
+            let _else_it_is_found_again = std::fs::write(self.dir.join(DAMAGED), []);
+        }
+        text(error)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -138,9 +155,9 @@ impl Store {
 }
 
 impl Inner {
-    fn finish(&mut self) -> Result<(), String> {
+    fn finish(&mut self) -> Result<(), EngineError> {
         let Some(flushing) = self.flushing.take() else { return Ok(()) };
-        flushing.join().expect("it does not panic").map_err(text)
+        flushing.join().expect("it does not panic")
     }
 }
 
@@ -155,8 +172,13 @@ impl Drop for Store {
 
 /// An empty store.
 fn anew(dir: &Path) -> Result<StateMap, String> {
-    StateMap::remove(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    Ok(StateMap::open::<Mark>(dir).map_err(text)?.0)
+    let failed = |error: std::io::Error| format!("{}: {error}", dir.display());
+    StateMap::remove(dir).map_err(failed)?;
+    match std::fs::remove_file(dir.join(DAMAGED)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    Ok(StateMap::open::<Mark>(dir).map_err(|error| text(&error))?.0)
 }
 
 /// The folder of an owner's store.
@@ -164,7 +186,7 @@ pub(super) fn dir_of(state_dir: &Path, owner: &str) -> PathBuf {
     state_dir.join(owner.replace([':', '/'], "-"))
 }
 
-fn text(error: EngineError) -> String {
+fn text(error: &EngineError) -> String {
     format!("the store of a task: {error}")
 }
 
@@ -200,5 +222,10 @@ mod tests {
         now.store(TOMBSTONES_MAX.as_micros() as i64 / 2 + 1, Ordering::Relaxed);
         let store = open("c", "anew");
         assert_eq!((store.position(), store.get(b"k")), (0, Ok(None)), "deletions may be forgotten by now");
+        fill(&store).expect("writable");
+        let reason = store.failed(&EngineError::Damaged("a byte".into()));
+        drop(store);
+        assert_eq!((reason.contains("a byte"), open("c", "anew").position()), (true, 0), "it is restored anew");
+        assert!(!dir.path().join(DAMAGED).exists());
     }
 }
