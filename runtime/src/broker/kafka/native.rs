@@ -249,7 +249,10 @@ unsafe fn described(event: *mut c::rd_kafka_event_t) -> Result<Vec<(String, Stri
             let topic = *topics.add(at);
             match RDKafkaErrorCode::from(c::rd_kafka_error_code(c::rd_kafka_TopicDescription_error(topic))) {
                 RDKafkaErrorCode::NoError => {}
-                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => continue,
+                // What this client may not see may not be there.
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::TopicAuthorizationFailed => continue,
                 code => return Err(code),
             }
             let name = CStr::from_ptr(c::rd_kafka_TopicDescription_name(topic)).to_string_lossy().into();
