@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -65,7 +65,9 @@ impl ConsumerContext for Rebalances {
             _ => Decided::Revoked,
         };
         if self.is_leaving.load(Ordering::Relaxed) {
-            let _it_leaves_anyway = membership.unassign();
+            if !membership.closed() {
+                let _it_leaves_anyway = membership.unassign();
+            }
             return;
         }
         self.decided.lock().expect("no holder panics").push_back(decided);
@@ -75,7 +77,8 @@ impl ConsumerContext for Rebalances {
 /// See the module.
 pub(super) struct KafkaConsumer {
     shared: Arc<Shared>,
-    membership: Arc<Membership>,
+    /// There until it is dropped.
+    membership: Option<Arc<Membership>>,
     fetcher: Fetcher,
     group: Arc<str>,
     topics: Vec<Arc<str>>,
@@ -119,7 +122,7 @@ impl KafkaConsumer {
         let group: Arc<str> = group.into();
         Ok(Self {
             shared: shared.clone(),
-            membership,
+            membership: Some(membership),
             fetcher: Fetcher::new(shared)?,
             topics: topics.to_vec(),
             partitions: Vec::new(),
@@ -131,15 +134,19 @@ impl KafkaConsumer {
         })
     }
 
+    fn membership(&self) -> &Membership {
+        self.membership.as_ref().expect("it is there until this is dropped")
+    }
+
     /// Lets the client work, and says what the group decided.
     fn serve(&mut self, timeout: Duration) -> Result<Vec<Polled>, BrokerError> {
         if std::mem::take(&mut self.is_giving_up) {
             self.places.keys().for_each(|of| self.fetcher.stop(of));
             (self.places, self.partitions) = (BTreeMap::new(), Vec::new());
             self.generation.number = 0;
-            self.membership.unassign().map_err(|error| broker_error(&error))?;
+            self.membership().unassign().map_err(|error| broker_error(&error))?;
         }
-        match self.membership.poll(timeout) {
+        match self.membership().poll(timeout) {
             None | Some(Ok(_)) => {}
             Some(Err(KafkaError::MessageConsumptionFatal(Code::FencedInstanceId))) => {
                 return Err(BrokerError::Fatal(format!(
@@ -150,7 +157,7 @@ impl KafkaConsumer {
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(broker_error(&error)),
             Some(Err(error)) => tracing::debug!(%error, group = %self.group, "kafka consumer"),
         }
-        let decided = self.membership.context().decided.lock().expect("no holder panics").pop_front();
+        let decided = self.membership().context().decided.lock().expect("no holder panics").pop_front();
         Ok(match decided {
             None => Vec::new(),
             Some(Decided::Assigned(places)) => vec![self.assigned(&places)?],
@@ -175,8 +182,8 @@ impl KafkaConsumer {
             )));
         }
         // The fetching is not the client's: it is told that there is nothing to fetch, and goes on being a member.
-        self.membership.assign(&TopicPartitionList::new()).map_err(|error| broker_error(&error))?;
-        let (member, number) = native::membership(self.membership.as_ref()).unwrap_or_default();
+        self.membership().assign(&TopicPartitionList::new()).map_err(|error| broker_error(&error))?;
+        let (member, number) = native::membership(self.membership()).unwrap_or_default();
         let number = u64::try_from(number).unwrap_or(0);
         self.generation = Generation { group: self.group.clone(), member: member.into(), number };
         let committed = self.shared.committed(&self.group)?;
@@ -248,7 +255,7 @@ impl Consumer for KafkaConsumer {
         if let Err(error) = self.fetcher.rewind(of, offset) {
             tracing::warn!(%of, offset, %error, "seeking; the member joins again");
             self.is_giving_up = true;
-            self.membership.context().decided.lock().expect("no holder panics").push_back(Decided::Lost);
+            self.membership().context().decided.lock().expect("no holder panics").push_back(Decided::Lost);
         }
     }
 
@@ -257,30 +264,38 @@ impl Consumer for KafkaConsumer {
     }
 
     fn attend(&mut self) -> bool {
-        let _decisions_come_by_the_callback = self.membership.poll(Duration::ZERO);
-        self.membership.context().decided.lock().expect("no holder panics").is_empty()
+        let _decisions_come_by_the_callback = self.membership().poll(Duration::ZERO);
+        self.membership().context().decided.lock().expect("no holder panics").is_empty()
     }
 
     /// A static member that is only closed stays in the group until its session ends; one that unsubscribes goes at once.
     fn leave(&mut self) {
-        self.membership.context().is_leaving.store(true, Ordering::Relaxed);
-        self.membership.unsubscribe();
+        self.membership().context().is_leaving.store(true, Ordering::Relaxed);
+        self.membership().unsubscribe();
         let until = Instant::now() + LEAVE_MAX;
-        let is_member = || native::membership(self.membership.as_ref()).is_some_and(|(member, _)| !member.is_empty());
+        let is_member = || native::membership(self.membership()).is_some_and(|(member, _)| !member.is_empty());
         while is_member() && Instant::now() < until {
-            let _decisions_come_by_the_callback = self.membership.poll(Duration::from_millis(5));
+            let _decisions_come_by_the_callback = self.membership().poll(Duration::from_millis(5));
         }
     }
 }
 
 impl Drop for KafkaConsumer {
+    /// Closes the client in a thread of its own, which is waited for a while: a decision that is heard when librdkafka has
+    /// ended the membership already is one that nobody takes an answer to.
     fn drop(&mut self) {
-        let context = self.membership.context();
+        let Some(membership) = self.membership.take() else { return };
+        let context = membership.context();
         context.is_leaving.store(true, Ordering::Relaxed);
-        // Each decision is answered once. One that is answered before it is heard is heard while the client closes, and to answer
-        // it again then would wait for ever.
+        // Each decision is answered once; one that is not heard yet is heard while the client closes.
         if self.is_giving_up || !context.decided.lock().expect("no holder panics").is_empty() {
-            let _it_leaves_anyway = self.membership.unassign();
+            let _it_leaves_anyway = membership.unassign();
         }
+        let (closes, closed) = mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            drop(membership);
+            drop(closes);
+        });
+        let _closed_or_left_alone = closed.recv_timeout(LEAVE_MAX);
     }
 }
