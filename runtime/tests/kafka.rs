@@ -1,8 +1,6 @@
 //! What is Kafka's alone: the log behind what is committed, and what happens to it from outside.
 
-use std::future::Future;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -10,7 +8,7 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
-use skuflow_runtime::broker::kafka::{Kafka, Settings};
+use skuflow_runtime::broker::kafka::{Kafka, Settings, block_on};
 use skuflow_runtime::broker::{
     Broker, BrokerError, Commit, Consumed, Consumer, Member, Polled, Producer, Record, StateChange, TopicPartition,
     TxnError,
@@ -112,23 +110,6 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(Instant::now() < until, "{what}: not within {PATIENCE:?}");
         std::thread::park_timeout(Duration::from_millis(20));
-    }
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = std::pin::pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => std::thread::park(),
-        }
     }
 }
 

@@ -1,15 +1,12 @@
 //! Topics on a real Kafka: those that cannot be used are refused with what mends them, and compaction loses nothing.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use skuflow_runtime::broker::kafka::{Kafka, Needs, Settings};
+use skuflow_runtime::broker::kafka::{Kafka, Needs, Settings, block_on};
 use skuflow_runtime::broker::{Broker, BrokerError, Commit, StateChange, TopicPartition};
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::testing::kafka::{Kafka as Server, kafka};
@@ -44,23 +41,6 @@ fn make(server: &Server, topics: &[Made<'_>]) {
         let topic = settings.iter().fold(topic, |topic, (setting, value)| topic.set(setting, value));
         let made = block_on(admin.create_topics([&topic], &AdminOptions::new())).expect("an answer");
         made[0].as_ref().expect("made");
-    }
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = std::pin::pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => std::thread::park(),
-        }
     }
 }
 

@@ -4,18 +4,20 @@
 //! Each sample reads the process (`/proc`), how far the stages are behind and, from where it had come to, all of `offers.v1`.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use skuflow::demo::{Market, make};
+use skuflow::demo::Market;
 use skuflow_runtime::broker::kafka::{Kafka, Settings};
 use skuflow_runtime::broker::{Broker as _, Reader, TopicPartition};
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::limits::FETCH_BYTES_MAX;
 use skuflow_runtime::testing::kafka;
 use skuflow_schemas::{Decoder, EventId};
+
+use crate::market;
 
 /// What is run.
 #[derive(Clone, Copy, Debug)]
@@ -65,9 +67,9 @@ pub fn run(binary: &Path, soak: Soak) -> Result<()> {
     let home = tempfile::tempdir()?;
     let folder = home.path().join("soak");
     let name = format!("soak{}", std::process::id());
-    project(&folder, soak, &servers, &name)?;
+    let config = project(&folder, soak, &servers, &name)?;
     let mut command = Command::new(binary);
-    command.args(["run", "--config"]).arg(folder.join("pipelines.toml")).env("SKUFLOW_LOG", "error");
+    command.args(["run", "--config"]).arg(config).env("SKUFLOW_LOG", "error");
     let mut run = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let outcome = watch(&mut run, soak, &servers, &name);
     Command::new("kill").args(["-TERM", &run.id().to_string()]).status()?;
@@ -77,26 +79,16 @@ pub fn run(binary: &Path, soak: Soak) -> Result<()> {
     judge(&samples, soak)
 }
 
-fn project(folder: &Path, Soak { rate, seconds, .. }: Soak, servers: &str, name: &str) -> Result<()> {
+fn project(folder: &Path, Soak { rate, seconds, .. }: Soak, servers: &str, name: &str) -> Result<PathBuf> {
     let days = (2 + (rate * (seconds + 60)).div_ceil(u64::from(PRODUCTS) * RECORDS_PER_DAY)).min(DAYS_MAX);
-    make(folder, Market { seed: 7, products: PRODUCTS, days: u32::try_from(days)? }).map_err(anyhow::Error::msg)?;
-    let config = folder.join("pipelines.toml");
-    let mut text = std::fs::read_to_string(&config)?;
-    for (before, after) in [
-        (
-            format!("days = {days} }}"),
-            format!("days = {days}, rate_per_s = {rate}, start = \"2024-01-01T00:00:00Z\" }}"),
-        ),
-        ("name = \"demo\"".into(), format!("name = \"{name}\"")),
-        (
-            "[topics]".into(),
-            format!("[broker.kafka]\nbootstrap_servers = \"{servers}\"\n\n[topics]\nprefix = \"{name}.\""),
-        ),
-    ] {
-        ensure!(text.matches(&before).count() == 1, "the demo's config has no `{before}`");
-        text = text.replace(&before, &after);
-    }
-    Ok(std::fs::write(config, text)?)
+    let market = Market { seed: 7, products: PRODUCTS, days: u32::try_from(days)? };
+    let paced = format!("days = {days}, rate_per_s = {rate}, start = \"2024-01-01T00:00:00Z\" }}");
+    let (named, cluster) = (
+        format!("name = \"{name}\""),
+        format!("[broker.kafka]\nbootstrap_servers = \"{servers}\"\n\n[topics]\nprefix = \"{name}.\""),
+    );
+    let end = format!("days = {days} }}");
+    market::project(folder, market, &[(&end, &paced), ("name = \"demo\"", &named), ("[topics]", &cluster)])
 }
 
 fn watch(run: &mut Child, soak: Soak, servers: &str, name: &str) -> Result<Vec<Sample>> {

@@ -230,7 +230,7 @@ impl Shared {
 }
 
 /// Waits for an answer of the admin client, which comes on a thread of its own.
-pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

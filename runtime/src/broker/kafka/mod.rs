@@ -40,6 +40,8 @@ use super::{
     TopicInfo, TopicPartition,
 };
 use crate::clock::Clock;
+#[cfg(feature = "testing")]
+pub use admin::block_on;
 pub use changelog::CHANGELOG_PREFIX;
 use changelog::Changelog;
 use consumer::{KafkaConsumer, Membership};
