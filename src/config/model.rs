@@ -9,6 +9,7 @@ use serde::Deserialize;
 use skuflow_ingest::{file, simulator};
 use skuflow_processors::{alerts, catalog, dedup, features, route, validate};
 use skuflow_runtime::broker::kafka::Mechanism;
+use skuflow_runtime::limits::CACHE_BYTES_DEFAULT;
 use skuflow_schemas::{ByteSize, Span};
 use skuflow_sinks::{lake, serving};
 
@@ -227,7 +228,7 @@ impl Default for RuntimeConfig {
         Self {
             threads: None,
             commit_interval: Span::from_millis(100),
-            cache_bytes: ByteSize(64 << 20),
+            cache_bytes: ByteSize(CACHE_BYTES_DEFAULT as u64),
             idle_max: Span::from_millis(1000),
         }
     }

@@ -10,6 +10,7 @@ use super::store::Store;
 use super::{Shared, unknown};
 use crate::broker::{BrokerError, Offset, Reader, StateChange, TopicPartition};
 use crate::limits::{BACKOFF_MIN, FETCH_BYTES_MAX};
+use crate::storage::Put;
 
 /// What the names of all changelogs begin with.
 pub const CHANGELOG_PREFIX: &str = "changelog.";
@@ -112,7 +113,8 @@ impl Changelog {
                 continue;
             };
             let records = batches.iter().flat_map(|batch| batch.from(position));
-            let changes = records.filter_map(|record| Some((record.key?, record.value)));
+            let changes =
+                records.filter_map(|record| Some(Put { key: record.key?.into(), value: record.value.map(Into::into) }));
             store.apply(changes);
             read += batches.iter().map(|batch| u64::from(batch.records)).sum::<u64>();
             position = last.next_offset();

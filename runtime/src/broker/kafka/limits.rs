@@ -27,7 +27,7 @@ pub(super) const SETTLE_TICK: Duration = Duration::from_millis(2);
 /// Age at which what was applied to a store is written through to the disk.
 pub(super) const STORE_FLUSH_MAX: Duration = Duration::from_secs(10);
 /// Bytes of changes of one store after which they are written through to the disk.
-pub(super) const STORE_CHANGED_BYTES_MAX: usize = 8 << 20;
+pub(super) const STORE_CHANGED_BYTES_MAX: usize = 2 << 20;
 /// How long a member that leaves waits until it is out of the group.
 pub(super) const LEAVE_MAX: Duration = Duration::from_secs(5);
 /// Time to look at one partition while all are waited for.

@@ -29,6 +29,7 @@ use crate::broker::{
     BrokerError, Commit, Consumed, Generation, Offset, Positions, Producer, Record, StateChange, TopicPartition,
     TxnError, partition_of,
 };
+use crate::storage::Put;
 
 /// A producer with a transactional id; the id's earlier producer is fenced, and its open transaction aborted.
 pub(super) struct KafkaProducer {
@@ -310,11 +311,17 @@ impl KafkaProducer {
     }
 
     /// The transaction is committed: the stores that are open take its changes.
-    fn apply(&self, owners: &[(Changelog, Option<Offset>)], changes: &[StateChange]) -> Result<(), TxnError> {
+    fn apply(&self, owners: &[(Changelog, Option<Offset>)], changes: Vec<StateChange>) -> Result<(), TxnError> {
+        let mut changes = changes.into_iter().peekable();
+        while let Some(owner) = changes.peek().map(|change| change.owner.clone()) {
+            let own = std::iter::from_fn(|| changes.next_if(|change| change.owner == owner));
+            match self.shared.store(&owner) {
+                Some(store) => store.apply(own.map(|change| Put { key: change.key, value: change.value })),
+                None => own.for_each(drop),
+            }
+        }
         for (changelog, end) in owners {
             let Some(store) = self.shared.store(&changelog.owner) else { continue };
-            let own = changes.iter().filter(|change| change.owner == changelog.owner);
-            store.apply(own.map(|change| (change.key.as_slice(), change.value.as_deref())));
             if let Some(end) = end {
                 let flushed = store.flush_at(*end);
                 flushed.map_err(|reason| TxnError::Unknown(format!("it is committed, but {reason}")))?;
@@ -363,7 +370,7 @@ impl Producer for KafkaProducer {
         }
         let outcome = self.try_commit(&mut commit).and_then(|owners| {
             self.is_open = false;
-            self.apply(&owners, &commit.state)
+            self.apply(&owners, std::mem::take(&mut commit.state))
         });
         match &outcome {
             Ok(()) => {

@@ -112,7 +112,8 @@ impl Settings {
             // The defaults let the fetcher sleep for a second whenever its queue is full.
             .set("fetch.queue.backoff.ms", "10")
             .set("queued.min.messages", "1000000")
-            .set("queued.max.messages.kbytes", "8192")
+            // Of each partition; more is only more memory.
+            .set("queued.max.messages.kbytes", "1024")
             .set("fetch.message.max.bytes", "2097152");
         config
     }
@@ -152,7 +153,9 @@ impl Settings {
         config
             .set("transactional.id", transactional_id)
             .set("transaction.timeout.ms", self.transaction_timeout.as_millis().to_string())
-            .set("linger.ms", "5")
+            // A request for each partition that has records: 5 ms cost a fifth more CPU here and at the broker. A commit
+            // does not wait for it.
+            .set("linger.ms", "25")
             .set("batch.num.messages", "10000")
             .set("compression.type", "lz4")
             // What was taken is known by the commit; a report for each record costs more than its sending.

@@ -91,8 +91,8 @@ impl Store {
     }
 
     /// Takes committed changes, in order.
-    pub(super) fn apply<'a>(&self, changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) {
-        self.lock().pairs.apply(changes.map(|(key, value)| Put { key: key.into(), value: value.map(Into::into) }));
+    pub(super) fn apply(&self, changes: impl Iterator<Item = Put>) {
+        self.lock().pairs.apply(changes);
     }
 
     /// Whether it is time to write what changed to the disk.
@@ -205,7 +205,7 @@ mod tests {
             Store::open(dir.path(), (cluster, topic), &(0..=9), &Clock::Fixed(now.clone())).expect("opens")
         };
         let fill = |store: &Store| {
-            store.apply([(b"k".as_slice(), Some(b"v".as_slice()))].into_iter());
+            store.apply([Put { key: b"k".into(), value: Some(b"v".into()) }].into_iter());
             store.is_current(7)
         };
         let store = open("c", "t");
