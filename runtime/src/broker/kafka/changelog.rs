@@ -77,7 +77,7 @@ impl Changelog {
         let from = store.position();
         let began = Instant::now();
         let (position, read) = self.replay(shared, &store, end, goes_on)?;
-        store.is_current(position).map_err(BrokerError::Retry)?;
+        store.flush_current(position).and_then(|()| store.finish()).map_err(BrokerError::Retry)?;
         let ms = began.elapsed().as_millis() as u64;
         tracing::debug!(owner = %self.owner, from, end, read, ms, "state restored");
         Ok(store)

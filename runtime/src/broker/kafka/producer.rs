@@ -316,7 +316,7 @@ impl KafkaProducer {
             let own = changes.iter().filter(|change| change.owner == changelog.owner);
             store.apply(own.map(|change| (change.key.as_slice(), change.value.as_deref())));
             if let Some(end) = end {
-                let flushed = store.flush_at(*end);
+                let flushed = store.flush_current(*end);
                 flushed.map_err(|reason| TxnError::Unknown(format!("it is committed, but {reason}")))?;
             }
         }
