@@ -200,20 +200,37 @@ fn a_member_that_leaves_is_not_waited_for() {
         return;
     };
     let mut first = world.joined("first");
-    assert!(first.attend(), "nothing is decided");
+    assert!(first.attend().expect("open"), "nothing is decided");
     let member = Member { id: "leaving-second".into(), index: 1, count: 2 };
     let mut second = world.broker.join(&world.group, std::slice::from_ref(&world.topic), &member).expect("joins");
     until("the first is to leave other work for a decision", || {
         assert!(second.poll(Duration::from_millis(20)).expect("open").is_empty());
-        !first.attend()
+        !first.attend().expect("open")
     });
     assert!(matches!(first.poll(Duration::ZERO).expect("open")[..], [Polled::Revoked(_)]));
-    first.leave();
+    first.leave().expect("goes");
     drop(first);
     until("the second has what the first had", || {
         let polled = second.poll(Duration::from_millis(20)).expect("open");
         polled.iter().any(|polled| matches!(polled, Polled::Assigned(partitions) if *partitions == [0]))
     });
+}
+
+/// Whatever it does at the time, else the two would fence each other for ever.
+#[test]
+fn a_member_whose_id_another_process_has_hears_of_it() {
+    let Some(world) = World::new("same-id") else { return };
+    let mut first = world.joined("m");
+    let mut second = world.joined("m");
+    let is_fenced = |outcome: Result<(), BrokerError>| match outcome {
+        Ok(()) => false,
+        Err(BrokerError::Fatal(reason)) => reason.contains("another process has the same worker id"),
+        Err(error) => panic!("{error}"),
+    };
+    until("it is told while it does other work", || is_fenced(first.attend().map(drop)));
+    assert!(is_fenced(first.poll(Duration::ZERO).map(drop)), "and when it polls");
+    assert!(is_fenced(first.leave()), "and when it leaves");
+    assert!(second.attend().expect("it is the member"));
 }
 
 #[test]
@@ -226,7 +243,7 @@ fn state_without_its_positions_is_refused() {
     let step = world.step(None, 1);
     producer.commit(Commit { consumed: Some((&consumer.generation(), &step)), state: Vec::new() }).expect("commits");
     assert!(world.broker.state(&world.owner()).is_ok());
-    consumer.leave();
+    consumer.leave().expect("goes");
     drop(consumer);
     until("the group is empty", || world.broker.forget_positions(&world.group).is_ok());
     let state = world.broker.state(&world.owner()).err();
