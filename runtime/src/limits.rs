@@ -20,6 +20,10 @@ pub const DEAD_LETTER_BYTES_MAX: usize = RECORD_BYTES_MAX + DEAD_LETTER_OVERHEAD
 pub const WAKES_PER_RECORD_MAX: usize = 10_000;
 /// Bytes of decoded state a task's cache keeps, unless configured.
 pub const CACHE_BYTES_DEFAULT: usize = 16 << 20;
+/// How long a member of a Kafka group may be silent, unless configured.
+pub const SESSION_TIMEOUT_DEFAULT: Span = Span::from_millis(10_000);
+/// How long a transaction on Kafka may stay open, unless configured.
+pub const TRANSACTION_TIMEOUT_DEFAULT: Span = Span::from_millis(15_000);
 /// Times a replayed record may come back to the dead letters before `dlq replay` leaves it alone.
 pub const REPLAY_ATTEMPTS_MAX: u32 = 5;
 

@@ -419,8 +419,49 @@ fn a_commit_outlives_the_broker() {
 #[test]
 fn settings_that_the_guarantees_rest_on_are_refused() {
     let Some(server) = kafka() else { return };
-    let mut settings = Settings::new(&server.bootstrap_servers(), "test", "unused".into());
-    settings.properties.insert("isolation.level".into(), "read_uncommitted".into());
-    let refused = Kafka::connect(settings, Clock::System).err();
-    assert!(matches!(&refused, Some(BrokerError::Fatal(reason)) if reason.contains("isolation.level")), "{refused:?}");
+    for name in ["isolation.level", "session.timeout.ms", "transaction.timeout.ms"] {
+        let mut settings = Settings::new(&server.bootstrap_servers(), "test", "unused".into());
+        settings.properties.insert(name.into(), "60000".into());
+        let refused = Kafka::connect(settings, Clock::System).err();
+        assert!(matches!(&refused, Some(BrokerError::Fatal(reason)) if reason.contains(name)), "{refused:?}");
+    }
+}
+
+/// A cluster that allows less than it does by default says so, and waiting does not help.
+#[test]
+fn times_that_the_cluster_does_not_allow_are_refused() {
+    let Some(world) = World::with("times", |settings| {
+        settings.session_timeout = Duration::from_secs(1);
+        settings.transaction_timeout = Duration::from_mins(16);
+    }) else {
+        return;
+    };
+    let refused = world.broker.producer("times").err();
+    assert!(matches!(&refused, Some(BrokerError::Fatal(_))), "{refused:?}");
+    let member = Member { id: "times-m".into(), index: 0, count: 1 };
+    let mut consumer = world.broker.join(&world.group, std::slice::from_ref(&world.topic), &member).expect("joins");
+    until("the member hears of it", || match consumer.poll(Duration::from_millis(100)) {
+        Ok(polled) => {
+            assert!(polled.is_empty(), "{polled:?}");
+            false
+        }
+        Err(BrokerError::Fatal(reason)) => reason.contains("session timeout of 1s"),
+        Err(error) => panic!("{error}"),
+    });
+}
+
+/// The longest of both that a config allows, and that a cluster does by default.
+#[test]
+fn the_longest_times_are_taken() {
+    let Some(world) = World::with("long-times", |settings| {
+        settings.session_timeout = Duration::from_mins(30);
+        settings.transaction_timeout = Duration::from_mins(15);
+    }) else {
+        return;
+    };
+    let mut producer = world.producer("p");
+    let mut consumer = world.joined("m");
+    let step = world.step(None, 1);
+    producer.commit(Commit { consumed: Some((&consumer.generation(), &step)), state: Vec::new() }).expect("commits");
+    consumer.leave().expect("goes");
 }

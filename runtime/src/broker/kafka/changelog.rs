@@ -97,7 +97,8 @@ impl Changelog {
         }
         let mut reader = Fetcher::new(shared)?;
         let mut read = 0;
-        let mut until = Instant::now() + RESTORE_STALL_MAX;
+        let stall_max = RESTORE_STALL_MAX + shared.settings.transaction_timeout;
+        let mut until = Instant::now() + stall_max;
         while position < end {
             if !goes_on() {
                 return Err(BrokerError::Retry(format!("the restore of {} was left for something else", self.owner)));
@@ -119,7 +120,7 @@ impl Changelog {
             if store.is_due() {
                 store.flush_at(position).map_err(BrokerError::Retry)?;
             }
-            until = Instant::now() + RESTORE_STALL_MAX;
+            until = Instant::now() + stall_max;
         }
         Ok((position, read))
     }

@@ -145,6 +145,11 @@ impl KafkaConsumer {
     fn hear(&self, timeout: Duration) -> Result<(), BrokerError> {
         if let Some(Err(error)) = self.membership().poll(timeout) {
             tracing::debug!(%error, group = %self.group, "kafka consumer");
+            if error.rdkafka_error_code() == Some(Code::InvalidSessionTimeout) {
+                let session = self.shared.settings.session_timeout;
+                let reason = format!("the cluster does not allow a session timeout of {session:?}");
+                return Err(BrokerError::Fatal(reason));
+            }
         }
         match self.membership().client().fatal_error() {
             None => Ok(()),

@@ -397,7 +397,7 @@ impl Producer for KafkaProducer {
         }
         for of in unsettled {
             let end = self.shared.high_watermark(&of).map_err(not_committed)?;
-            let until = Instant::now() + SETTLE_MAX;
+            let until = self.deadline() + SETTLE_MAX;
             while self.shared.offsets(&of).map_err(not_committed)?.1 < end {
                 if Instant::now() >= until {
                     return Err(TxnError::Abort(format!("{of}: a transaction stays open before offset {end}")));
