@@ -7,6 +7,8 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use skuflow_runtime::broker::kafka::{Kafka, Settings, block_on};
 use skuflow_runtime::broker::{
@@ -111,6 +113,23 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "{what}: not within {PATIENCE:?}");
         std::thread::park_timeout(Duration::from_millis(20));
     }
+}
+
+/// As docs/kafka.md says of dead letters.
+#[test]
+fn a_header_has_the_bytes_it_came_with_and_null_is_none() {
+    let Some(world) = World::new("headers") else { return };
+    let producer: BaseProducer = world.client().create().expect("settings");
+    let values = [Some(&b"1"[..]), Some(&[0, 255]), None, Some(b"")];
+    let headers = values.iter().fold(OwnedHeaders::new(), |all, value| all.insert(Header { key: "h", value: *value }));
+    producer.send(BaseRecord::<[u8], [u8]>::to(&world.topic).payload(b"v").headers(headers)).expect("queued");
+    producer.flush(PATIENCE).expect("taken");
+    let mut reader = world.broker.reader().expect("open");
+    let batches = reader.fetch(&world.of, 0, 1 << 20).expect("in range");
+    let records: Vec<_> = batches.iter().flat_map(|batch| batch.iter().map(|record| record.to_owned())).collect();
+    let [record] = &records[..] else { panic!("{records:?}") };
+    let read: Vec<_> = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+    assert_eq!(read, [("h", &b"1"[..]), ("h", &[0, 255]), ("h", b""), ("h", b"")]);
 }
 
 /// Transactions are on: what was aborted is in the log, and nobody sees it.
