@@ -102,6 +102,14 @@ impl World {
         config
     }
 
+    /// As retention does.
+    fn delete_before(&self, offset: u64) {
+        let mut before = TopicPartitionList::new();
+        before.add_partition_offset(&self.topic, 0, KafkaOffset::Offset(offset as i64)).expect("an offset");
+        block_on(self.admin().delete_records(&before, &AdminOptions::new())).expect("deleted");
+        until("the log begins later", || self.broker.offsets(&self.of).expect("exists").0 == offset);
+    }
+
     fn admin(&self) -> AdminClient<DefaultClientContext> {
         self.client().create().expect("settings")
     }
@@ -338,10 +346,7 @@ fn a_log_that_begins_behind_our_position_names_the_gap() {
     }
     producer.commit(Commit::default()).expect("commits");
     world.broker.note_positions(&world.group, &[(world.of.clone(), 1)].into()).expect("noted");
-    let mut before = TopicPartitionList::new();
-    before.add_partition_offset(&world.topic, 0, KafkaOffset::Offset(3)).expect("an offset");
-    block_on(world.admin().delete_records(&before, &AdminOptions::new())).expect("deleted");
-    until("the log begins later", || world.broker.offsets(&world.of).expect("exists").0 == 3);
+    world.delete_before(3);
     let fetched = world.broker.reader().expect("open").fetch(&world.of, 1, 1 << 20);
     assert!(matches!(fetched, Err(BrokerError::OutOfRange { wanted: 1, first: 3, next: 5, .. })), "{fetched:?}");
     let member = Member { id: "log-start-m".into(), index: 0, count: 1 };
@@ -353,6 +358,35 @@ fn a_log_that_begins_behind_our_position_names_the_gap() {
         }
         Err(BrokerError::OutOfRange { wanted: 1, first: 3, next: 5, .. }) => true,
         Err(error) => panic!("{error}"),
+    });
+}
+
+/// A group's first position is where the log begins, which moves until there is one that is committed.
+#[test]
+fn a_log_that_begins_later_than_when_a_group_came_is_no_gap() {
+    let Some(world) = World::new("log-moves") else { return };
+    let mut producer = world.producer("p");
+    for value in ["a", "b", "c", "d"] {
+        world.send(producer.as_mut(), value);
+    }
+    producer.commit(Commit::default()).expect("commits");
+    let mut consumer = world.joined("m");
+    world.delete_before(3);
+    consumer.seek(&world.of, 0); // what was fetched already is not what is there
+    until("the member is to join again", || match consumer.poll(Duration::from_millis(100)) {
+        Ok(polled) => {
+            assert!(polled.is_empty(), "{polled:?}");
+            false
+        }
+        Err(BrokerError::Retry(_)) => true,
+        Err(error) => panic!("{error}"),
+    });
+    drop(consumer);
+    let mut consumer = world.joined("m");
+    until("it begins where the log does", || match &consumer.poll(Duration::from_millis(100)).expect("open")[..] {
+        [] => false,
+        [Polled::Records { from: 3, .. }, ..] => true,
+        polled => panic!("{polled:?}"),
     });
 }
 

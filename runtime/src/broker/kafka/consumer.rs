@@ -223,7 +223,7 @@ impl KafkaConsumer {
         for (at, (of, place)) in self.places.iter_mut().enumerate().filter(|(_, (_, place))| !place.paused) {
             let timeout = if at == self.turn { timeout } else { Duration::ZERO };
             self.fetcher.go_to(of, place.position)?; // what failed behind good records is begun anew
-            for batch in self.fetcher.take(of, timeout, FETCH_BYTES_MAX)? {
+            for batch in self.fetcher.take(of, timeout, FETCH_BYTES_MAX).map_err(retention)? {
                 let from = place.position;
                 place.position = batch.next_offset();
                 place.end_said &= batch.records == 0;
@@ -236,6 +236,15 @@ impl KafkaConsumer {
             }
         }
         Ok(polled)
+    }
+}
+
+/// Retention has passed a place from which records were to come. Whether that is a gap, the committed position tells when the
+/// member joins again: where there is none, the log begins later.
+fn retention(error: BrokerError) -> BrokerError {
+    match error {
+        BrokerError::OutOfRange { .. } => BrokerError::Retry(error.to_string()),
+        other => other,
     }
 }
 
