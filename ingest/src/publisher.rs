@@ -166,9 +166,38 @@ pub struct Publisher {
     pub intake: Arc<Intake>,
 }
 
+/// What a publisher knows of its commits, from one session with the broker to the next.
+#[derive(Default)]
+struct Known {
+    /// The committed cursor.
+    cursor: Cursor,
+    /// The page whose commit was last tried: it counts when its cursor turns out to be the committed one.
+    in_doubt: Option<Counted>,
+    /// It was fenced since it last committed.
+    is_fenced: bool,
+}
+
+impl Known {
+    /// The page in doubt is committed.
+    fn committed(&mut self) -> Option<Counted> {
+        let page = self.in_doubt.take()?;
+        page.apply(&mut self.cursor);
+        self.is_fenced = false;
+        Some(page)
+    }
+
+    /// Nothing is committed; a page in doubt that shows all the same is another's.
+    fn fenced(&mut self) {
+        (self.in_doubt, self.is_fenced) = (None, true);
+    }
+}
+
 /// Why a session with the broker ended.
 enum Failed {
     Again(String),
+    /// Another process publishes for this connector; or this one was suspended in a transaction for longer than the cluster
+    /// lets one stay open, and is fenced by it.
+    Fenced(String),
     Fatal(String),
 }
 
@@ -186,8 +215,7 @@ impl From<TxnError> for Failed {
         match error {
             // Whatever the outcome was, the committed cursor tells.
             TxnError::Retry(_) | TxnError::Abort(_) | TxnError::Unknown(_) => Self::Again(error.to_string()),
-            // Another process publishes for this connector now; two of them would fence each other for ever.
-            TxnError::Fenced(reason) => Self::Fatal(format!("another process took over: {reason}")),
+            TxnError::Fenced(reason) => Self::Fenced(reason),
             TxnError::Fatal(reason) => Self::Fatal(reason),
         }
     }
@@ -198,22 +226,26 @@ impl Publisher {
     /// cursor.
     ///
     /// # Errors
-    /// What will not get better by itself.
+    /// What will not get better by itself. Of two processes that publish for the same connector one ends, or they would
+    /// fence each other for ever: that which finds that the other has committed, or is fenced twice without a commit between.
     pub fn run(&self, connector: &mut dyn Connector) -> Result<(), PublishError> {
         let mut failures = 0;
-        let mut in_doubt = None;
+        let mut known = Known::default();
         loop {
             let before = self.intake.read();
-            match self.session(connector, &mut in_doubt) {
+            let fatal = |reason| Err(PublishError { connector: self.name.clone(), reason });
+            let reason = match self.session(connector, &mut known) {
                 Ok(()) => return Ok(()),
-                Err(Failed::Fatal(reason)) => {
-                    return Err(PublishError { connector: self.name.clone(), reason });
+                Err(Failed::Fatal(reason)) => return fatal(reason),
+                Err(Failed::Fenced(reason)) if known.is_fenced => return fatal(taken_over(&reason)),
+                Err(Failed::Fenced(reason)) => {
+                    known.fenced();
+                    reason
                 }
-                Err(Failed::Again(reason)) => {
-                    tracing::warn!(connector = self.name, reason, "going on from the committed cursor");
-                    self.intake.condition.failed(reason);
-                }
-            }
+                Err(Failed::Again(reason)) => reason,
+            };
+            tracing::warn!(connector = self.name, reason, "going on from the committed cursor");
+            self.intake.condition.failed(reason);
             failures = if self.intake.read() == before { failures + 1 } else { 1 };
             if back_off(failures, &self.control) {
                 return Ok(());
@@ -221,27 +253,21 @@ impl Publisher {
         }
     }
 
-    /// `in_doubt` is the page whose commit was last tried: it counts when its cursor turns out to be the committed one.
-    fn session(&self, connector: &mut dyn Connector, in_doubt: &mut Option<Counted>) -> Result<(), Failed> {
+    fn session(&self, connector: &mut dyn Connector, known: &mut Known) -> Result<(), Failed> {
         let owner: Arc<str> = format!("connector:{}", self.name).into();
         let mut producer = self.broker.producer(&self.transactional_id)?;
-        let entries = self.broker.state(&owner)?.scan(b"")?.into_iter();
-        let mut cursor: Cursor = entries.map(|(name, entry)| (String::from_utf8_lossy(&name).into(), entry)).collect();
-        if let Some(page) = in_doubt.take().filter(|page| page.is_in(&cursor)) {
-            self.intake.add(page);
-        }
+        self.read_cursor(&owner, known)?;
         self.intake.condition.begun();
         while !self.control.is_stopping() {
             if self.control.is_intake_paused() {
                 std::thread::park_timeout(POLL_MAX);
                 continue;
             }
-            match connector.poll(&cursor) {
+            match connector.poll(&known.cursor) {
                 Ok(Poll::Page(page)) => {
-                    let page = in_doubt.insert(self.send(page, producer.as_mut())?);
+                    let page = known.in_doubt.insert(self.send(page, producer.as_mut())?);
                     producer.commit(Commit { consumed: None, state: page.state(&owner) })?;
-                    if let Some(page) = in_doubt.take() {
-                        page.apply(&mut cursor);
+                    if let Some(page) = known.committed() {
                         self.intake.add(page);
                         self.intake.condition.is_well();
                     }
@@ -260,6 +286,21 @@ impl Publisher {
                 Err(ConnectorError::Fatal(reason)) => return Err(Failed::Fatal(reason)),
             }
         }
+        Ok(())
+    }
+
+    /// Reads the committed cursor, which nobody but the owner of the producer moves any more.
+    fn read_cursor(&self, owner: &str, known: &mut Known) -> Result<(), Failed> {
+        let entries = self.broker.state(owner)?.scan(b"")?.into_iter();
+        let cursor: Cursor = entries.map(|(name, entry)| (String::from_utf8_lossy(&name).into(), entry)).collect();
+        known.in_doubt = known.in_doubt.take().filter(|page| page.is_in(&cursor));
+        if let Some(page) = known.committed() {
+            self.intake.add(page);
+        }
+        if known.is_fenced && known.cursor != cursor {
+            return Err(Failed::Fatal(taken_over("it has published since this one was fenced")));
+        }
+        known.cursor = cursor;
         Ok(())
     }
 
@@ -371,6 +412,10 @@ impl Publisher {
         }
         Ok(())
     }
+}
+
+fn taken_over(reason: &str) -> String {
+    format!("another process took over: {reason}")
 }
 
 fn send_dead_letter(row: &RejectedRow, topic: &Arc<str>, producer: &mut dyn Producer) -> Result<(), Failed> {

@@ -21,6 +21,10 @@ pub const WAKES_PER_RECORD_MAX: usize = 10_000;
 /// Bytes of decoded state a task's cache keeps, unless configured. What it does not hold is read from the page cache: with
 /// four times as much a hundred thousand products are no faster.
 pub const CACHE_BYTES_DEFAULT: usize = 4 << 20;
+/// How long a member of a Kafka group may be silent, unless configured.
+pub const SESSION_TIMEOUT_DEFAULT: Span = Span::from_millis(10_000);
+/// How long a transaction on Kafka may stay open, unless configured.
+pub const TRANSACTION_TIMEOUT_DEFAULT: Span = Span::from_millis(15_000);
 /// Times a replayed record may come back to the dead letters before `dlq replay` leaves it alone.
 pub const REPLAY_ATTEMPTS_MAX: u32 = 5;
 

@@ -52,9 +52,7 @@ impl World {
         settings.session_timeout = SESSION;
         settings.transaction_timeout = PATIENCE;
         // How long the others wait for one who does not poll.
-        for name in ["max.poll.interval.ms", "session.timeout.ms"] {
-            settings.properties.insert(name.into(), SESSION.as_millis().to_string());
-        }
+        settings.properties.insert("max.poll.interval.ms".into(), SESSION.as_millis().to_string());
         settings.fail = fail;
         (Kafka::connect(settings, Clock::System).expect("it runs"), states)
     }

@@ -7,6 +7,8 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use skuflow_runtime::broker::kafka::{Kafka, Settings, block_on};
 use skuflow_runtime::broker::{
@@ -100,6 +102,14 @@ impl World {
         config
     }
 
+    /// As retention does.
+    fn delete_before(&self, offset: u64) {
+        let mut before = TopicPartitionList::new();
+        before.add_partition_offset(&self.topic, 0, KafkaOffset::Offset(offset as i64)).expect("an offset");
+        block_on(self.admin().delete_records(&before, &AdminOptions::new())).expect("deleted");
+        until("the log begins later", || self.broker.offsets(&self.of).expect("exists").0 == offset);
+    }
+
     fn admin(&self) -> AdminClient<DefaultClientContext> {
         self.client().create().expect("settings")
     }
@@ -111,6 +121,23 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "{what}: not within {PATIENCE:?}");
         std::thread::park_timeout(Duration::from_millis(20));
     }
+}
+
+/// As docs/kafka.md says of dead letters.
+#[test]
+fn a_header_has_the_bytes_it_came_with_and_null_is_none() {
+    let Some(world) = World::new("headers") else { return };
+    let producer: BaseProducer = world.client().create().expect("settings");
+    let values = [Some(&b"1"[..]), Some(&[0, 255]), None, Some(b"")];
+    let headers = values.iter().fold(OwnedHeaders::new(), |all, value| all.insert(Header { key: "h", value: *value }));
+    producer.send(BaseRecord::<[u8], [u8]>::to(&world.topic).payload(b"v").headers(headers)).expect("queued");
+    producer.flush(PATIENCE).expect("taken");
+    let mut reader = world.broker.reader().expect("open");
+    let batches = reader.fetch(&world.of, 0, 1 << 20).expect("in range");
+    let records: Vec<_> = batches.iter().flat_map(|batch| batch.iter().map(|record| record.to_owned())).collect();
+    let [record] = &records[..] else { panic!("{records:?}") };
+    let read: Vec<_> = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+    assert_eq!(read, [("h", &b"1"[..]), ("h", &[0, 255]), ("h", b""), ("h", b"")]);
 }
 
 /// Transactions are on: what was aborted is in the log, and nobody sees it.
@@ -200,20 +227,37 @@ fn a_member_that_leaves_is_not_waited_for() {
         return;
     };
     let mut first = world.joined("first");
-    assert!(first.attend(), "nothing is decided");
+    assert!(first.attend().expect("open"), "nothing is decided");
     let member = Member { id: "leaving-second".into(), index: 1, count: 2 };
     let mut second = world.broker.join(&world.group, std::slice::from_ref(&world.topic), &member).expect("joins");
     until("the first is to leave other work for a decision", || {
         assert!(second.poll(Duration::from_millis(20)).expect("open").is_empty());
-        !first.attend()
+        !first.attend().expect("open")
     });
     assert!(matches!(first.poll(Duration::ZERO).expect("open")[..], [Polled::Revoked(_)]));
-    first.leave();
+    first.leave().expect("goes");
     drop(first);
     until("the second has what the first had", || {
         let polled = second.poll(Duration::from_millis(20)).expect("open");
         polled.iter().any(|polled| matches!(polled, Polled::Assigned(partitions) if *partitions == [0]))
     });
+}
+
+/// Whatever it does at the time, else the two would fence each other for ever.
+#[test]
+fn a_member_whose_id_another_process_has_hears_of_it() {
+    let Some(world) = World::new("same-id") else { return };
+    let mut first = world.joined("m");
+    let mut second = world.joined("m");
+    let is_fenced = |outcome: Result<(), BrokerError>| match outcome {
+        Ok(()) => false,
+        Err(BrokerError::Fatal(reason)) => reason.contains("another process has the same worker id"),
+        Err(error) => panic!("{error}"),
+    };
+    until("it is told while it does other work", || is_fenced(first.attend().map(drop)));
+    assert!(is_fenced(first.poll(Duration::ZERO).map(drop)), "and when it polls");
+    assert!(is_fenced(first.leave()), "and when it leaves");
+    assert!(second.attend().expect("it is the member"));
 }
 
 #[test]
@@ -226,7 +270,7 @@ fn state_without_its_positions_is_refused() {
     let step = world.step(None, 1);
     producer.commit(Commit { consumed: Some((&consumer.generation(), &step)), state: Vec::new() }).expect("commits");
     assert!(world.broker.state(&world.owner()).is_ok());
-    consumer.leave();
+    consumer.leave().expect("goes");
     drop(consumer);
     until("the group is empty", || world.broker.forget_positions(&world.group).is_ok());
     let state = world.broker.state(&world.owner()).err();
@@ -302,10 +346,7 @@ fn a_log_that_begins_behind_our_position_names_the_gap() {
     }
     producer.commit(Commit::default()).expect("commits");
     world.broker.note_positions(&world.group, &[(world.of.clone(), 1)].into()).expect("noted");
-    let mut before = TopicPartitionList::new();
-    before.add_partition_offset(&world.topic, 0, KafkaOffset::Offset(3)).expect("an offset");
-    block_on(world.admin().delete_records(&before, &AdminOptions::new())).expect("deleted");
-    until("the log begins later", || world.broker.offsets(&world.of).expect("exists").0 == 3);
+    world.delete_before(3);
     let fetched = world.broker.reader().expect("open").fetch(&world.of, 1, 1 << 20);
     assert!(matches!(fetched, Err(BrokerError::OutOfRange { wanted: 1, first: 3, next: 5, .. })), "{fetched:?}");
     let member = Member { id: "log-start-m".into(), index: 0, count: 1 };
@@ -317,6 +358,35 @@ fn a_log_that_begins_behind_our_position_names_the_gap() {
         }
         Err(BrokerError::OutOfRange { wanted: 1, first: 3, next: 5, .. }) => true,
         Err(error) => panic!("{error}"),
+    });
+}
+
+/// A group's first position is where the log begins, which moves until there is one that is committed.
+#[test]
+fn a_log_that_begins_later_than_when_a_group_came_is_no_gap() {
+    let Some(world) = World::new("log-moves") else { return };
+    let mut producer = world.producer("p");
+    for value in ["a", "b", "c", "d"] {
+        world.send(producer.as_mut(), value);
+    }
+    producer.commit(Commit::default()).expect("commits");
+    let mut consumer = world.joined("m");
+    world.delete_before(3);
+    consumer.seek(&world.of, 0); // what was fetched already is not what is there
+    until("the member is to join again", || match consumer.poll(Duration::from_millis(100)) {
+        Ok(polled) => {
+            assert!(polled.is_empty(), "{polled:?}");
+            false
+        }
+        Err(BrokerError::Retry(_)) => true,
+        Err(error) => panic!("{error}"),
+    });
+    drop(consumer);
+    let mut consumer = world.joined("m");
+    until("it begins where the log does", || match &consumer.poll(Duration::from_millis(100)).expect("open")[..] {
+        [] => false,
+        [Polled::Records { from: 3, .. }, ..] => true,
+        polled => panic!("{polled:?}"),
     });
 }
 
@@ -402,8 +472,49 @@ fn a_commit_outlives_the_broker() {
 #[test]
 fn settings_that_the_guarantees_rest_on_are_refused() {
     let Some(server) = kafka() else { return };
-    let mut settings = Settings::new(&server.bootstrap_servers(), "test", "unused".into());
-    settings.properties.insert("isolation.level".into(), "read_uncommitted".into());
-    let refused = Kafka::connect(settings, Clock::System).err();
-    assert!(matches!(&refused, Some(BrokerError::Fatal(reason)) if reason.contains("isolation.level")), "{refused:?}");
+    for name in ["isolation.level", "session.timeout.ms", "transaction.timeout.ms"] {
+        let mut settings = Settings::new(&server.bootstrap_servers(), "test", "unused".into());
+        settings.properties.insert(name.into(), "60000".into());
+        let refused = Kafka::connect(settings, Clock::System).err();
+        assert!(matches!(&refused, Some(BrokerError::Fatal(reason)) if reason.contains(name)), "{refused:?}");
+    }
+}
+
+/// A cluster that allows less than it does by default says so, and waiting does not help.
+#[test]
+fn times_that_the_cluster_does_not_allow_are_refused() {
+    let Some(world) = World::with("times", |settings| {
+        settings.session_timeout = Duration::from_secs(1);
+        settings.transaction_timeout = Duration::from_mins(16);
+    }) else {
+        return;
+    };
+    let refused = world.broker.producer("times").err();
+    assert!(matches!(&refused, Some(BrokerError::Fatal(_))), "{refused:?}");
+    let member = Member { id: "times-m".into(), index: 0, count: 1 };
+    let mut consumer = world.broker.join(&world.group, std::slice::from_ref(&world.topic), &member).expect("joins");
+    until("the member hears of it", || match consumer.poll(Duration::from_millis(100)) {
+        Ok(polled) => {
+            assert!(polled.is_empty(), "{polled:?}");
+            false
+        }
+        Err(BrokerError::Fatal(reason)) => reason.contains("session timeout of 1s"),
+        Err(error) => panic!("{error}"),
+    });
+}
+
+/// The longest of both that a config allows, and that a cluster does by default.
+#[test]
+fn the_longest_times_are_taken() {
+    let Some(world) = World::with("long-times", |settings| {
+        settings.session_timeout = Duration::from_mins(30);
+        settings.transaction_timeout = Duration::from_mins(15);
+    }) else {
+        return;
+    };
+    let mut producer = world.producer("p");
+    let mut consumer = world.joined("m");
+    let step = world.step(None, 1);
+    producer.commit(Commit { consumed: Some((&consumer.generation(), &step)), state: Vec::new() }).expect("commits");
+    consumer.leave().expect("goes");
 }

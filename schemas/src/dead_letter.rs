@@ -1,7 +1,8 @@
 //! Dead letters: the record as it came, and why it was refused in its headers.
 //!
-//! Topic `dlq.<topic>`; key, value and headers are verbatim, the six broker-style headers `__dlq.errors.*` (KIP-1191)
-//! and a few of ours are added, so any client can read them without a schema.
+//! Topic `dlq.<topic>`; key, value and headers are verbatim (but a header's null value is empty, and so is a name that is no
+//! UTF-8), the six broker-style headers `__dlq.errors.*` (KIP-1191) and a few of ours are added, so any client can read them
+//! without a schema.
 
 use crate::Text;
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use skuflow_ingest::{file, simulator};
 use skuflow_processors::{alerts, catalog, dedup, features, route, validate};
 use skuflow_runtime::broker::kafka::Mechanism;
-use skuflow_runtime::limits::CACHE_BYTES_DEFAULT;
+use skuflow_runtime::limits::{CACHE_BYTES_DEFAULT, SESSION_TIMEOUT_DEFAULT, TRANSACTION_TIMEOUT_DEFAULT};
 use skuflow_schemas::{ByteSize, Span};
 use skuflow_sinks::{lake, serving};
 
@@ -72,6 +72,14 @@ pub struct KafkaConfig {
     /// Replicas of the topics that are made; left out: as many as the cluster makes by default.
     #[serde(default)]
     pub replication: Option<u16>,
+    /// How long a process may be silent before others have its partitions, 6s to 30m. More: a longer suspension costs it
+    /// nothing; less: what a killed one leaves goes on sooner.
+    #[serde(default = "session_timeout")]
+    pub session_timeout: Span,
+    /// How long a transaction may stay open before the cluster aborts it, 1s to 15m; longer than `commit_interval`. More: a
+    /// longer outage of the cluster is waited out; less: what a killed process leaves open holds up others for less long.
+    #[serde(default = "transaction_timeout")]
+    pub transaction_timeout: Span,
     /// What this process is called among those that share the work; the same after every restart. Left out: the machine's
     /// name.
     #[serde(default)]
@@ -85,6 +93,14 @@ pub struct KafkaConfig {
     /// Further settings of the client, by librdkafka's names.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
+}
+
+fn session_timeout() -> Span {
+    SESSION_TIMEOUT_DEFAULT
+}
+
+fn transaction_timeout() -> Span {
+    TRANSACTION_TIMEOUT_DEFAULT
 }
 
 /// Encryption and who we are; with both, the user's password goes through the encrypted connection.

@@ -35,6 +35,8 @@ fn settings(loaded: &Loaded, kafka: &KafkaConfig) -> Result<Settings, OpenError>
     let security = kafka.security.as_ref().map(|config| security(loaded, config)).transpose()?;
     Ok(Settings {
         replication: kafka.replication,
+        session_timeout: kafka.session_timeout.into(),
+        transaction_timeout: kafka.transaction_timeout.into(),
         security: security.unwrap_or_default(),
         properties: kafka.properties.clone(),
         ..usual

@@ -115,7 +115,7 @@ impl Pipeline {
         let server = server.map_err(|error| OpenError::Io(error.to_string()))?;
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let watchdog = scope.spawn(|| watchdog::watch(&stations, &is_over));
+            let watchdog = scope.spawn(|| watchdog::watch(&stations, &loaded.config, &is_over));
             let mut threads = Vec::new();
             for (publisher, mut connector) in connectors {
                 let (fail, writers, control) = (&fail, &writers, &control);

@@ -4,19 +4,31 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::stations::{Counts, Station};
+use skuflow_runtime::limits::TRANSACTION_TIMEOUT_DEFAULT;
 
-/// How long a worker may be silent: longer than all that it waits for within one call, each of which ends by itself.
-const SILENCE_MAX: Duration = Duration::from_mins(3);
+use super::stations::{Counts, Station};
+use crate::config::Config;
+
+/// How long a worker may be silent, but for its transaction: longer than all that it waits for within one call, each of
+/// which ends by itself.
+const SILENCE_MAX: Duration = Duration::from_secs(150);
 /// How often it is looked for.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// How long a worker may be silent: a commit, and the abort of one that fails, take as long as a transaction may stay open.
+fn silence_max(config: &Config) -> Duration {
+    let transaction =
+        config.broker.kafka.as_ref().map_or(TRANSACTION_TIMEOUT_DEFAULT, |kafka| kafka.transaction_timeout);
+    SILENCE_MAX + 2 * Duration::from(transaction)
+}
+
 /// Watches until the run is over, when it is to be unparked.
-pub(super) fn watch(stations: &[Station], is_over: &AtomicBool) {
+pub(super) fn watch(stations: &[Station], config: &Config, is_over: &AtomicBool) {
+    let silence_max = silence_max(config);
     while !is_over.load(Ordering::Relaxed) {
         std::thread::park_timeout(ROUND);
-        if let Some(station) = silent(stations, SILENCE_MAX) {
-            tracing::error!(station, "a worker has not been heard of for {SILENCE_MAX:?}; ending the process");
+        if let Some(station) = silent(stations, silence_max) {
+            tracing::error!(station, "a worker has not been heard of for {silence_max:?}; ending the process");
             std::process::abort();
         }
     }

@@ -15,7 +15,7 @@ struct Script;
 
 impl Connector for Script {
     fn poll(&mut self, cursor: &Cursor) -> Result<Poll, ConnectorError> {
-        let number = cursor.get("page").map_or(0, |entry| entry[0]);
+        let number = page_of(cursor);
         if usize::from(number) == PAGES {
             return Ok(Poll::Done);
         }
@@ -23,6 +23,10 @@ impl Connector for Script {
         records.insert(1, refused(number));
         Ok(Poll::Page(Page { records, changes: BTreeMap::from([("page".into(), Some(vec![number + 1]))]) }))
     }
+}
+
+fn page_of(cursor: &Cursor) -> u8 {
+    cursor.get("page").map_or(0, |entry| entry[0])
 }
 
 fn sale(order: &str, padding: usize) -> Mapped {
@@ -102,7 +106,7 @@ fn whatever_goes_wrong_at_a_commit_each_page_is_published_and_counted_once() {
     let (read, rejected, [bytes, sent, _, pages, commits]) = counted(&undisturbed.intake);
     assert_eq!((read, rejected), (16, BTreeMap::from([("row-malformed".into(), 4)])));
     assert_eq!((bytes, sent, pages, commits), (12 * 100, 16 + 4, 4, 4), "a count goes with each refused row");
-    for fault in [Fault::Retry, Fault::Abort, Fault::UnknownCommitted, Fault::UnknownLost] {
+    for fault in [Fault::Retry, Fault::Abort, Fault::Fenced, Fault::UnknownCommitted, Fault::UnknownLost] {
         let everywhere: Box<dyn Fn(u64) -> bool + Send> = Box::new(|number| number.is_multiple_of(2));
         let once_at = |at: usize| -> Box<dyn Fn(u64) -> bool + Send> { Box::new(move |number| number == at as u64) };
         for (what, hits) in (0..PAGES).map(|at| (at, once_at(at))).chain([(PAGES, everywhere)]) {
@@ -116,17 +120,58 @@ fn whatever_goes_wrong_at_a_commit_each_page_is_published_and_counted_once() {
 }
 
 #[test]
-fn a_publisher_that_was_taken_over_stops_and_the_other_one_goes_on() {
+fn a_publisher_that_is_fenced_twice_without_a_commit_stops_and_the_other_one_goes_on() {
     let whole = broker(Box::new(|_| None));
     publisher(&whole).run(&mut Script).expect("nothing goes wrong");
     for at in 0..PAGES as u64 {
-        let broken = broker(Box::new(move |number| (number == at).then_some(Fault::Fenced)));
+        let broken = broker(Box::new(move |number| (at..at + 2).contains(&number).then_some(Fault::Fenced)));
         let fenced = publisher(&broken);
         let error = fenced.run(&mut Script).expect_err("fatal").to_string();
         assert!(error.contains("another process took over"), "{error}");
         assert_eq!(fenced.intake.read(), at * 4, "what was committed counts");
         publisher(&broken).run(&mut Script).expect("the other one");
         assert_eq!(committed(&broken), committed(&whole), "fenced at {at}");
+    }
+}
+
+/// The pages of [`Script`] before this one.
+struct UpTo(u8);
+
+impl Connector for UpTo {
+    fn poll(&mut self, cursor: &Cursor) -> Result<Poll, ConnectorError> {
+        if page_of(cursor) == self.0 { Ok(Poll::Done) } else { Script.poll(cursor) }
+    }
+}
+
+/// The pages of [`Script`]; with page 1 in hand it is held up once, and another process publishes those before this one.
+struct Overtaken(Memory, Option<u8>);
+
+impl Connector for Overtaken {
+    fn poll(&mut self, cursor: &Cursor) -> Result<Poll, ConnectorError> {
+        if let Some(until) = self.1.take_if(|_| page_of(cursor) == 1) {
+            publisher(&self.0).run(&mut UpTo(until)).expect("the other one");
+        }
+        Script.poll(cursor)
+    }
+}
+
+#[test]
+fn a_publisher_that_is_overtaken_stops_where_the_other_has_published_and_else_goes_on() {
+    let whole = broker(Box::new(|_| None));
+    publisher(&whole).run(&mut Script).expect("nothing goes wrong");
+    for until in 1..=PAGES as u8 {
+        let broker = broker(Box::new(|_| None));
+        let overtaken = publisher(&broker);
+        let outcome = overtaken.run(&mut Overtaken(broker.clone(), Some(until)));
+        if until == 1 {
+            outcome.expect("the other one has only come and gone");
+            assert_eq!(overtaken.intake.read(), 16);
+        } else {
+            let error = outcome.expect_err("fatal").to_string();
+            assert!(error.contains("another process took over"), "{error}");
+        }
+        publisher(&broker).run(&mut Script).expect("the other one goes on");
+        assert_eq!(committed(&broker), committed(&whole), "overtaken up to {until}");
     }
 }
 

@@ -137,12 +137,14 @@ pub trait Consumer: Send {
 
     /// Keeps the membership alive during other work; `false` where the group has decided something that the work is to be
     /// left for. The next poll says what.
-    fn attend(&mut self) -> bool {
-        true
+    fn attend(&mut self) -> Result<bool, BrokerError> {
+        Ok(true)
     }
 
     /// Leaves the group for good: its partitions go to others at once. Who only goes away, or is killed, is waited for.
-    fn leave(&mut self) {}
+    fn leave(&mut self) -> Result<(), BrokerError> {
+        Ok(())
+    }
 
     /// Stops (`true`) or goes on fetching one partition; what was polled stays polled. Back-pressure of a task.
     fn pause(&mut self, of: &TopicPartition, paused: bool);

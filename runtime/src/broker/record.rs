@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::Offset;
 use skuflow_schemas::Timestamp;
 
-/// A header: name and bytes.
+/// A header: name and bytes. On Kafka a value may be null, and a name no UTF-8: here these are empty.
 pub type Header<'a> = (&'a str, &'a [u8]);
 
 /// A record to write.

@@ -23,8 +23,8 @@ pub(super) struct InputQueue {
     committed: Option<Offset>,
     /// Offset of the next record to process.
     next: Offset,
-    /// Offset of the next record to be polled.
-    polled: Offset,
+    /// Offset of the next record to be polled; `None` until the first was, where no position is committed.
+    polled: Option<Offset>,
     /// Empty, and not to be waited for in this turn.
     pub(super) absent: bool,
     /// Since when the partition is known to be read to its end.
@@ -49,7 +49,8 @@ struct Head {
 }
 
 impl InputQueue {
-    /// An empty queue, at the committed position or, without one, at the log's first offset.
+    /// An empty queue, at the committed position or, without one, at the log's first offset; that moves until there are
+    /// records: it begins where they do.
     pub(super) fn new(of: TopicPartition, family: Family, committed: Option<Offset>, first: Offset) -> Self {
         let next = committed.unwrap_or(first);
         Self {
@@ -61,7 +62,7 @@ impl InputQueue {
             head: None,
             committed,
             next,
-            polled: next,
+            polled: committed,
             absent: false,
             idle_since: None,
             final_end: OnceCell::new(),
@@ -73,13 +74,15 @@ impl InputQueue {
 
     /// Takes records that were polled.
     pub(super) fn push(&mut self, from: Offset, batch: RecordBatch) {
-        assert_eq!(from, self.polled, "{}: polled batches follow each other", self.of);
-        self.polled = batch.next_offset();
+        match self.polled.replace(batch.next_offset()) {
+            Some(polled) => assert_eq!(from, polled, "{}: polled batches follow each other", self.of),
+            None => self.next = from,
+        }
         let skip = from.saturating_sub(batch.base_offset) as u32;
         if skip >= batch.records {
             match self.batches.back_mut() {
-                Some(last) => last.gap += self.polled - from,
-                None => self.next = self.polled,
+                Some(last) => last.gap += batch.next_offset() - from,
+                None => self.next = batch.next_offset(),
             }
             return;
         }
@@ -217,6 +220,38 @@ fn decode(decoder: Decoder, record: &RecordView<'_>, family: Family) -> Result<I
             let value = value.unwrap_or_default();
             let event = decoder.decode_family(value, family)?;
             Ok(Input::Event { event, body: body_hash(value), as_read: true, again: false })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{BatchBuilder, Record};
+
+    fn batch(base_offset: Offset) -> RecordBatch {
+        let mut builder = BatchBuilder::default();
+        builder.push(&Record { key: Some(b"k"), value: Some(b"v"), headers: &[] });
+        let (records, bytes) = builder.take();
+        RecordBatch { base_offset, records, gap: 0, appended_at: Timestamp::default(), bytes: bytes.into() }
+    }
+
+    /// Retention moves the beginning of a log between two looks at it.
+    #[test]
+    fn a_queue_without_a_position_begins_where_the_records_do() {
+        let of = TopicPartition::new("in", 0);
+        for (from, first) in [(5, 5), (5, 7), (7, 5)] {
+            let mut queue = InputQueue::new(of.clone(), Family::Offer, None, first);
+            assert_eq!(queue.next_offset(), first);
+            for offset in from..from + 2 {
+                queue.push(offset, batch(offset));
+            }
+            let mut taken = Vec::new();
+            while queue.peek(Decoder).is_some() {
+                taken.extend(queue.take(|_, record| record.offset));
+            }
+            assert_eq!(taken, [from, from + 1], "the log began at {first} once");
+            assert_eq!(queue.consumed(), Some(Consumed { of: of.clone(), from: None, to: from + 2 }));
         }
     }
 }

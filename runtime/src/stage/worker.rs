@@ -96,7 +96,7 @@ impl Worker {
         };
         let ended = session.run()?;
         if matches!(ended, Ended::Done) {
-            session.consumer.leave();
+            session.consumer.leave()?;
         }
         Ok(ended)
     }
@@ -194,11 +194,15 @@ impl Session<'_> {
                 let positions = broker.committed(&self.worker.spec.group)?;
                 let (consumer, seat) = (&mut self.consumer, self.seat);
                 for partition in partitions {
+                    let mut attended = Ok(true);
                     let goes_on = &mut || {
                         seat.is_heard();
-                        consumer.attend()
+                        attended = consumer.attend();
+                        matches!(attended, Ok(true))
                     };
-                    self.tasks.push(Task::restore(&self.worker.spec, partition, broker, &positions, goes_on)?);
+                    let restored = Task::restore(&self.worker.spec, partition, broker, &positions, goes_on);
+                    attended?; // what it was left for
+                    self.tasks.push(restored?);
                 }
                 if let Some(since) = self.idle_since.take() {
                     self.worker.tally.waited_for_partitions(since.elapsed());

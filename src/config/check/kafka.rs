@@ -1,12 +1,19 @@
 //! Checks how a Kafka cluster is reached.
 
+use std::ops::RangeInclusive;
+
 use skuflow_runtime::broker::kafka::{Mechanism, refusal};
+use skuflow_schemas::Span;
 
 use super::{Check, Sources};
 use crate::config::model::{KafkaConfig, SaslConfig, Secret, TlsConfig};
 use crate::config::tree::At::{self, Field};
 
 const PLACE: [At<'_>; 2] = [Field("broker"), Field("kafka")];
+/// What a cluster allows unless it is configured otherwise.
+const SESSION_TIMEOUTS: RangeInclusive<Span> = Span::from_millis(6_000)..=Span::from_millis(1_800_000);
+/// At most what a cluster allows unless it is configured otherwise.
+const TRANSACTION_TIMEOUTS: RangeInclusive<Span> = Span::from_millis(1_000)..=Span::from_millis(900_000);
 const TLS: [&str; 2] = ["security", "tls"];
 const SASL: [&str; 2] = ["security", "sasl"];
 
@@ -15,6 +22,7 @@ impl Check<'_> {
         if kafka.bootstrap_servers.trim().is_empty() {
             self.at_kafka("SKU-020", &["bootstrap_servers"], "no server is named", "write \"localhost:9092\"");
         }
+        self.times(kafka);
         for (name, value) in &kafka.properties {
             if let Some(refusal) = refusal(name, value, kafka.security.is_some()) {
                 self.at_kafka("SKU-020", &["properties", name], &refusal, "remove it");
@@ -34,6 +42,24 @@ impl Check<'_> {
         }
         if let Some(sasl) = &security.sasl {
             self.sasl(sasl, security.tls.is_some(), sources);
+        }
+    }
+
+    fn times(&mut self, kafka: &KafkaConfig) {
+        let KafkaConfig { session_timeout, transaction_timeout, .. } = kafka;
+        self.range(&["broker", "kafka", "session_timeout"], *session_timeout, SESSION_TIMEOUTS);
+        self.range(&["broker", "kafka", "transaction_timeout"], *transaction_timeout, TRANSACTION_TIMEOUTS);
+        let commit_interval = self.config.runtime.commit_interval;
+        if TRANSACTION_TIMEOUTS.contains(transaction_timeout) && *transaction_timeout <= commit_interval {
+            let message = format!(
+                "a `transaction_timeout` of {transaction_timeout} does not last for a `commit_interval` of {commit_interval}"
+            );
+            self.at_kafka(
+                "SKU-020",
+                &["transaction_timeout"],
+                &message,
+                "choose a longer `transaction_timeout`, or commit more often",
+            );
         }
     }
 

@@ -78,7 +78,7 @@ impl Changelog {
         let from = store.position();
         let began = Instant::now();
         let (position, read) = self.replay(shared, &store, end, goes_on)?;
-        store.is_current(position).map_err(BrokerError::Retry)?;
+        store.flush_current(position).and_then(|()| store.finish()).map_err(BrokerError::Retry)?;
         let ms = began.elapsed().as_millis() as u64;
         tracing::debug!(owner = %self.owner, from, end, read, ms, "state restored");
         Ok(store)
@@ -98,7 +98,8 @@ impl Changelog {
         }
         let mut reader = Fetcher::new(shared)?;
         let mut read = 0;
-        let mut until = Instant::now() + RESTORE_STALL_MAX;
+        let stall_max = RESTORE_STALL_MAX + shared.settings.transaction_timeout;
+        let mut until = Instant::now() + stall_max;
         while position < end {
             if !goes_on() {
                 return Err(BrokerError::Retry(format!("the restore of {} was left for something else", self.owner)));
@@ -121,7 +122,7 @@ impl Changelog {
             if store.is_due() {
                 store.flush_at(position).map_err(BrokerError::Retry)?;
             }
-            until = Instant::now() + RESTORE_STALL_MAX;
+            until = Instant::now() + stall_max;
         }
         Ok((position, read))
     }

@@ -138,6 +138,28 @@ impl KafkaConsumer {
         self.membership.as_ref().expect("it is there until this is dropped")
     }
 
+    /// Lets the client work; decisions come by the callback.
+    ///
+    /// # Errors
+    /// What the client does not get over: it says so in one poll, and is asked for it after each.
+    fn hear(&self, timeout: Duration) -> Result<(), BrokerError> {
+        if let Some(Err(error)) = self.membership().poll(timeout) {
+            tracing::debug!(%error, group = %self.group, "kafka consumer");
+            if error.rdkafka_error_code() == Some(Code::InvalidSessionTimeout) {
+                let session = self.shared.settings.session_timeout;
+                let reason = format!("the cluster does not allow a session timeout of {session:?}");
+                return Err(BrokerError::Fatal(reason));
+            }
+        }
+        match self.membership().client().fatal_error() {
+            None => Ok(()),
+            Some((Code::FencedInstanceId, _)) => {
+                Err(BrokerError::Fatal(format!("group {}: another process has the same worker id", self.group)))
+            }
+            Some((code, _)) => Err(broker_error(&KafkaError::MessageConsumptionFatal(code))),
+        }
+    }
+
     /// Lets the client work, and says what the group decided.
     fn serve(&mut self, timeout: Duration) -> Result<Vec<Polled>, BrokerError> {
         if std::mem::take(&mut self.is_giving_up) {
@@ -146,17 +168,7 @@ impl KafkaConsumer {
             self.generation.number = 0;
             self.membership().unassign().map_err(|error| broker_error(&error))?;
         }
-        match self.membership().poll(timeout) {
-            None | Some(Ok(_)) => {}
-            Some(Err(KafkaError::MessageConsumptionFatal(Code::FencedInstanceId))) => {
-                return Err(BrokerError::Fatal(format!(
-                    "group {}: another process has the same worker id",
-                    self.group
-                )));
-            }
-            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(broker_error(&error)),
-            Some(Err(error)) => tracing::debug!(%error, group = %self.group, "kafka consumer"),
-        }
+        self.hear(timeout)?;
         let decided = self.membership().context().decided.lock().expect("no holder panics").pop_front();
         Ok(match decided {
             None => Vec::new(),
@@ -211,7 +223,7 @@ impl KafkaConsumer {
         for (at, (of, place)) in self.places.iter_mut().enumerate().filter(|(_, (_, place))| !place.paused) {
             let timeout = if at == self.turn { timeout } else { Duration::ZERO };
             self.fetcher.go_to(of, place.position)?; // what failed behind good records is begun anew
-            for batch in self.fetcher.take(of, timeout, FETCH_BYTES_MAX)? {
+            for batch in self.fetcher.take(of, timeout, FETCH_BYTES_MAX).map_err(retention)? {
                 let from = place.position;
                 place.position = batch.next_offset();
                 place.end_said &= batch.records == 0;
@@ -224,6 +236,15 @@ impl KafkaConsumer {
             }
         }
         Ok(polled)
+    }
+}
+
+/// Retention has passed a place from which records were to come. Whether that is a gap, the committed position tells when the
+/// member joins again: where there is none, the log begins later.
+fn retention(error: BrokerError) -> BrokerError {
+    match error {
+        BrokerError::OutOfRange { .. } => BrokerError::Retry(error.to_string()),
+        other => other,
     }
 }
 
@@ -263,20 +284,22 @@ impl Consumer for KafkaConsumer {
         self.generation.clone()
     }
 
-    fn attend(&mut self) -> bool {
-        let _decisions_come_by_the_callback = self.membership().poll(Duration::ZERO);
-        self.membership().context().decided.lock().expect("no holder panics").is_empty()
+    fn attend(&mut self) -> Result<bool, BrokerError> {
+        self.hear(Duration::ZERO)?;
+        Ok(self.membership().context().decided.lock().expect("no holder panics").is_empty())
     }
 
     /// A static member that is only closed stays in the group until its session ends; one that unsubscribes goes at once.
-    fn leave(&mut self) {
+    fn leave(&mut self) -> Result<(), BrokerError> {
         self.membership().context().is_leaving.store(true, Ordering::Relaxed);
         self.membership().unsubscribe();
         let until = Instant::now() + LEAVE_MAX;
         let is_member = || native::membership(self.membership()).is_some_and(|(member, _)| !member.is_empty());
+        self.hear(Duration::ZERO)?;
         while is_member() && Instant::now() < until {
-            let _decisions_come_by_the_callback = self.membership().poll(Duration::from_millis(5));
+            self.hear(Duration::from_millis(5))?;
         }
+        Ok(())
     }
 }
 

@@ -16,18 +16,22 @@ pub(super) const REGISTRY_ASK_MAX: Duration = Duration::from_secs(10);
 pub(super) const INIT_MAX: Duration = Duration::from_secs(30);
 /// Time between two looks whether everything is acknowledged.
 pub(super) const FLUSH_TICK: Duration = Duration::from_millis(1);
-/// How long what is committed may take to show.
-pub(super) const SETTLE_MAX: Duration = Duration::from_secs(30);
+/// How long what is committed may take to show, besides the time for which another's transaction may stay open.
+pub(super) const SETTLE_MAX: Duration = Duration::from_secs(15);
 /// How long records that are known to be there may take to come.
 pub(super) const FETCH_MAX: Duration = Duration::from_secs(30);
-/// How long the restore of a state may stand still: longer than a predecessor's transaction may stay open.
-pub(super) const RESTORE_STALL_MAX: Duration = Duration::from_secs(90);
+/// How long the restore of a state may stand still, besides the time for which a predecessor's transaction may stay open.
+pub(super) const RESTORE_STALL_MAX: Duration = Duration::from_secs(75);
 /// Time between two looks whether a commit shows.
 pub(super) const SETTLE_TICK: Duration = Duration::from_millis(2);
 /// Age at which what was applied to a store is written through to the disk.
 pub(super) const STORE_FLUSH_MAX: Duration = Duration::from_secs(10);
 /// Bytes of changes of one store after which they are written through to the disk.
 pub(super) const STORE_CHANGED_BYTES_MAX: usize = 2 << 20;
+/// Longest time between two heartbeats of a member.
+pub(super) const HEARTBEAT_MAX: Duration = Duration::from_secs(3);
+/// How long a group waits for a member that is alive and does not poll, or a session if that is longer.
+pub(super) const POLL_INTERVAL_MAX: Duration = Duration::from_mins(5);
 /// How long a member that leaves waits until it is out of the group.
 pub(super) const LEAVE_MAX: Duration = Duration::from_secs(5);
 /// Time to look at one partition while all are waited for.

@@ -323,7 +323,7 @@ impl KafkaProducer {
         for (changelog, end) in owners {
             let Some(store) = self.shared.store(&changelog.owner) else { continue };
             if let Some(end) = end {
-                let flushed = store.flush_at(*end);
+                let flushed = store.flush_current(*end);
                 flushed.map_err(|reason| TxnError::Unknown(format!("it is committed, but {reason}")))?;
             }
         }
@@ -404,7 +404,7 @@ impl Producer for KafkaProducer {
         }
         for of in unsettled {
             let end = self.shared.high_watermark(&of).map_err(not_committed)?;
-            let until = Instant::now() + SETTLE_MAX;
+            let until = self.deadline() + SETTLE_MAX;
             while self.shared.offsets(&of).map_err(not_committed)?.1 < end {
                 if Instant::now() >= until {
                     return Err(TxnError::Abort(format!("{of}: a transaction stays open before offset {end}")));

@@ -11,8 +11,10 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+use super::limits::{HEARTBEAT_MAX, POLL_INTERVAL_MAX};
 use super::registry::RegistrySettings;
 use super::security::{Security, is_blindness, is_security};
+use crate::limits::{SESSION_TIMEOUT_DEFAULT, TRANSACTION_TIMEOUT_DEFAULT};
 
 /// Where a cluster is and how it is used. Not `Debug`: there are secrets in it.
 #[derive(Clone)]
@@ -53,6 +55,8 @@ pub enum Fail {
     RestoresToLastStable,
 }
 
+const POLL_INTERVAL: &str = "max.poll.interval.ms";
+
 impl Settings {
     /// The usual ones.
     pub fn new(bootstrap_servers: &str, name: &str, state_dir: PathBuf) -> Self {
@@ -61,8 +65,8 @@ impl Settings {
             name: name.into(),
             state_dir,
             replication: None,
-            transaction_timeout: Duration::from_secs(15),
-            session_timeout: Duration::from_secs(10),
+            transaction_timeout: TRANSACTION_TIMEOUT_DEFAULT.into(),
+            session_timeout: SESSION_TIMEOUT_DEFAULT.into(),
             registry: None,
             security: Security::default(),
             properties: BTreeMap::new(),
@@ -114,7 +118,12 @@ impl Settings {
             .set("queued.min.messages", "1000000")
             // Of each partition; more is only more memory.
             .set("queued.max.messages.kbytes", "1024")
-            .set("fetch.message.max.bytes", "2097152");
+            .set("fetch.message.max.bytes", "2097152")
+            .set("session.timeout.ms", self.session_timeout.as_millis().to_string());
+        if !self.properties.contains_key(POLL_INTERVAL) {
+            // The client refuses one that is shorter than the session.
+            config.set(POLL_INTERVAL, self.session_timeout.max(POLL_INTERVAL_MAX).as_millis().to_string());
+        }
         config
     }
 
@@ -141,9 +150,8 @@ impl Settings {
             .set("group.protocol", "classic")
             // Gives a member the same numbers in every topic; `cooperative-sticky` places each partition by itself.
             .set("partition.assignment.strategy", "range")
-            .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
             // A heartbeat also brings word of a rebalance, which waits for all members to have it.
-            .set("heartbeat.interval.ms", (self.session_timeout.as_millis() / 20).to_string());
+            .set("heartbeat.interval.ms", (self.session_timeout / 20).min(HEARTBEAT_MAX).as_millis().to_string());
         config
     }
 
@@ -188,6 +196,10 @@ pub fn refusal(property: &str, value: &str, is_secured: bool) -> Option<String> 
     ];
     if OURS.contains(&property) {
         return Some(format!("`{property}` is not for you to set: the guarantees rest on it"));
+    }
+    let typed = [("session.timeout.ms", "session_timeout"), ("transaction.timeout.ms", "transaction_timeout")];
+    if let Some((_, setting)) = typed.iter().find(|(name, _)| *name == property) {
+        return Some(format!("`{property}` is set by `{setting}`"));
     }
     if is_blindness(property, value) {
         return Some(format!("with `{property} = {value}` anybody could pass for the cluster"));

@@ -25,7 +25,7 @@ struct Mark {
     topic: String,
     /// Everything before this offset of the changelog is in the store.
     next_offset: Offset,
-    /// When it was known to be so, in microseconds.
+    /// When nothing was missing last, in microseconds: of what was deleted until then nothing is in it.
     at: i64,
 }
 
@@ -45,6 +45,8 @@ struct Inner {
     pairs: Arc<StateMap>,
     /// Everything before this offset of the changelog is in `pairs`, which may hold more.
     next_offset: Offset,
+    /// See [`Mark::at`].
+    at: i64,
     flushed: Instant,
     /// Writes what was frozen to the disk.
     flushing: Option<JoinHandle<Result<(), EngineError>>>,
@@ -60,27 +62,25 @@ impl Store {
         clock: &Clock,
     ) -> Result<Self, String> {
         std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-        let oldest = clock.now().micros() - TOMBSTONES_MAX.as_micros() as i64 / 2;
+        let now = clock.now().micros();
+        let oldest = now - TOMBSTONES_MAX.as_micros() as i64 / 2;
         let is_of_use = |mark: &Mark| {
             mark.cluster == cluster && mark.topic == topic && mark.at >= oldest && offsets.contains(&mark.next_offset)
         };
-        let (pairs, next_offset) = match StateMap::open::<Mark>(dir) {
-            Ok((pairs, _)) if dir.join(DAMAGED).exists() => {
-                drop(pairs);
-                (anew(dir)?, *offsets.start())
+        let kept = match StateMap::open::<Mark>(dir) {
+            Ok((pairs, Some(mark))) if is_of_use(&mark) && !dir.join(DAMAGED).exists() => {
+                Some((pairs, mark.next_offset, mark.at))
             }
-            Ok((pairs, Some(mark))) if is_of_use(&mark) => (pairs, mark.next_offset),
-            Ok((pairs, _)) => {
-                drop(pairs);
-                (anew(dir)?, *offsets.start())
-            }
+            Ok(_) => None,
             Err(EngineError::Damaged(reason)) => {
                 tracing::warn!(reason, "a store is damaged; restoring it anew");
-                (anew(dir)?, *offsets.start())
+                None
             }
             Err(error) => return Err(error.to_string()),
         };
-        let inner = Inner { pairs: Arc::new(pairs), next_offset, flushed: Instant::now(), flushing: None };
+        // An empty one has nothing that may have been deleted.
+        let (pairs, next_offset, at) = kept.map_or_else(|| Ok((anew(dir)?, *offsets.start(), now)), Ok::<_, String>)?;
+        let inner = Inner { pairs: Arc::new(pairs), next_offset, at, flushed: Instant::now(), flushing: None };
         let (cluster, topic) = (cluster.to_owned(), topic.to_owned());
         Ok(Self { clock: clock.clone(), dir: dir.into(), cluster, topic, inner: Mutex::new(inner) })
     }
@@ -101,16 +101,22 @@ impl Store {
         inner.flushed.elapsed() >= STORE_FLUSH_MAX || inner.pairs.dirty_bytes() >= STORE_CHANGED_BYTES_MAX
     }
 
-    /// Begins to write what changed to the disk; it holds everything before this offset of the changelog.
+    /// Begins to write what changed to the disk; it holds everything before this offset of the changelog, and more is missing.
     pub(super) fn flush_at(&self, next_offset: Offset) -> Result<(), String> {
         let mut inner = self.lock();
         inner.next_offset = next_offset;
         self.flush(&mut inner)
     }
 
-    /// Notes on the disk that it is at this offset of the changelog, and nothing was missing just now.
-    pub(super) fn is_current(&self, next_offset: Offset) -> Result<(), String> {
-        self.flush_at(next_offset)?;
+    /// The same, and nothing was missing just now.
+    pub(super) fn flush_current(&self, next_offset: Offset) -> Result<(), String> {
+        let mut inner = self.lock();
+        (inner.next_offset, inner.at) = (next_offset, self.clock.now().micros());
+        self.flush(&mut inner)
+    }
+
+    /// Waits until what is being written is on the disk.
+    pub(super) fn finish(&self) -> Result<(), String> {
         let finished = self.lock().finish();
         finished.map_err(|error| self.failed(&error))
     }
@@ -122,7 +128,7 @@ impl Store {
             cluster: self.cluster.clone(),
             topic: self.topic.clone(),
             next_offset: inner.next_offset,
-            at: self.clock.now().micros(),
+            at: inner.at,
         };
         inner.pairs.freeze();
         inner.flushed = Instant::now();
@@ -197,6 +203,26 @@ mod tests {
 
     use super::*;
 
+    /// A deletion behind the position may be forgotten while the restore stands still.
+    #[test]
+    fn a_restore_that_is_broken_off_leaves_a_store_as_old_as_it_was() {
+        const HALF: i64 = TOMBSTONES_MAX.as_micros() as i64 / 2;
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let now = Arc::new(AtomicI64::new(0));
+        let open = || Store::open(dir.path(), ("c", "t"), &(0..=9), &Clock::Fixed(now.clone())).expect("opens");
+        open().flush_current(3).expect("writable");
+        now.store(HALF, Ordering::Relaxed);
+        open().flush_at(5).expect("writable");
+        assert_eq!(open().position(), 5, "it is not too old yet");
+        now.store(HALF + 1, Ordering::Relaxed);
+        assert_eq!(open().position(), 0, "what was read since does not make it younger");
+        open().flush_at(6).expect("writable");
+        now.store(2 * HALF, Ordering::Relaxed);
+        open().flush_current(7).expect("writable");
+        now.store(3 * HALF, Ordering::Relaxed);
+        assert_eq!(open().position(), 7, "nothing was missing half the time ago");
+    }
+
     #[test]
     fn a_store_knows_what_it_is_a_copy_of() {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -206,7 +232,7 @@ mod tests {
         };
         let fill = |store: &Store| {
             store.apply([Put { key: b"k".into(), value: Some(b"v".into()) }].into_iter());
-            store.is_current(7)
+            store.flush_current(7)
         };
         let store = open("c", "t");
         assert_eq!((store.position(), store.scan(b"")), (0, Ok(Vec::new())));
