@@ -33,7 +33,9 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::AdminClient;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerGroupMetadata};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::{
     Broker, BrokerError, Consumer, Generation, Member, Offset, Pair, Positions, Producer, Reader, StateReader,
@@ -159,6 +161,13 @@ fn reach(asks: &Client) -> Result<(), BrokerError> {
     }
 }
 
+/// Whether this is the member of that generation at this moment.
+fn is_of(membership: &Membership, generation: &Generation) -> bool {
+    let now = native::membership(membership);
+    let number = |number: i32| u64::try_from(number).ok().filter(|number| *number > 0);
+    now.is_some_and(|(member, now)| *member == *generation.member && number(now) == Some(generation.number))
+}
+
 impl Shared {
     fn asking(&self, group: &str) -> Result<Arc<Client>, BrokerError> {
         let mut groups = self.groups.lock().expect("no holder panics");
@@ -202,17 +211,26 @@ impl Shared {
         if self.settings.fails(Fail::CommitsWithoutGeneration) {
             return self.asking(&generation.group).ok()?.group_metadata();
         }
-        let members = self.members.lock().expect("no holder panics");
-        let of_group = members.iter().filter(|(group, _)| *group == generation.group);
-        let alive = of_group.filter_map(|(_, membership)| membership.upgrade());
-        let mut found = alive.filter_map(|membership| {
+        let mut found = self.members_of(&generation.group).into_iter().filter_map(|membership| {
             // In this order: generations only grow, so what still holds after was shown.
             let shown = membership.group_metadata()?;
-            let (member, number) = native::membership(membership.as_ref())?;
-            let number = u64::try_from(number).ok().filter(|number| *number > 0)?;
-            (*member == *generation.member && number == generation.number).then_some(shown)
+            is_of(&membership, generation).then_some(shown)
         });
         found.next()
+    }
+
+    /// Commits positions as programs without transactions do: by the member whose work it was.
+    fn commit_as_member(&self, generation: &Generation, positions: &TopicPartitionList) -> Result<(), KafkaError> {
+        let mut members = self.members_of(&generation.group).into_iter();
+        let member = members.find(|membership| is_of(membership, generation));
+        let member = member.ok_or(KafkaError::ConsumerCommit(RDKafkaErrorCode::IllegalGeneration))?;
+        member.commit(positions, CommitMode::Sync)
+    }
+
+    fn members_of(&self, group: &str) -> Vec<Arc<Membership>> {
+        let members = self.members.lock().expect("no holder panics");
+        let of_group = members.iter().filter(|(of, _)| **of == *group);
+        of_group.filter_map(|(_, membership)| membership.upgrade()).collect()
     }
 
     /// The store of an owner, where it is open.

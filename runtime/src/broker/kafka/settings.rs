@@ -47,6 +47,9 @@ pub enum Fail {
     DiesBeforePositions,
     /// The same, and no transaction holds back what was flushed.
     DiesWithoutTransactions,
+    /// There are no transactions, as in a program that promises each effect at least once: what was sent is flushed, then
+    /// the member commits its positions. For measuring what transactions cost.
+    AtLeastOnce,
     /// Positions are committed without generation and member.
     CommitsWithoutGeneration,
     /// A restore ends where what is committed ends at present.
@@ -84,6 +87,11 @@ impl Settings {
         #[cfg(not(feature = "testing"))]
         let broken = None;
         broken == Some(point)
+    }
+
+    /// Whether producers work in transactions; they do where nobody tests.
+    pub(super) fn is_transactional(&self) -> bool {
+        !self.fails(Fail::DiesWithoutTransactions) && !self.fails(Fail::AtLeastOnce)
     }
 
     pub(super) fn base(&self) -> ClientConfig {
@@ -149,9 +157,13 @@ impl Settings {
     /// Writes transactions under this id.
     pub(super) fn producing(&self, transactional_id: &str) -> ClientConfig {
         let mut config = self.base();
+        if self.is_transactional() {
+            config
+                .set("transactional.id", transactional_id)
+                .set("transaction.timeout.ms", self.transaction_timeout.as_millis().to_string());
+        }
         config
-            .set("transactional.id", transactional_id)
-            .set("transaction.timeout.ms", self.transaction_timeout.as_millis().to_string())
+            .set("enable.idempotence", "true")
             .set("linger.ms", "5")
             .set("batch.num.messages", "10000")
             .set("compression.type", "lz4")
