@@ -5,16 +5,12 @@ use skuflow_runtime::broker::kafka::{Examined, Identity, Kafka, RegistrySettings
 use skuflow_runtime::clock::Clock;
 
 use super::OpenError;
-use crate::config::{KafkaConfig, Loaded, SaslConfig, Secret, SecurityConfig, TlsConfig};
+use crate::config::{KafkaConfig, Loaded, RegistryConfig, SaslConfig, Secret, SecurityConfig, TlsConfig};
 use crate::names::Names;
 
 /// Connects, and registers schemas where there is a registry.
 pub(super) fn connect(loaded: &Loaded, kafka: &KafkaConfig) -> Result<Kafka, OpenError> {
-    let registry = kafka.registry.as_ref().map(|registry| RegistrySettings {
-        url: registry.url.clone(),
-        user: registry.user.clone().map(|user| (user, registry.password.clone().unwrap_or_default())),
-        topics: Names(&loaded.config).events(),
-    });
+    let registry = kafka.registry.as_ref().map(|config| registry(loaded, config)).transpose()?;
     open(Settings { registry, ..settings(loaded, kafka)? })
 }
 
@@ -39,6 +35,13 @@ fn settings(loaded: &Loaded, kafka: &KafkaConfig) -> Result<Settings, OpenError>
         properties: kafka.properties.clone(),
         ..usual
     })
+}
+
+fn registry(loaded: &Loaded, config: &RegistryConfig) -> Result<RegistrySettings, OpenError> {
+    let RegistryConfig { url, user, password } = config;
+    let password = password.as_ref().map(|secret| read(loaded, secret)).transpose()?.unwrap_or_default();
+    let user = user.clone().map(|user| (user, password));
+    Ok(RegistrySettings { url: url.clone(), user, topics: Names(&loaded.config).events() })
 }
 
 fn security(loaded: &Loaded, config: &SecurityConfig) -> Result<Security, OpenError> {
