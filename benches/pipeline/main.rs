@@ -1,9 +1,15 @@
 //! Speed of the stages, in a table: of `clean` (decode, validate, dedup, route, encode) alone, and with `compete` behind it
 //! (features, the rules that come along).
 //!
-//! `cargo bench` runs everything; each row is a process of its own, so that its memory is its own. Every record changes
-//! something. CPU time is that of the whole process while the stages run, in 10 ms ticks of `/proc/self/stat`; a Kafka is a
-//! process of its own, started for the row where Java and Maven are there.
+//! `cargo bench` runs everything, `cargo bench --bench pipeline -- WORD` the rows that have this in their names:
+//!
+//! ```text
+//!   cargo bench --bench pipeline -- once     what exactly once costs: on Kafka with transactions, and without them
+//!   cargo bench --bench pipeline -- row kafka-market-at-least-once 1000000 1000 100     any row: records, listings, ms
+//! ```
+//! Each row is a process of its own, so that its memory is its own. Every record changes something. CPU time is that of the
+//! whole process while the stages run, in 10 ms ticks of `/proc/self/stat`; a Kafka is a process of its own, started for the
+//! row where Java and Maven are there.
 #![expect(clippy::print_stdout, reason = "a table is what it is for")]
 
 mod discard;
@@ -19,7 +25,7 @@ use discard::Discard;
 use load::Load;
 use skuflow_runtime::broker::Broker;
 use skuflow_runtime::broker::embedded::Embedded;
-use skuflow_runtime::broker::kafka::{Kafka, Settings};
+use skuflow_runtime::broker::kafka::{Fail, Kafka, Settings};
 use skuflow_runtime::broker::memory::Memory;
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::storage::Options;
@@ -38,7 +44,7 @@ fn main() {
         Some("row") => row(&arguments.collect::<Vec<_>>()),
         Some("fill") => fill(&arguments.collect::<Vec<_>>()),
         Some("work") => work(&arguments.collect::<Vec<_>>()),
-        _ => table(),
+        word => table(word.unwrap_or_default()),
     }
 }
 
@@ -54,20 +60,27 @@ const ROWS: &[(&str, &str, u64, u64, u64)] = &[
     ("both stages, 100 ms commits", "market", 1_000_000, 1_000, 100),
     ("both stages, 100 ms commits", "market", 3_000_000, 100_000, 100),
     ("on Kafka, 100 ms commits", "kafka", 1_000_000, 1_000, 100),
-    ("on Kafka, both stages, 100 ms commits", "kafka-market", 1_000_000, 1_000, 100),
+    ("on Kafka, both stages, exactly once, 100 ms commits", "kafka-market", 1_000_000, 1_000, 100),
+    ("on Kafka, both stages, at least once, 100 ms commits", "kafka-market-at-least-once", 1_000_000, 1_000, 100),
+    ("on Kafka, both stages, exactly once, 1000 ms commits", "kafka-market", 1_000_000, 1_000, 1000),
+    ("on Kafka, both stages, at least once, 1000 ms commits", "kafka-market-at-least-once", 1_000_000, 1_000, 1000),
     ("on Kafka, both stages, 100 ms commits", "kafka-market", 1_000_000, 100_000, 100),
     ("resume with 1 M ids, after a stop", "resume", 1_000_000, 1_000, 100),
     ("resume with 1 M ids, after a kill", "resume-killed", 1_000_000, 1_000, 100),
 ];
 
-fn table() {
+/// Behind what is measured on Kafka: without transactions, see [`Fail::AtLeastOnce`].
+const AT_LEAST_ONCE: &str = "-at-least-once";
+
+/// The rows that have `word` in their names.
+fn table(word: &str) {
     println!(
-        "{:<36}{:>10}{:>10}{:>12}{:>14}{:>12}",
+        "{:<54}{:>10}{:>10}{:>12}{:>14}{:>12}",
         "", "records", "listings", "records/s", "records/CPU-s", "peak RSS"
     );
-    for (name, kind, records, listings, interval) in ROWS {
+    for (name, kind, records, listings, interval) in ROWS.iter().filter(|(name, ..)| name.contains(word)) {
         let numbers = [records, listings, interval].map(u64::to_string);
-        println!("{name:<36}{}", child(&[&["row".to_owned(), (*kind).to_owned()], &numbers[..]].concat()));
+        println!("{name:<54}{}", child(&[&["row".to_owned(), (*kind).to_owned()], &numbers[..]].concat()));
     }
 }
 
@@ -109,7 +122,9 @@ fn load(kind: &str) -> Load {
 fn row(arguments: &[String]) {
     let number = |at: usize| arguments[at].parse::<u64>().expect("a number");
     let (records, listings, interval) = (number(1), number(2), Duration::from_millis(number(3)));
-    let kind = arguments[0].as_str();
+    let without_transactions = arguments[0].strip_suffix(AT_LEAST_ONCE);
+    let kind = without_transactions.unwrap_or(&arguments[0]);
+    let fail = without_transactions.map(|_| Fail::AtLeastOnce);
     if kind == "memory" {
         let input = Memory::new("bench");
         prepare(&input, Load::Offers, records, listings);
@@ -122,8 +137,8 @@ fn row(arguments: &[String]) {
     let path = server.as_ref().map_or(folder.clone(), |server| format!("{} {folder}", server.bootstrap_servers()));
     child(&["fill".into(), path.clone(), arguments[1].clone(), arguments[2].clone(), kind.into()]);
     match kind {
-        "embedded" | "kafka" => report(records, listings, stages::clean(&open(&path), interval)),
-        "market" | "kafka-market" => report(records, listings, stages::both(&open(&path), interval)),
+        "embedded" | "kafka" => report(records, listings, stages::clean(&open_to(&path, fail), interval)),
+        "market" | "kafka-market" => report(records, listings, stages::both(&open_to(&path, fail), interval)),
         "resume" => {
             child(&["work".into(), path.clone()]);
             resume(&path);
@@ -145,11 +160,15 @@ fn report(records: u64, listings: u64, (wall, cpu): Took) {
     );
 }
 
-/// The embedded broker in a folder, or the cluster of some servers, with the folder of its states behind a space.
 fn open(place: &str) -> Arc<dyn Broker> {
+    open_to(place, None)
+}
+
+/// The embedded broker in a folder, or the cluster of some servers, with the folder of its states behind a space.
+fn open_to(place: &str, fail: Option<Fail>) -> Arc<dyn Broker> {
     match place.split_once(' ') {
         Some((servers, states)) => {
-            let settings = Settings::new(servers, "bench", states.into());
+            let settings = Settings { fail, ..Settings::new(servers, "bench", states.into()) };
             Arc::new(Kafka::connect(settings, Clock::System).expect("it runs"))
         }
         None => Arc::new(Embedded::open(Path::new(place), Options::default(), Clock::System).expect("a new directory")),

@@ -143,6 +143,29 @@ fn without_transactions_a_death_doubles_an_effect() {
     assert_eq!(effects.expect("it is there"), ["effect of 0", "effect of 0"]);
 }
 
+/// What transactions cost is measured against this: everything is done and moves on, and no marker stands in the log.
+#[test]
+fn at_least_once_is_without_transactions_and_does_the_same_work() {
+    let Some(world) = World::new("at-least-once") else { return };
+    let fail = Some(Fail::AtLeastOnce);
+    let mut process = world.process("m", fail);
+    for offset in 0..3 {
+        world.work(&mut process, offset);
+        world.commit(&mut process, offset).expect("commits");
+    }
+    let of = TopicPartition::new(world.topic.clone(), 0);
+    assert_eq!(process.broker.committed(&world.group).expect("open"), [(of, 3)].into());
+    drop(process);
+    let mut again = world.process("m", fail);
+    let outcome = world.commit(&mut again, 2);
+    assert!(matches!(outcome, Err(TxnError::Fenced(_))), "{outcome:?}");
+    world.work(&mut again, 3);
+    world.commit(&mut again, 3).expect("it goes on where it was");
+    let effects = [0, 1, 2, 3].map(|offset| format!("effect of {offset}"));
+    assert_eq!(world.effects(), effects);
+    assert_eq!(world.high_watermark(&world.topic), effects.len() as u64);
+}
+
 /// A process that stands still behind its work, while another gets its partition and does the work, and goes on then.
 fn effects_of_a_zombie(name: &str, fail: Option<Fail>) -> Option<(Result<(), TxnError>, Vec<String>)> {
     let world = World::new(name)?;

@@ -16,8 +16,8 @@ mod variables;
 use std::path::{Path, PathBuf};
 
 pub use model::{
-    AlertsConfig, BrokerConfig, Config, ConnectorConfig, EmbeddedConfig, HttpConfig, KafkaConfig, RuntimeConfig,
-    SaslConfig, Secret, SecurityConfig, SinkConfig, StageConfig, StepConfig, TlsConfig, TopicsConfig,
+    AlertsConfig, BrokerConfig, Config, ConnectorConfig, EmbeddedConfig, HttpConfig, KafkaConfig, RegistryConfig,
+    RuntimeConfig, SaslConfig, Secret, SecurityConfig, SinkConfig, StageConfig, StepConfig, TlsConfig, TopicsConfig,
 };
 pub use problem::{CODES, Problem, Severity, Source, closest, render, to_json};
 pub use variables::Variables;
@@ -85,8 +85,7 @@ fn examine(text: &str, base: &Path, variable: &dyn Fn(&str) -> Option<String>) -
     let (mut config, whole) = read::read::<Config>(&mut tree, unset, &mut problems);
     if let Some(config) = &mut config {
         check::check(config, &tree, (base, variable), whole, &mut problems);
-        let security = config.broker.kafka.as_ref().and_then(|kafka| kafka.security.as_ref());
-        for secret in security.iter().flat_map(|security| security.secrets()) {
+        for secret in config.broker.kafka.iter().flat_map(KafkaConfig::secrets) {
             secret.read(base, variable).into_iter().for_each(|secret| variables.keep_out(secret));
         }
         rules::read_all(config, &tree, base, variable, &mut problems);

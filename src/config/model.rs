@@ -103,6 +103,14 @@ fn transaction_timeout() -> Span {
     TRANSACTION_TIMEOUT_DEFAULT
 }
 
+impl KafkaConfig {
+    /// All secrets in it.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        let of_registry = self.registry.iter().filter_map(|registry| registry.password.as_ref());
+        self.security.iter().flat_map(SecurityConfig::secrets).chain(of_registry)
+    }
+}
+
 /// Encryption and who we are; with both, the user's password goes through the encrypted connection.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -116,8 +124,7 @@ pub struct SecurityConfig {
 }
 
 impl SecurityConfig {
-    /// All secrets in it.
-    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+    fn secrets(&self) -> impl Iterator<Item = &Secret> {
         let of_tls = self.tls.iter().flat_map(|tls| tls.key.iter().chain(&tls.key_password));
         of_tls.chain(self.sasl.iter().map(|sasl| &sasl.password))
     }
@@ -189,9 +196,9 @@ pub struct RegistryConfig {
     /// Who asks, where it wants to know.
     #[serde(default)]
     pub user: Option<String>,
-    /// The user's password; from a variable, `"${REGISTRY_PASSWORD}"`.
+    /// The user's password.
     #[serde(default)]
-    pub password: Option<String>,
+    pub password: Option<Secret>,
 }
 
 /// Settings of the embedded broker.

@@ -6,7 +6,7 @@ use skuflow_runtime::broker::kafka::{Mechanism, refusal};
 use skuflow_schemas::Span;
 
 use super::{Check, Sources};
-use crate::config::model::{KafkaConfig, SaslConfig, Secret, TlsConfig};
+use crate::config::model::{KafkaConfig, RegistryConfig, SaslConfig, Secret, TlsConfig};
 use crate::config::tree::At::{self, Field};
 
 const PLACE: [At<'_>; 2] = [Field("broker"), Field("kafka")];
@@ -27,6 +27,9 @@ impl Check<'_> {
             if let Some(refusal) = refusal(name, value, kafka.security.is_some()) {
                 self.at_kafka("SKU-020", &["properties", name], &refusal, "remove it");
             }
+        }
+        if let Some(registry) = &kafka.registry {
+            self.registry(registry, sources);
         }
         let Some(security) = &kafka.security else { return };
         if security.tls.is_none() && security.sasl.is_none() {
@@ -61,6 +64,15 @@ impl Check<'_> {
                 "choose a longer `transaction_timeout`, or commit more often",
             );
         }
+    }
+
+    fn registry(&mut self, registry: &RegistryConfig, sources: Sources<'_>) {
+        let path = ["registry", "password"];
+        let Some(password) = &registry.password else { return };
+        if registry.user.is_none() {
+            self.at_kafka("SKU-020", &path, "there is no user whose password it is", "add user = \"…\", or remove it");
+        }
+        self.secret(&path, password, sources);
     }
 
     fn tls(&mut self, tls: &TlsConfig, sources: Sources<'_>) {

@@ -33,7 +33,9 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::AdminClient;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerGroupMetadata};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::{
     Broker, BrokerError, Consumer, Generation, Member, Offset, Pair, Positions, Producer, Reader, StateReader,
@@ -51,7 +53,7 @@ use native::Client;
 use producer::KafkaProducer;
 use reader::Fetcher;
 use registry::Registry;
-pub use registry::RegistrySettings;
+pub use registry::{RegistrySettings, examine_schemas};
 pub use security::{Identity, Mechanism, Sasl, Security, Tls};
 use settings::Logs;
 pub use settings::{Fail, Settings, refusal};
@@ -83,7 +85,7 @@ struct Shared {
 }
 
 impl Kafka {
-    /// Connects to a cluster.
+    /// Connects to a cluster. Nothing is changed.
     ///
     /// # Errors
     /// `Fatal` for settings that cannot be, `Retry` where nobody answers.
@@ -99,7 +101,6 @@ impl Kafka {
         let cluster_id = asks.client().fetch_cluster_id(ASK_MAX);
         let cluster_id = cluster_id.ok_or_else(|| BrokerError::Retry("the cluster does not say its id".into()))?;
         let registry = settings.registry.as_ref().map(Registry::new).transpose()?;
-        registry.iter().try_for_each(Registry::register_all)?;
         let shared = Shared {
             settings,
             clock,
@@ -116,6 +117,15 @@ impl Kafka {
             registry,
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Registers the schemas of all that is written, where there is a registry. Idempotent; without it, each is registered when
+    /// it is first needed.
+    ///
+    /// # Errors
+    /// `Fatal` where the registry refuses one; one that is away is waited for later.
+    pub fn register_schemas(&self) -> Result<(), BrokerError> {
+        self.shared.registry.as_ref().map_or(Ok(()), Registry::register_all)
     }
 
     /// Makes the topics that a pipeline needs, changelogs among them, and checks those that are there: what is wrong with
@@ -157,6 +167,13 @@ fn reach(asks: &Client) -> Result<(), BrokerError> {
         }
         patience = (2 * patience).min(left);
     }
+}
+
+/// Whether this is the member of that generation at this moment.
+fn is_of(membership: &Membership, generation: &Generation) -> bool {
+    let now = native::membership(membership);
+    let number = |number: i32| u64::try_from(number).ok().filter(|number| *number > 0);
+    now.is_some_and(|(member, now)| *member == *generation.member && number(now) == Some(generation.number))
 }
 
 impl Shared {
@@ -202,17 +219,26 @@ impl Shared {
         if self.settings.fails(Fail::CommitsWithoutGeneration) {
             return self.asking(&generation.group).ok()?.group_metadata();
         }
-        let members = self.members.lock().expect("no holder panics");
-        let of_group = members.iter().filter(|(group, _)| *group == generation.group);
-        let alive = of_group.filter_map(|(_, membership)| membership.upgrade());
-        let mut found = alive.filter_map(|membership| {
+        let mut found = self.members_of(&generation.group).into_iter().filter_map(|membership| {
             // In this order: generations only grow, so what still holds after was shown.
             let shown = membership.group_metadata()?;
-            let (member, number) = native::membership(membership.as_ref())?;
-            let number = u64::try_from(number).ok().filter(|number| *number > 0)?;
-            (*member == *generation.member && number == generation.number).then_some(shown)
+            is_of(&membership, generation).then_some(shown)
         });
         found.next()
+    }
+
+    /// Commits positions as programs without transactions do: by the member whose work it was.
+    fn commit_as_member(&self, generation: &Generation, positions: &TopicPartitionList) -> Result<(), KafkaError> {
+        let mut members = self.members_of(&generation.group).into_iter();
+        let member = members.find(|membership| is_of(membership, generation));
+        let member = member.ok_or(KafkaError::ConsumerCommit(RDKafkaErrorCode::IllegalGeneration))?;
+        member.commit(positions, CommitMode::Sync)
+    }
+
+    fn members_of(&self, group: &str) -> Vec<Arc<Membership>> {
+        let members = self.members.lock().expect("no holder panics");
+        let of_group = members.iter().filter(|(of, _)| **of == *group);
+        of_group.filter_map(|(_, membership)| membership.upgrade()).collect()
     }
 
     /// The store of an owner, where it is open.

@@ -88,13 +88,7 @@ impl KafkaProducer {
         let config = shared.settings.producing(transactional_id);
         let producer: BaseProducer<Deliveries> = BaseProducer::from_config_and_context(&config, Deliveries::default())
             .map_err(|error| broker_error(&error))?;
-        let until = Instant::now() + INIT_MAX;
-        while let Err(error) = producer.init_transactions(until.saturating_duration_since(Instant::now())) {
-            if !(is_retriable(&error) && Instant::now() < until) {
-                return Err(broker_error(&error));
-            }
-        }
-        Ok(Self {
+        let opened = Self {
             shared: shared.clone(),
             producer,
             written: HashMap::new(),
@@ -104,7 +98,9 @@ impl KafkaProducer {
             records: 0,
             known: None,
             noted: HashSet::new(),
-        })
+        };
+        let begun = opened.step(Instant::now() + INIT_MAX, BaseProducer::init_transactions);
+        begun.map_err(|error| broker_error(&error)).map(|()| opened)
     }
 
     fn begin(&mut self) -> Result<(), TxnError> {
@@ -112,7 +108,8 @@ impl KafkaProducer {
             return Err(TxnError::Unknown(reason.clone()));
         }
         if !self.is_open {
-            self.producer.begin_transaction().map_err(|error| self.failed(&error))?;
+            let begun = self.step(self.deadline(), |producer, _| producer.begin_transaction());
+            begun.map_err(|error| self.failed(&error))?;
             self.is_open = true;
         }
         Ok(())
@@ -194,6 +191,10 @@ impl KafkaProducer {
             added.map_err(|error| self.failed(&error))?;
         }
         self.dies_here(until)?;
+        if !self.shared.settings.is_transactional() {
+            self.flush(until)?;
+            return self.shared.commit_as_member(generation, &positions).map_err(|error| self.failed(&error));
+        }
         self.step(until, |producer, left| producer.send_offsets_to_transaction(&positions, &member, left))
             .map_err(|error| self.failed(&error))
     }
@@ -205,9 +206,6 @@ impl KafkaProducer {
             return Ok(());
         }
         self.flush(until)?;
-        if fails(Fail::DiesWithoutTransactions) {
-            self.step(until, BaseProducer::commit_transaction).map_err(|error| self.failed(&error))?;
-        }
         Err(TxnError::Unknown("the process is dead".into()))
     }
 
@@ -260,12 +258,16 @@ impl KafkaProducer {
         }
     }
 
-    /// Repeats a step for as long as librdkafka says that it may be repeated.
+    /// Repeats a transaction's step for as long as librdkafka says that it may be repeated. Without transactions there is
+    /// none.
     fn step(
         &self,
         until: Instant,
         step: impl Fn(&BaseProducer<Deliveries>, Duration) -> Result<(), KafkaError>,
     ) -> Result<(), KafkaError> {
+        if !self.shared.settings.is_transactional() {
+            return Ok(());
+        }
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match step(&self.producer, left) {

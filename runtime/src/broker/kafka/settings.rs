@@ -49,6 +49,9 @@ pub enum Fail {
     DiesBeforePositions,
     /// The same, and no transaction holds back what was flushed.
     DiesWithoutTransactions,
+    /// There are no transactions, as in a program that promises each effect at least once: what was sent is flushed, then
+    /// the member commits its positions. For measuring what transactions cost.
+    AtLeastOnce,
     /// Positions are committed without generation and member.
     CommitsWithoutGeneration,
     /// A restore ends where what is committed ends at present.
@@ -88,6 +91,11 @@ impl Settings {
         #[cfg(not(feature = "testing"))]
         let broken = None;
         broken == Some(point)
+    }
+
+    /// Whether producers work in transactions; they do where nobody tests.
+    pub(super) fn is_transactional(&self) -> bool {
+        !self.fails(Fail::DiesWithoutTransactions) && !self.fails(Fail::AtLeastOnce)
     }
 
     pub(super) fn base(&self) -> ClientConfig {
@@ -158,9 +166,13 @@ impl Settings {
     /// Writes transactions under this id.
     pub(super) fn producing(&self, transactional_id: &str) -> ClientConfig {
         let mut config = self.base();
+        if self.is_transactional() {
+            config
+                .set("transactional.id", transactional_id)
+                .set("transaction.timeout.ms", self.transaction_timeout.as_millis().to_string());
+        }
         config
-            .set("transactional.id", transactional_id)
-            .set("transaction.timeout.ms", self.transaction_timeout.as_millis().to_string())
+            .set("enable.idempotence", "true")
             // A request for each partition that has records: 5 ms cost a fifth more CPU here and at the broker. A commit
             // does not wait for it.
             .set("linger.ms", "25")
