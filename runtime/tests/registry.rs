@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
-use skuflow_runtime::broker::kafka::{Kafka, RegistrySettings, Settings};
+use serde_json::{Value, json};
+use skuflow_runtime::broker::kafka::{Kafka, RegistrySettings, Settings, examine_schemas};
 use skuflow_runtime::broker::{Broker, BrokerError, Commit, Member, Polled, Record, TopicPartition};
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::testing::kafka::{self, kafka};
@@ -25,13 +26,20 @@ struct World {
 impl World {
     fn connect(&self, registry: Option<&Registry>, topics: &[(&str, Family)]) -> Result<Kafka, BrokerError> {
         let mut settings = Settings::new(&self.kafka.bootstrap_servers(), "registry", self.dir.path().to_owned());
-        settings.registry = registry.map(|registry| RegistrySettings {
-            url: registry.url(),
-            user: None,
-            topics: topics.iter().map(|(topic, family)| ((*topic).to_owned(), *family)).collect::<BTreeMap<_, _>>(),
-        });
+        settings.registry = registry.map(|registry| reached(registry, topics));
         Kafka::connect(settings, Clock::System)
     }
+}
+
+fn reached(registry: &Registry, topics: &[(&str, Family)]) -> RegistrySettings {
+    let topics = topics.iter().map(|(topic, family)| ((*topic).to_owned(), *family));
+    RegistrySettings { url: registry.url(), user: None, topics: topics.collect::<BTreeMap<_, _>>() }
+}
+
+/// Whether each topic's subject has its schema, or why it does not take it.
+fn examined(registry: &Registry, topics: &[(&str, Family)]) -> Vec<Result<bool, String>> {
+    let examined = examine_schemas(&reached(registry, topics)).expect("it answers");
+    examined.into_iter().map(|(_, found)| found).collect()
 }
 
 fn sale() -> Vec<u8> {
@@ -74,7 +82,7 @@ fn values(broker: &Kafka, topic: &str, count: usize) -> Result<Vec<Vec<u8>>, Bro
 
 /// Registers a schema, as somebody else would; its id.
 fn register(registry: &Registry, subject: &str, schema: &str) -> u32 {
-    let body = serde_json::json!({ "schema": schema }).to_string();
+    let body = json!({ "schema": schema }).to_string();
     let answer = Client::new()
         .post(format!("{}/subjects/{subject}/versions", registry.url()))
         .header("content-type", "application/vnd.schemaregistry.v1+json")
@@ -82,7 +90,7 @@ fn register(registry: &Registry, subject: &str, schema: &str) -> u32 {
         .send()
         .and_then(|answer| answer.error_for_status()?.text())
         .expect("registers");
-    let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+    let answer: Value = serde_json::from_str(&answer).expect("JSON");
     answer["id"].as_u64().expect("an id") as u32
 }
 
@@ -96,6 +104,9 @@ fn schemas_go_by_the_ids_of_the_registry() {
         bare.ensure_topic(topic, 1).expect("new");
     }
     let broker = world.connect(Some(&registry), &[(SALES, Family::Sale)]).expect("connects");
+    assert_eq!(examined(&registry, &[(SALES, Family::Sale)]), [Ok(false)], "who connects registers nothing");
+    broker.register_schemas().expect("it takes them");
+    assert_eq!(examined(&registry, &[(SALES, Family::Sale)]), [Ok(true)]);
     let id = register(&registry, "registry.sales.v1-value", schema_json(Family::Sale));
     assert_ne!(id, strange);
 
@@ -127,6 +138,7 @@ fn schemas_go_by_the_ids_of_the_registry() {
 fn a_registry_that_goes_away_stops_only_what_is_new(world: &World, bare: &Kafka, registry: Registry, known: u32) {
     let topics = [(SALES, Family::Sale), ("registry.inventory.v1", Family::Inventory)];
     let broker = world.connect(Some(&registry), &topics).expect("connects");
+    broker.register_schemas().expect("it takes them");
     values(&broker, SALES, 2).expect("readable");
     let url = registry.url();
     drop(registry);
@@ -168,13 +180,38 @@ fn a_member_says_that_it_waits(broker: &Kafka) {
 }
 
 #[test]
-fn a_schema_that_the_registry_refuses_is_told_at_the_start() {
+fn a_schema_that_the_registry_refuses_is_told_before_anything_is_written() {
     let (Some(kafka), Some(registry)) = (kafka(), Registry::start()) else { return };
     let world = World { kafka, dir: tempfile::tempdir().expect("a temporary directory") };
+    let mut longer: Value = serde_json::from_str(schema_json(Family::Sale)).expect("JSON");
+    longer["fields"].as_array_mut().expect("a record").push(json!({ "name": "theirs", "type": "long" }));
     register(&registry, "registry.alerts.v1-value", STRANGE);
-    let Err(BrokerError::Fatal(reason)) = world.connect(Some(&registry), &[("registry.alerts.v1", Family::Alert)])
-    else {
-        panic!("another schema is there")
-    };
-    assert!(reason.contains("registry.alerts.v1-value") && reason.contains("not compatible"), "{reason}");
+    register(&registry, "registry.theirs.v1-value", &longer.to_string());
+    // We can read theirs, which is all that a registry asks unless it is told; they cannot read ours.
+    for (topic, family, said) in [
+        ("registry.alerts.v1", Family::Alert, "not compatible"),
+        ("registry.theirs.v1", Family::Sale, "asks for FULL_TRANSITIVE"),
+    ] {
+        let topics = [(topic, family)];
+        let [Err(reason)] = &examined(&registry, &topics)[..] else { panic!("{topic}: another schema is there") };
+        assert!(reason.contains(&format!("{topic}-value")) && reason.contains(said), "{reason}");
+        let broker = world.connect(Some(&registry), &topics).expect("connects");
+        let Err(BrokerError::Fatal(reason)) = broker.register_schemas() else { panic!("{topic}: it is refused") };
+        assert!(reason.contains(&format!("{topic}-value")) && reason.contains("not compatible"), "{reason}");
+        assert_eq!(examined(&registry, &topics), [Err(reason)], "the same is said without trying");
+    }
+}
+
+#[test]
+fn what_is_no_registry_is_told_apart_from_one_that_is_away() {
+    let Some(registry) = Registry::start() else { return };
+    let mut settings = reached(&registry, &[(SALES, Family::Sale)]);
+    let url = settings.url.clone();
+    settings.url = url.replace("/apis/ccompat/v7", "/nothing");
+    let Err(BrokerError::Fatal(reason)) = examine_schemas(&settings) else { panic!("there is nothing") };
+    assert!(reason.contains("no subjects"), "{reason}");
+    settings.url = url;
+    drop(registry);
+    let Err(BrokerError::Retry(reason)) = examine_schemas(&settings) else { panic!("it is gone") };
+    assert!(reason.contains("Connection refused") && !reason.contains(&settings.url), "{reason}");
 }

@@ -6,15 +6,16 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use skuflow_ingest::{Cursor, Poll};
+use skuflow_runtime::broker::kafka::Examined;
 use skuflow_sinks::lake::CATALOG_FILE;
 
 use crate::config::Loaded;
-use crate::run::{cluster_topics, connector};
+use crate::run::{cluster_subjects, cluster_topics, connector};
 
 /// What every `SQLite` database begins with.
 const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
 
-/// One row per directory, cluster, topic, input and database: what it is, and `ok` or why not.
+/// One row per directory, cluster, topic, schema, input and database: what it is, and `ok` or why not.
 pub fn connect(loaded: &Loaded) -> Vec<Value> {
     let config = &loaded.config;
     let row = |what: &str, found: Result<String, String>| {
@@ -23,16 +24,13 @@ pub fn connect(loaded: &Loaded) -> Vec<Value> {
     };
     let mut rows = vec![row("data directory", writable(&loaded.data_dir()).map(|()| "can be written".into()))];
     if let Some(kafka) = &config.broker.kafka {
-        let (cluster, topics) = match cluster_topics(loaded, kafka) {
-            Ok(topics) => (Ok("answers".into()), topics),
-            Err(error) => (Err(error.to_string()), Vec::new()),
-        };
-        rows.push(row("cluster", cluster));
-        let topics = topics.into_iter().map(|(name, found)| {
-            let found = found.map(|is_there| if is_there { "is as it must be" } else { "can be made" }.into());
-            row(&format!("topic:{name}"), found)
-        });
-        rows.extend(topics);
+        let topics = cluster_topics(loaded, kafka).map_err(|error| error.to_string());
+        let mut found = service("cluster", topics, "topic", ["is as it must be", "can be made"]);
+        if let Some(registry) = &kafka.registry {
+            let subjects = cluster_subjects(loaded, registry);
+            found.extend(service("registry", subjects, "schema", ["is registered", "can be registered"]));
+        }
+        rows.extend(found.into_iter().map(|(what, found)| row(&what, found)));
     }
     for settings in &config.connector {
         rows.push(row(&format!("connector:{}", settings.name), first_page(settings, loaded)));
@@ -46,6 +44,22 @@ pub fn connect(loaded: &Loaded) -> Vec<Value> {
         rows.push(row(&format!("sink:{}", sink.name), opened));
     }
     rows
+}
+
+/// What a service is found to be, and each of its parts, which are there or can be made.
+fn service(
+    name: &str,
+    examined: Result<Examined, String>,
+    part: &str,
+    [there, absent]: [&str; 2],
+) -> Vec<(String, Result<String, String>)> {
+    let (answers, parts) = match examined {
+        Ok(parts) => (Ok("answers".into()), parts),
+        Err(reason) => (Err(reason), Vec::new()),
+    };
+    let about = |is_there| if is_there { there } else { absent }.to_owned();
+    let parts = parts.into_iter().map(|(of, found)| (format!("{part}:{of}"), found.map(about)));
+    [(name.to_owned(), answers)].into_iter().chain(parts).collect()
 }
 
 /// Whether files can be made in a folder or, where there is none yet, in the nearest one above it.

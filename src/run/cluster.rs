@@ -1,35 +1,52 @@
 //! A Kafka cluster, reached as the config says.
 
 use skuflow_runtime::broker::BrokerError;
-use skuflow_runtime::broker::kafka::{Examined, Identity, Kafka, RegistrySettings, Sasl, Security, Settings, Tls};
+use skuflow_runtime::broker::kafka::{
+    Examined, Identity, Kafka, RegistrySettings, Sasl, Security, Settings, Tls, examine_schemas,
+};
 use skuflow_runtime::clock::Clock;
 
 use super::OpenError;
 use crate::config::{KafkaConfig, Loaded, RegistryConfig, SaslConfig, Secret, SecurityConfig, TlsConfig};
 use crate::names::Names;
 
-/// Connects, and registers schemas where there is a registry.
+/// Connects. Changes nothing.
 pub(super) fn connect(loaded: &Loaded, kafka: &KafkaConfig) -> Result<Kafka, OpenError> {
-    let registry = kafka.registry.as_ref().map(|config| registry(loaded, config)).transpose()?;
-    open(Settings { registry, ..settings(loaded, kafka)? })
+    Kafka::connect(settings(loaded, kafka)?, Clock::System).map_err(refused)
+}
+
+/// Makes what a run needs of a cluster, and of its registry; what is there has to be fit.
+pub(super) fn prepare(cluster: &Kafka, names: Names<'_>) -> Result<(), OpenError> {
+    cluster.register_schemas().map_err(refused)?;
+    let wrong = cluster.ensure_topics(&names.needs())?;
+    if wrong.is_empty() { Ok(()) } else { Err(OpenError::Topics(wrong)) }
 }
 
 /// The topics that a run needs of the cluster: whether each is there, or what is wrong with it. Changes nothing.
 pub(crate) fn topics(loaded: &Loaded, kafka: &KafkaConfig) -> Result<Examined, OpenError> {
-    Ok(open(settings(loaded, kafka)?)?.examine_topics(&Names(&loaded.config).needs())?)
+    Ok(connect(loaded, kafka)?.examine_topics(&Names(&loaded.config).needs())?)
 }
 
-fn open(settings: Settings) -> Result<Kafka, OpenError> {
-    Kafka::connect(settings, Clock::System).map_err(|error| match error {
+/// The subjects that a run needs of the schema registry: whether each has its schema, or why it would not take it. Changes
+/// nothing.
+pub(crate) fn subjects(loaded: &Loaded, config: &RegistryConfig) -> Result<Examined, String> {
+    let settings = registry(loaded, config).map_err(|error| error.to_string())?;
+    examine_schemas(&settings).map_err(|error| error.to_string())
+}
+
+fn refused(error: BrokerError) -> OpenError {
+    match error {
         BrokerError::Fatal(reason) => OpenError::Refused(reason),
         other => other.into(),
-    })
+    }
 }
 
 fn settings(loaded: &Loaded, kafka: &KafkaConfig) -> Result<Settings, OpenError> {
     let usual = Settings::new(&kafka.bootstrap_servers, &loaded.config.name, loaded.data_dir().join("state"));
     let security = kafka.security.as_ref().map(|config| security(loaded, config)).transpose()?;
+    let registry = kafka.registry.as_ref().map(|config| registry(loaded, config)).transpose()?;
     Ok(Settings {
+        registry,
         replication: kafka.replication,
         security: security.unwrap_or_default(),
         properties: kafka.properties.clone(),

@@ -28,7 +28,7 @@ use skuflow_sinks::consume::Consume;
 use skuflow_sinks::lake::Lake;
 use skuflow_sinks::serving::Serving;
 
-pub(crate) use cluster::topics as cluster_topics;
+pub(crate) use cluster::{subjects as cluster_subjects, topics as cluster_topics};
 pub use headway::Headway;
 pub use only::Only;
 pub use open::{OpenError, Opened, is_data_dir, open_broker};

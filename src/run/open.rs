@@ -90,18 +90,15 @@ impl Opened {
         }
     }
 
-    /// Makes the topics of a config; those that are there have to be fit.
-    pub(super) fn ensure_topics(&self, names: Names<'_>) -> Result<(), OpenError> {
+    /// Makes what a run of a config needs: topics, and schemas where there is a registry. What is there has to be fit.
+    pub(super) fn prepare(&self, names: Names<'_>) -> Result<(), OpenError> {
         match self {
             Self::Embedded(broker) => {
                 let partitions = names.0.topics.partitions;
                 names.all_topics().iter().try_for_each(|topic| broker.ensure_topic(topic, partitions).map(drop))?;
                 Ok(())
             }
-            Self::Kafka(broker) => {
-                let wrong = broker.ensure_topics(&names.needs())?;
-                if wrong.is_empty() { Ok(()) } else { Err(OpenError::Topics(wrong)) }
-            }
+            Self::Kafka(broker) => cluster::prepare(broker, names),
         }
     }
 

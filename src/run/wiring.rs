@@ -31,7 +31,7 @@ pub(super) fn wire(
 ) -> Result<Pipeline, OpenError> {
     let config = &loaded.config;
     let names = Names(config);
-    broker.ensure_topics(names)?;
+    broker.prepare(names)?;
     let mut pipeline = Pipeline {
         broker,
         control,

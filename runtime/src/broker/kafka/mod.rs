@@ -53,7 +53,7 @@ use native::Client;
 use producer::KafkaProducer;
 use reader::Fetcher;
 use registry::Registry;
-pub use registry::RegistrySettings;
+pub use registry::{RegistrySettings, examine_schemas};
 pub use security::{Identity, Mechanism, Sasl, Security, Tls};
 use settings::Logs;
 pub use settings::{Fail, Settings, refusal};
@@ -85,7 +85,7 @@ struct Shared {
 }
 
 impl Kafka {
-    /// Connects to a cluster.
+    /// Connects to a cluster. Nothing is changed.
     ///
     /// # Errors
     /// `Fatal` for settings that cannot be, `Retry` where nobody answers.
@@ -101,7 +101,6 @@ impl Kafka {
         let cluster_id = asks.client().fetch_cluster_id(ASK_MAX);
         let cluster_id = cluster_id.ok_or_else(|| BrokerError::Retry("the cluster does not say its id".into()))?;
         let registry = settings.registry.as_ref().map(Registry::new).transpose()?;
-        registry.iter().try_for_each(Registry::register_all)?;
         let shared = Shared {
             settings,
             clock,
@@ -118,6 +117,15 @@ impl Kafka {
             registry,
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Registers the schemas of all that is written, where there is a registry. Idempotent; without it, each is registered when
+    /// it is first needed.
+    ///
+    /// # Errors
+    /// `Fatal` where the registry refuses one; one that is away is waited for later.
+    pub fn register_schemas(&self) -> Result<(), BrokerError> {
+        self.shared.registry.as_ref().map_or(Ok(()), Registry::register_all)
     }
 
     /// Makes the topics that a pipeline needs, changelogs among them, and checks those that are there: what is wrong with

@@ -4,26 +4,30 @@
 //!   in:  which of our releases is this id?   asked once per id; the frame carries both from then on
 //!   out: the id it came with, or that of its release under the subject `<topic>-value`, registered once
 //! ```
-//! While the registry is away, what is known goes on, and what is not waits.
+//! While the registry is away, what is known goes on, and what is not waits. Only what is written registers anything: who
+//! looks asks.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::RwLock;
 
-use reqwest::blocking::Client;
+use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, StatusCode};
 use schema_registry_converter::blocking::schema_registry::{SrSettings, get_schema_by_id, post_schema};
 use schema_registry_converter::error::SRCError;
 use schema_registry_converter::schema_registry_common::{SchemaType, SuppliedSchema};
+use serde_json::{Value, json};
 use skuflow_schemas::{
     DEAD_LETTER_PREFIX, Family, LATE_PREFIX, carried_id, registry_id, release_of, schema_id, schema_json,
 };
 
 use super::limits::REGISTRY_ASK_MAX;
+use super::topics::Examined;
 use crate::broker::BrokerError;
 
 /// What is asked of each subject: old and new programs read each other, during an upgrade and for ever.
-const COMPATIBILITY: &str = r#"{"compatibility": "FULL_TRANSITIVE"}"#;
+const COMPATIBILITY: &str = "FULL_TRANSITIVE";
 const CONTENT: &str = "application/vnd.schemaregistry.v1+json";
 
 /// Where a registry is, and what it is for. Not `Debug`: there is a password in it.
@@ -87,6 +91,40 @@ impl Registry {
         Ok(())
     }
 
+    /// For each topic whether its subject has our schema, or why it would not take it. Changes nothing.
+    fn examine_all(&self) -> Result<Examined, BrokerError> {
+        let subjects = self.ask("subjects", None)?;
+        if !subjects.is_some_and(|subjects| subjects.is_array()) {
+            return Err(BrokerError::Fatal("the schema registry: there are no subjects at its address".into()));
+        }
+        let topics = self.settings.topics.iter();
+        topics.map(|(topic, family)| Ok((subject_of(topic).into(), self.examine(topic, *family)?))).collect()
+    }
+
+    fn examine(&self, topic: &str, family: Family) -> Result<Result<bool, String>, BrokerError> {
+        let subject = subject_of(topic);
+        let schema = json!({ "schema": schema_json(family) }).to_string();
+        if self.ask(&format!("subjects/{subject}"), Some(&schema))?.is_some() {
+            return Ok(Ok(true));
+        }
+        if self.ask(&format!("subjects/{subject}/versions"), None)?.is_none() {
+            return Ok(Ok(false));
+        }
+        let compatible = self.ask(&format!("compatibility/subjects/{subject}/versions"), Some(&schema))?;
+        if compatible.is_some_and(|answer| answer["is_compatible"] == false) {
+            return Ok(Err(incompatible(topic, family)));
+        }
+        let level = self.ask(&format!("config/{subject}?defaultToGlobal=true"), None)?;
+        if level.is_some_and(|level| level["compatibilityLevel"] == COMPATIBILITY) {
+            return Ok(Ok(false));
+        }
+        Ok(Err(format!(
+            "the subject {subject} has schemas of another program: whether {} is compatible shows when a run asks for \
+             {COMPATIBILITY}; use another topics.prefix, or see who else writes to {topic}",
+            family.name()
+        )))
+    }
+
     /// A value as it is used inside.
     pub(super) fn incoming<'a>(&self, topic: &str, value: &'a [u8]) -> Result<Cow<'a, [u8]>, BrokerError> {
         let Some(theirs) = framed_id(value).filter(|_| self.holds_events(topic)) else { return Ok(value.into()) };
@@ -130,16 +168,12 @@ impl Registry {
             return Ok(*id);
         }
         let family = self.settings.topics[topic];
-        let subject = format!("{topic}-value");
+        let subject = subject_of(topic);
         let schema = SuppliedSchema::new(None, SchemaType::Avro, schema_json(family).to_owned());
         let id = apart(|| {
             self.require_compatibility(&subject)?;
             post_schema(&self.client, subject.clone(), schema).map_err(|error| match status(&error) {
-                Some(409) => BrokerError::Fatal(format!(
-                    "the schema registry refuses this program's schema {} under the subject {subject}: it is not \
-                     compatible with what is there; use another topics.prefix, or see who else writes to {topic}",
-                    family.name()
-                )),
+                Some(409) => BrokerError::Fatal(incompatible(topic, family)),
                 _ => self.away(&error),
             })
         })?
@@ -149,20 +183,43 @@ impl Registry {
     }
 
     fn require_compatibility(&self, subject: &str) -> Result<(), BrokerError> {
-        let mut request = self.http.put(format!("{}/config/{subject}", self.settings.url));
-        if let Some((user, password)) = &self.settings.user {
-            request = request.basic_auth(user, Some(password));
-        }
-        let answer = request.header(CONTENT_TYPE, CONTENT).body(COMPATIBILITY).send();
-        let answer =
-            answer.map_err(|error| BrokerError::Retry(format!("the schema registry: {}", error.without_url())))?;
-        match answer.status() {
+        let request = self.request(Method::PUT, &format!("config/{subject}"));
+        let answer = request.body(json!({ "compatibility": COMPATIBILITY }).to_string()).send();
+        match answer.map_err(unreachable)?.status() {
             status if status.is_success() => Ok(()),
             status if status.is_server_error() => Err(BrokerError::Retry(format!("the schema registry: {status}"))),
             status => Err(BrokerError::Fatal(format!(
-                "the schema registry does not let this program set the compatibility of {subject} to FULL_TRANSITIVE: \
+                "the schema registry does not let this program set the compatibility of {subject} to {COMPATIBILITY}: \
                  {status}; give its user that right"
             ))),
+        }
+    }
+
+    /// A request that the registry's client has no call for.
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}/{path}", self.settings.url));
+        let request = request.header(CONTENT_TYPE, CONTENT);
+        match &self.settings.user {
+            Some((user, password)) => request.basic_auth(user, Some(password)),
+            None => request,
+        }
+    }
+
+    /// The answer to a question, which may be about a schema; none where what it asks about is not there.
+    fn ask(&self, path: &str, schema: Option<&str>) -> Result<Option<Value>, BrokerError> {
+        let question = match schema {
+            Some(schema) => self.request(Method::POST, path).body(schema.to_owned()),
+            None => self.request(Method::GET, path),
+        };
+        let answer = question.send().map_err(unreachable)?;
+        match answer.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => {
+                let answer = serde_json::from_str(&answer.text().map_err(unreachable)?);
+                answer.map_err(|_| BrokerError::Fatal("the schema registry: its answer is no JSON".into()))
+            }
+            status if status.is_server_error() => Err(BrokerError::Retry(format!("the schema registry: {status}"))),
+            status => Err(BrokerError::Fatal(format!("the schema registry: {status}"))),
         }
     }
 
@@ -174,6 +231,39 @@ impl Registry {
             _ => BrokerError::Retry(reason),
         }
     }
+}
+
+/// Asks a registry, for each topic, whether its subject has this program's schema already or would take it. Nothing is
+/// registered.
+///
+/// # Errors
+/// Where it does not answer as a registry does.
+pub fn examine_schemas(settings: &RegistrySettings) -> Result<Examined, BrokerError> {
+    let registry = Registry::new(settings)?;
+    apart(|| registry.examine_all())
+}
+
+fn subject_of(topic: &str) -> String {
+    format!("{topic}-value")
+}
+
+fn incompatible(topic: &str, family: Family) -> String {
+    format!(
+        "the schema registry refuses this program's schema {} under the subject {}: it is not compatible with what is \
+         there; use another topics.prefix, or see who else writes to {topic}",
+        family.name(),
+        subject_of(topic)
+    )
+}
+
+/// No answer, and why: the address stays out of it.
+fn unreachable(error: reqwest::Error) -> BrokerError {
+    let error = error.without_url();
+    let mut reason: &dyn std::error::Error = &error;
+    while let Some(source) = reason.source() {
+        reason = source;
+    }
+    BrokerError::Retry(format!("the schema registry: {reason}"))
 }
 
 /// The topic whose dead letters or late copies `topic` holds, or itself.

@@ -34,7 +34,7 @@ pub struct Needs {
     pub owners: Vec<Arc<str>>,
 }
 
-/// Topics by name: whether each is there, or what is wrong with it.
+/// By name, of topics and of subjects: whether each is there, or what is wrong with it.
 pub type Examined = Vec<(Arc<str>, Result<bool, String>)>;
 
 /// What a topic holds.
