@@ -121,12 +121,12 @@ fn a_lake_of_a_run_on_a_cluster_is_shown() {
     project.edit("[[sink]]", &lake);
     assert!(!project.command(&["lake", "ls"]).status.success(), "nothing is there yet");
     project.run_once();
-    let rows = lake::rows(&project, "offers.v1").len();
+    let rows = lake::rows(&project, "laked.offers.v1").len();
     let tables = project.json(&["lake", "ls", "--format", "json"]);
     let offers = tables.as_array().expect("rows").iter().find(|row| row["table"] == "offers").expect("the table");
     assert_eq!((&offers["rows"], &offers["sink"]), (&rows.into(), &"lake".into()), "{offers}");
     let shown = project.json(&["lake", "show", "offers", "--format", "json"]);
     let moved = shown["snapshots"][0]["offsets"].as_object().expect("offsets");
     assert!(!moved.is_empty() && moved.keys().all(|of| of.contains("laked.offers.v1/")), "{moved:?}");
-    lake::holds(&project, &[("offers.v1", "processed.offers")]);
+    lake::holds(&project, &[("laked.offers.v1", "processed.offers")]);
 }

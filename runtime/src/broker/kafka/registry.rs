@@ -93,7 +93,7 @@ impl Registry {
 
     /// For each topic whether its subject has our schema, or why it would not take it. Changes nothing.
     fn examine_all(&self) -> Result<Examined, BrokerError> {
-        let subjects = self.ask(self.request(Method::GET, "subjects"))?;
+        let subjects = self.ask("subjects", None)?;
         if !subjects.is_some_and(|subjects| subjects.is_array()) {
             return Err(BrokerError::Fatal("the schema registry: there are no subjects at its address".into()));
         }
@@ -104,18 +104,17 @@ impl Registry {
     fn examine(&self, topic: &str, family: Family) -> Result<Result<bool, String>, BrokerError> {
         let subject = subject_of(topic);
         let schema = json!({ "schema": schema_json(family) }).to_string();
-        let with_schema = |path: &str| self.ask(self.request(Method::POST, path).body(schema.clone()));
-        if with_schema(&format!("subjects/{subject}"))?.is_some() {
+        if self.ask(&format!("subjects/{subject}"), Some(&schema))?.is_some() {
             return Ok(Ok(true));
         }
-        if self.ask(self.request(Method::GET, &format!("subjects/{subject}/versions")))?.is_none() {
+        if self.ask(&format!("subjects/{subject}/versions"), None)?.is_none() {
             return Ok(Ok(false));
         }
-        let compatible = with_schema(&format!("compatibility/subjects/{subject}/versions"))?;
+        let compatible = self.ask(&format!("compatibility/subjects/{subject}/versions"), Some(&schema))?;
         if compatible.is_some_and(|answer| answer["is_compatible"] == false) {
             return Ok(Err(incompatible(topic, family)));
         }
-        let level = self.ask(self.request(Method::GET, &format!("config/{subject}?defaultToGlobal=true")))?;
+        let level = self.ask(&format!("config/{subject}?defaultToGlobal=true"), None)?;
         if level.is_some_and(|level| level["compatibilityLevel"] == COMPATIBILITY) {
             return Ok(Ok(false));
         }
@@ -206,8 +205,12 @@ impl Registry {
         }
     }
 
-    /// The answer to a question, if there is what it asks about.
-    fn ask(&self, question: RequestBuilder) -> Result<Option<Value>, BrokerError> {
+    /// The answer to a question, which may be about a schema; none where what it asks about is not there.
+    fn ask(&self, path: &str, schema: Option<&str>) -> Result<Option<Value>, BrokerError> {
+        let question = match schema {
+            Some(schema) => self.request(Method::POST, path).body(schema.to_owned()),
+            None => self.request(Method::GET, path),
+        };
         let answer = question.send().map_err(unreachable)?;
         match answer.status() {
             StatusCode::NOT_FOUND => Ok(None),
