@@ -264,10 +264,12 @@ fn readiness_is_false_while_the_disk_is_full() {
     project.edit("data_dir = \"${SAMPLE_DATA:-data/sample}\"", &data_dir);
     let served = serve(&project);
     wait_until("everything is ready", || served.not_ready().is_empty());
-    let free = rustix::fs::statvfs(disk.path()).expect("mounted");
+    let free = || rustix::fs::statvfs(disk.path()).map(|free| free.f_bavail * free.f_frsize).expect("mounted");
     let ballast = disk.path().join("ballast");
-    let filled = vec![1; usize::try_from(free.f_bavail * free.f_frsize - FREE_BYTES).expect("a small disk")];
-    std::fs::write(&ballast, filled).expect("there is space");
+    let mut filled = std::fs::File::create(&ballast).expect("there is space");
+    while free() > FREE_BYTES {
+        filled.write_all(&[1; 1 << 20]).expect("there is space"); // bit by bit: the run writes, too
+    }
     wait_until("the disk is noticed", || served.not_ready().iter().any(|line| line.starts_with("[-] disk: ")));
     std::fs::remove_file(&ballast).expect("there");
     wait_until("everything is ready again", || served.not_ready().is_empty());

@@ -237,7 +237,7 @@ impl Publisher {
             let reason = match self.session(connector, &mut known) {
                 Ok(()) => return Ok(()),
                 Err(Failed::Fatal(reason)) => return fatal(reason),
-                Err(Failed::Fenced(reason)) if known.is_fenced => return fatal(taken_over(&reason)),
+                Err(Failed::Fenced(reason)) if known.is_fenced => return fatal(fenced_again(&reason)),
                 Err(Failed::Fenced(reason)) => {
                     known.fenced();
                     reason
@@ -412,6 +412,13 @@ impl Publisher {
         }
         Ok(())
     }
+}
+
+fn fenced_again(reason: &str) -> String {
+    format!(
+        "fenced twice with no commit between: {reason}; another process took over, stop one of them; or a page takes longer \
+         than a transaction may stay open, raise broker.kafka.transaction_timeout"
+    )
 }
 
 fn taken_over(reason: &str) -> String {

@@ -2,18 +2,20 @@
 //! another process, or in this one when it is started again; a process that hangs keeps it for ever.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use skuflow_runtime::limits::TRANSACTION_TIMEOUT_DEFAULT;
 
 use super::stations::{Counts, Station};
 use crate::config::Config;
 
-/// How long a worker may be silent, but for its transaction: longer than all that it waits for within one call, each of
-/// which ends by itself.
+/// How long a worker may be silent besides its commit and the abort of one: longer than all that it waits for within one call,
+/// each of which ends by itself.
 const SILENCE_MAX: Duration = Duration::from_secs(150);
 /// How often it is looked for.
 const ROUND: Duration = Duration::from_secs(1);
+/// A round that takes longer is none in which this process ran.
+const STANDSTILL: Duration = Duration::from_secs(10);
 
 /// How long a worker may be silent: a commit, and the abort of one that fails, take as long as a transaction may stay open.
 fn silence_max(config: &Config) -> Duration {
@@ -25,8 +27,16 @@ fn silence_max(config: &Config) -> Duration {
 /// Watches until the run is over, when it is to be unparked.
 pub(super) fn watch(stations: &[Station], config: &Config, is_over: &AtomicBool) {
     let silence_max = silence_max(config);
+    let mut listens_since = Instant::now();
     while !is_over.load(Ordering::Relaxed) {
+        let round = Instant::now();
         std::thread::park_timeout(ROUND);
+        if round.elapsed() > STANDSTILL {
+            listens_since = Instant::now(); // the process was suspended: nobody could be heard of
+        }
+        if listens_since.elapsed() <= silence_max {
+            continue;
+        }
         if let Some(station) = silent(stations, silence_max) {
             tracing::error!(station, "a worker has not been heard of for {silence_max:?}; ending the process");
             std::process::abort();

@@ -100,6 +100,8 @@ pub(super) struct Store {
     cached: HashMap<Text, Entry>,
     /// Keys written to since the last commit, in the order they were first written.
     dirty: Vec<Text>,
+    /// How many of these the commit under way has taken.
+    taken: usize,
     bytes: usize,
     bytes_max: usize,
     /// Where states are encoded, so that what is kept of them is as large as it has to be.
@@ -114,6 +116,7 @@ impl Store {
             steps: steps.to_vec(),
             cached: HashMap::new(),
             dirty: Vec::new(),
+            taken: 0,
             bytes: 0,
             bytes_max,
             buffer: Vec::new(),
@@ -149,34 +152,35 @@ impl Store {
         Ok(result)
     }
 
-    /// The changes since the last commit; to be called once for each. States that are all as new are deleted.
+    /// The changes since the last commit; to be called once for each. States that are all as new are deleted. What is taken
+    /// here is clean from now on: where it is not committed, it is evicted.
     pub(super) fn changes(&mut self, into: &mut Vec<StateChange>) {
         let change = |key, value| StateChange { owner: self.owner.clone(), key, value };
         for key in &self.dirty {
             let entry = self.cached.get_mut(key).expect("dirty states stay cached");
             if entry.states.iter().any(|state| state.is_dirty()) {
                 into.push(change(stored_key(key), encode(&self.steps, &entry.states, &entry.others, &mut self.buffer)));
+                entry.states.iter_mut().for_each(|state| state.commit());
             }
             let rows = entry.rows.drain(..);
             into.extend(rows.map(|row| change(row_key(&self.steps, row.step, key, row.number), row.value)));
-        }
-    }
-
-    /// The changes are committed.
-    pub(super) fn committed(&mut self) {
-        for key in self.dirty.drain(..) {
-            let entry = self.cached.get_mut(&key).expect("dirty states stay cached");
-            entry.states.iter_mut().for_each(|state| state.commit());
             entry.is_dirty = false;
-            let bytes = entry_bytes(&key, &entry.states);
+            let bytes = entry_bytes(key, &entry.states);
             self.bytes = self.bytes + bytes - entry.bytes;
             entry.bytes = bytes;
         }
+        self.taken = self.dirty.len();
+    }
+
+    /// The changes that were taken are committed.
+    pub(super) fn committed(&mut self) {
+        self.dirty.drain(..std::mem::take(&mut self.taken));
         self.sweep();
     }
 
     /// The changes are void.
     pub(super) fn aborted(&mut self) {
+        self.taken = 0;
         for key in self.dirty.drain(..) {
             if let Some(entry) = self.cached.remove(&key) {
                 self.bytes -= entry.bytes;

@@ -96,7 +96,13 @@ impl Worker {
         };
         let ended = session.run()?;
         if matches!(ended, Ended::Done) {
-            session.consumer.leave()?;
+            match session.consumer.leave() {
+                Err(BrokerError::Fatal(reason)) => return Err(BrokerError::Fatal(reason).into()),
+                Err(error) => {
+                    tracing::warn!(stage = %self.spec.name, %error, "leaving the group; it is over all the same")
+                }
+                Ok(()) => {}
+            }
         }
         Ok(ended)
     }

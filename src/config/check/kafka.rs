@@ -53,9 +53,11 @@ impl Check<'_> {
         self.range(&["broker", "kafka", "session_timeout"], *session_timeout, SESSION_TIMEOUTS);
         self.range(&["broker", "kafka", "transaction_timeout"], *transaction_timeout, TRANSACTION_TIMEOUTS);
         let commit_interval = self.config.runtime.commit_interval;
-        if TRANSACTION_TIMEOUTS.contains(transaction_timeout) && *transaction_timeout <= commit_interval {
+        if TRANSACTION_TIMEOUTS.contains(transaction_timeout)
+            && transaction_timeout.micros() < 2 * commit_interval.micros()
+        {
             let message = format!(
-                "a `transaction_timeout` of {transaction_timeout} does not last for a `commit_interval` of {commit_interval}"
+                "a `transaction_timeout` of {transaction_timeout} is less than twice the `commit_interval` of {commit_interval}"
             );
             self.at_kafka(
                 "SKU-020",

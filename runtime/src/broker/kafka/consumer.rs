@@ -146,9 +146,14 @@ impl KafkaConsumer {
         if let Some(Err(error)) = self.membership().poll(timeout) {
             tracing::debug!(%error, group = %self.group, "kafka consumer");
             if error.rdkafka_error_code() == Some(Code::InvalidSessionTimeout) {
-                let session = self.shared.settings.session_timeout;
-                let reason = format!("the cluster does not allow a session timeout of {session:?}");
-                return Err(BrokerError::Fatal(reason));
+                return Err(BrokerError::Fatal(format!(
+                    "the cluster does not allow a session timeout of {:?}: set broker.kafka.session_timeout to what lies \
+                     between its group.min.session.timeout.ms and group.max.session.timeout.ms",
+                    self.shared.settings.session_timeout
+                )));
+            }
+            if let BrokerError::Fatal(reason) = broker_error(&error) {
+                return Err(BrokerError::Fatal(format!("group {}: {reason}", self.group)));
             }
         }
         match self.membership().client().fatal_error() {
@@ -198,7 +203,8 @@ impl KafkaConsumer {
         let (member, number) = native::membership(self.membership()).unwrap_or_default();
         let number = u64::try_from(number).unwrap_or(0);
         self.generation = Generation { group: self.group.clone(), member: member.into(), number };
-        let committed = self.shared.committed(&self.group)?;
+        let places = places.iter().map(|(topic, number)| (topic.as_str(), *number));
+        let committed = self.shared.committed_in(&self.group, places)?;
         self.partitions = numbers.into_iter().collect();
         for topic in &self.topics {
             for number in &self.partitions {

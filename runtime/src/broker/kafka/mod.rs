@@ -187,25 +187,34 @@ impl Shared {
         Ok(client)
     }
 
-    /// Stable positions: an open transaction that moves one is waited for.
+    /// All positions of a group.
     fn committed(&self, group: &str) -> Result<Positions, BrokerError> {
+        let topics = self.topics()?;
+        let numbers = |topic: &TopicInfo| 0..topic.partitions;
+        self.committed_in(group, topics.iter().flat_map(|topic| numbers(topic).map(|number| (&*topic.name, number))))
+    }
+
+    /// Stable positions in these partitions: an open transaction that moves one is waited for, for as long as one may stay open.
+    fn committed_in<'a>(
+        &self,
+        group: &str,
+        partitions: impl Iterator<Item = (&'a str, u32)>,
+    ) -> Result<Positions, BrokerError> {
         let mut asked = TopicPartitionList::new();
-        for topic in self.topics()? {
-            for number in 0..topic.partitions {
-                asked.add_partition(&topic.name, number as i32);
-            }
-        }
+        partitions.for_each(|(topic, number)| drop(asked.add_partition(topic, number as i32)));
         if asked.count() == 0 {
             return Ok(Positions::new());
         }
-        let answer = self.asking(group)?.committed_offsets(asked, ASK_MAX).map_err(|error| broker_error(&error))?;
-        let positions = answer.elements().into_iter().filter_map(|place| match place.offset() {
-            KafkaOffset::Offset(next) => {
-                Some((TopicPartition::new(place.topic(), place.partition() as u32), next as Offset))
+        let timeout = ASK_MAX + self.settings.transaction_timeout;
+        let answer = self.asking(group)?.committed_offsets(asked, timeout).map_err(|error| broker_error(&error))?;
+        let mut positions = Positions::new();
+        for place in answer.elements() {
+            place.error().map_err(|error| broker_error(&error))?;
+            if let KafkaOffset::Offset(next) = place.offset() {
+                positions.insert(TopicPartition::new(place.topic(), place.partition() as u32), next as Offset);
             }
-            _ => None,
-        });
-        Ok(positions.collect())
+        }
+        Ok(positions)
     }
 
     fn add_member(&self, group: &str, membership: &Arc<Membership>) {

@@ -26,8 +26,8 @@ use super::limits::{FLUSH_TICK, INIT_MAX, SETTLE_MAX, SETTLE_TICK};
 use super::settings::{Fail, log};
 use super::{Shared, native};
 use crate::broker::{
-    BrokerError, Commit, Consumed, Generation, Offset, Positions, Producer, Record, StateChange, TopicPartition,
-    TxnError, partition_of,
+    BrokerError, Commit, Consumed, Generation, Offset, Producer, Record, StateChange, TopicPartition, TxnError,
+    partition_of,
 };
 use crate::storage::Put;
 
@@ -42,8 +42,8 @@ pub(super) struct KafkaProducer {
     broken: Option<String>,
     bytes: usize,
     records: u64,
-    /// Committed positions of the generation that was committed last.
-    known: Option<(Generation, Positions)>,
+    /// Committed positions as far as they are known, in the generation that was committed last.
+    known: Option<(Generation, HashMap<TopicPartition, Option<Offset>>)>,
     /// Partitions whose topics' ids are noted in their tasks' state.
     noted: HashSet<TopicPartition>,
 }
@@ -100,7 +100,17 @@ impl KafkaProducer {
             noted: HashSet::new(),
         };
         let begun = opened.step(Instant::now() + INIT_MAX, BaseProducer::init_transactions);
-        begun.map_err(|error| broker_error(&error)).map(|()| opened)
+        match begun {
+            Ok(()) => Ok(opened),
+            Err(KafkaError::Transaction(error)) if error.code() == Code::InvalidTransactionTimeout => {
+                Err(BrokerError::Fatal(format!(
+                    "the cluster does not allow a transaction timeout of {:?}: set broker.kafka.transaction_timeout to its \
+                     transaction.max.timeout.ms or less",
+                    shared.settings.transaction_timeout
+                )))
+            }
+            Err(error) => Err(broker_error(&error)),
+        }
     }
 
     fn begin(&mut self) -> Result<(), TxnError> {
@@ -209,16 +219,18 @@ impl KafkaProducer {
         Err(TxnError::Unknown("the process is dead".into()))
     }
 
-    /// Kafka takes whatever position a member gives; that it continues the committed one is checked here. Only the members
-    /// of one generation move a group's positions, so they are asked for once in each.
+    /// Kafka takes whatever position a member gives; that it continues the committed one is checked here. Only one member
+    /// of a generation moves the position in a partition, so it is asked for once in each.
     fn check_continues(&mut self, generation: &Generation, consumed: &[Consumed]) -> Result<(), TxnError> {
-        if self.known.as_ref().is_none_or(|(known, _)| known != generation) {
-            let positions = self.shared.committed(&generation.group).map_err(not_committed)?;
-            self.known = Some((generation.clone(), positions));
-        }
-        let positions = self.known.as_ref().map(|(_, positions)| positions);
+        let known = self.known.take().filter(|(of, _)| of == generation);
+        let mut known = known.map(|(_, known)| known).unwrap_or_default();
+        let unknown: Vec<_> = consumed.iter().map(|step| &step.of).filter(|of| !known.contains_key(of)).collect();
+        let places = unknown.iter().map(|of| (&*of.topic, of.partition));
+        let positions = self.shared.committed_in(&generation.group, places).map_err(not_committed)?;
+        known.extend(unknown.into_iter().map(|of| (of.clone(), positions.get(of).copied())));
+        let (_, known) = self.known.insert((generation.clone(), known));
         for step in consumed {
-            let stored = positions.and_then(|positions| positions.get(&step.of)).copied();
+            let stored = known[&step.of];
             if stored != step.from {
                 let Consumed { of, from, .. } = step;
                 return Err(TxnError::Fenced(format!("{of} is at {stored:?}, the work began at {from:?}")));
@@ -298,9 +310,11 @@ impl KafkaProducer {
         }
         self.flush(until)?;
         // Before the commit: until then whoever may have the work next waits for it, and has written nothing.
+        let mut is_answered = true; // where it is not, they are written with the next
         let end_if_due = |changelog: Changelog| {
             let is_due = self.shared.store(&changelog.owner).is_some_and(|store| store.is_due());
-            let end = if is_due { self.shared.high_watermark(&changelog.of).ok() } else { None }; // or with the next
+            let end = if is_due && is_answered { self.shared.high_watermark(&changelog.of).ok() } else { None };
+            is_answered &= !is_due || end.is_some();
             (changelog, end)
         };
         let owners = owners.into_iter().map(end_if_due).collect();
@@ -377,7 +391,7 @@ impl Producer for KafkaProducer {
         match &outcome {
             Ok(()) => {
                 if let (Some((_, positions)), Some((_, consumed))) = (&mut self.known, commit.consumed) {
-                    positions.extend(consumed.iter().map(|step| (step.of.clone(), step.to)));
+                    positions.extend(consumed.iter().map(|step| (step.of.clone(), Some(step.to))));
                     self.noted.extend(consumed.iter().map(|step| step.of.clone()));
                 }
                 self.shared.changed();
@@ -404,9 +418,9 @@ impl Producer for KafkaProducer {
                 (0..).zip(written).filter_map(|(partition, written)| std::mem::take(written).then_some(partition));
             unsettled.extend(marked.map(|partition| TopicPartition::new(topic.clone(), partition)));
         }
+        let until = self.deadline() + SETTLE_MAX;
         for of in unsettled {
             let end = self.shared.high_watermark(&of).map_err(not_committed)?;
-            let until = self.deadline() + SETTLE_MAX;
             while self.shared.offsets(&of).map_err(not_committed)?.1 < end {
                 if Instant::now() >= until {
                     return Err(TxnError::Abort(format!("{of}: a transaction stays open before offset {end}")));

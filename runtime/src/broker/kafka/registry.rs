@@ -219,6 +219,9 @@ impl Registry {
                 answer.map_err(|_| BrokerError::Fatal("the schema registry: its answer is no JSON".into()))
             }
             status if status.is_server_error() => Err(BrokerError::Retry(format!("the schema registry: {status}"))),
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(BrokerError::Fatal(format!(
+                "the schema registry: {status}; set broker.kafka.registry.user and password, or give this user the right"
+            ))),
             status => Err(BrokerError::Fatal(format!("the schema registry: {status}"))),
         }
     }

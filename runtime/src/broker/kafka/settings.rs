@@ -11,7 +11,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use super::limits::{HEARTBEAT_MAX, POLL_INTERVAL_MAX};
+use super::limits::{ASK_MAX, HEARTBEAT_MAX, POLL_INTERVAL_MAX};
 use super::registry::RegistrySettings;
 use super::security::{Security, is_blindness, is_security};
 use crate::limits::{SESSION_TIMEOUT_DEFAULT, TRANSACTION_TIMEOUT_DEFAULT};
@@ -58,8 +58,6 @@ pub enum Fail {
     RestoresToLastStable,
 }
 
-const POLL_INTERVAL: &str = "max.poll.interval.ms";
-
 impl Settings {
     /// The usual ones.
     pub fn new(bootstrap_servers: &str, name: &str, state_dir: PathBuf) -> Self {
@@ -101,13 +99,24 @@ impl Settings {
     pub(super) fn base(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", &self.name);
-        for (name, value) in &self.properties {
-            config.set(name, value);
-        }
+        self.tune(&mut config);
         self.security.apply(&mut config);
         config.set("bootstrap.servers", &self.bootstrap_servers);
         config.set_log_level(RDKafkaLogLevel::Warning);
         config
+    }
+
+    /// Sets what the user prefers to our tuning; what the guarantees rest on was refused.
+    fn tune(&self, config: &mut ClientConfig) {
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+    }
+
+    /// How long a member may do something else than polling. The client refuses one that is shorter than the session; a commit
+    /// that fails, and its abort, take as long as two transactions may.
+    fn poll_interval(&self) -> Duration {
+        self.session_timeout.max(POLL_INTERVAL_MAX).max(2 * self.transaction_timeout + ASK_MAX)
     }
 
     /// Reads partitions that it is told, committed records only.
@@ -127,11 +136,9 @@ impl Settings {
             // Of each partition; more is only more memory.
             .set("queued.max.messages.kbytes", "1024")
             .set("fetch.message.max.bytes", "2097152")
-            .set("session.timeout.ms", self.session_timeout.as_millis().to_string());
-        if !self.properties.contains_key(POLL_INTERVAL) {
-            // The client refuses one that is shorter than the session.
-            config.set(POLL_INTERVAL, self.session_timeout.max(POLL_INTERVAL_MAX).as_millis().to_string());
-        }
+            .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
+            .set("max.poll.interval.ms", self.poll_interval().as_millis().to_string());
+        self.tune(&mut config);
         config
     }
 
@@ -160,6 +167,7 @@ impl Settings {
             .set("partition.assignment.strategy", "range")
             // A heartbeat also brings word of a rebalance, which waits for all members to have it.
             .set("heartbeat.interval.ms", (self.session_timeout / 20).min(HEARTBEAT_MAX).as_millis().to_string());
+        self.tune(&mut config);
         config
     }
 
@@ -184,6 +192,7 @@ impl Settings {
             .set("message.timeout.ms", (self.transaction_timeout * 2 / 3).as_millis().to_string())
             // How large a record may be is for its topic to say.
             .set("message.max.bytes", "1000000000");
+        self.tune(&mut config);
         config
     }
 }
