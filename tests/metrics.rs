@@ -268,7 +268,7 @@ fn readiness_is_false_while_the_disk_is_full() {
     let ballast = disk.path().join("ballast");
     let mut filled = std::fs::File::create(&ballast).expect("there is space");
     while free() > FREE_BYTES {
-        filled.write_all(&[1; 1 << 20]).expect("there is space"); // bit by bit: the run writes, too
+        filled.write_all(&vec![1; 1 << 20]).expect("there is space"); // bit by bit: the run writes, too
     }
     wait_until("the disk is noticed", || served.not_ready().iter().any(|line| line.starts_with("[-] disk: ")));
     std::fs::remove_file(&ballast).expect("there");

@@ -99,7 +99,7 @@ impl Worker {
             match session.consumer.leave() {
                 Err(BrokerError::Fatal(reason)) => return Err(BrokerError::Fatal(reason).into()),
                 Err(error) => {
-                    tracing::warn!(stage = %self.spec.name, %error, "leaving the group; it is over all the same")
+                    tracing::warn!(stage = %self.spec.name, %error, "leaving the group; it is over all the same");
                 }
                 Ok(()) => {}
             }

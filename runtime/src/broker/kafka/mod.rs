@@ -201,7 +201,9 @@ impl Shared {
         partitions: impl Iterator<Item = (&'a str, u32)>,
     ) -> Result<Positions, BrokerError> {
         let mut asked = TopicPartitionList::new();
-        partitions.for_each(|(topic, number)| drop(asked.add_partition(topic, number as i32)));
+        for (topic, number) in partitions {
+            asked.add_partition(topic, number as i32);
+        }
         if asked.count() == 0 {
             return Ok(Positions::new());
         }
