@@ -271,6 +271,7 @@ fn readiness_is_false_while_the_disk_is_full() {
         filled.write_all(&vec![1; 1 << 20]).expect("there is space"); // bit by bit: the run writes, too
     }
     wait_until("the disk is noticed", || served.not_ready().iter().any(|line| line.starts_with("[-] disk: ")));
+    drop(filled);
     std::fs::remove_file(&ballast).expect("there");
     wait_until("everything is ready again", || served.not_ready().is_empty());
     served.running.stop();
