@@ -80,7 +80,7 @@ fn poll_until(consumer: &mut dyn Consumer, mut done: impl FnMut(Polled) -> bool)
 fn assigned(consumer: &mut dyn Consumer) -> Vec<u32> {
     let mut assigned = Vec::new();
     poll_until(consumer, |polled| match polled {
-        Polled::Assigned(partitions) => {
+        Polled::Assigned { partitions, .. } => {
             assigned = partitions;
             true
         }
@@ -250,7 +250,7 @@ fn members_share_partitions_and_topics_keep_their_count() {
             for (share, member) in shares.iter_mut().zip(&mut members) {
                 for polled in member.poll(Duration::from_millis(10)).expect("open") {
                     match polled {
-                        Polled::Assigned(partitions) => *share = partitions,
+                        Polled::Assigned { partitions, .. } => *share = partitions,
                         Polled::Revoked(_) | Polled::Lost(_) => share.clear(),
                         Polled::Records { .. } => panic!("nothing is in the topic"),
                         Polled::End(_) => {}

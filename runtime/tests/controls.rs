@@ -66,7 +66,7 @@ impl World {
         let mut consumer = broker.join(&self.group, std::slice::from_ref(&self.topic), &member).expect("joins");
         until("it has the partition", || {
             let polled = consumer.poll(Duration::from_millis(100)).expect("open");
-            polled.iter().any(|polled| matches!(polled, Polled::Assigned(of) if *of == [0]))
+            polled.iter().any(|polled| matches!(polled, Polled::Assigned { partitions, .. } if *partitions == [0]))
         });
         Process { broker, producer, consumer, _states: states }
     }

@@ -77,7 +77,7 @@ impl World {
         let mut consumer = self.broker.join(&self.group, std::slice::from_ref(&self.topic), &member).expect("joins");
         until("it is assigned", || {
             let polled = consumer.poll(Duration::from_millis(100)).expect("open");
-            polled.iter().any(|polled| matches!(polled, Polled::Assigned(_)))
+            polled.iter().any(|polled| matches!(polled, Polled::Assigned { .. }))
         });
         consumer
     }
@@ -203,7 +203,7 @@ fn work_of_an_earlier_generation_is_fenced() {
         for (at, consumer) in [&mut first, &mut second].into_iter().enumerate() {
             for polled in consumer.poll(Duration::from_millis(50)).expect("open") {
                 revoked |= at == 0 && matches!(polled, Polled::Revoked(_));
-                assigned[at] |= (at == 1 || revoked) && matches!(polled, Polled::Assigned(_));
+                assigned[at] |= (at == 1 || revoked) && matches!(polled, Polled::Assigned { .. });
             }
         }
         assigned == [true, true]
@@ -239,7 +239,7 @@ fn a_member_that_leaves_is_not_waited_for() {
     drop(first);
     until("the second has what the first had", || {
         let polled = second.poll(Duration::from_millis(20)).expect("open");
-        polled.iter().any(|polled| matches!(polled, Polled::Assigned(partitions) if *partitions == [0]))
+        polled.iter().any(|polled| matches!(polled, Polled::Assigned { partitions, .. } if *partitions == [0]))
     });
 }
 
@@ -434,7 +434,7 @@ fn a_commit_outlives_the_broker() {
     let mut consumer = broker.join("g", std::slice::from_ref(&topic), &member).expect("joins");
     until("it is assigned", || {
         let polled = consumer.poll(Duration::from_millis(100)).expect("open");
-        polled.iter().any(|polled| matches!(polled, Polled::Assigned(_)))
+        polled.iter().any(|polled| matches!(polled, Polled::Assigned { .. }))
     });
     let mut producer = broker.producer("p").expect("open");
     let of = TopicPartition::new(topic.clone(), 0);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use skuflow_runtime::clock::Clock;
 use skuflow_schemas::Timestamp;
 use skuflow_sinks::SinkError;
-use skuflow_sinks::lake::{Look, SnapshotSeen, TABLES, look};
+use skuflow_sinks::lake::{Look, Place, SnapshotSeen, TABLES, look};
 
 use super::{EXIT_DATA, EXIT_IO, EXIT_UNAVAILABLE, Failure, Format, output, statements, usage};
 use crate::config::Loaded;
@@ -113,7 +113,7 @@ fn look_at_all(loaded: &Loaded) -> Result<Vec<Seen>, Failure> {
 
 fn read(root: &Path) -> Result<Vec<Look>, SinkError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| SinkError::Retry(error.to_string()))?.block_on(look(root))
+    runtime.map_err(|error| SinkError::Retry(error.to_string()))?.block_on(look(&Place::folder(root)))
 }
 
 fn failure(error: &SinkError, loaded: &Loaded) -> Failure {

@@ -7,7 +7,6 @@ use std::path::Path;
 use serde_json::{Value, json};
 use skuflow_ingest::{Cursor, Poll};
 use skuflow_runtime::broker::kafka::Examined;
-use skuflow_sinks::lake::CATALOG_FILE;
 
 use crate::config::Loaded;
 use crate::run::{cluster_subjects, cluster_topics, connector};
@@ -38,7 +37,7 @@ pub fn connect(loaded: &Loaded) -> Vec<Value> {
     for sink in &config.sink {
         let opened = match (&sink.serving, &sink.lake) {
             (Some(serving), _) => serving.database(&loaded.base).and_then(|path| database(&path)),
-            (None, Some(lake)) => database(&loaded.base.join(&lake.path).join(CATALOG_FILE)),
+            (None, Some(lake)) => database(&lake.place(&loaded.base).catalog()),
             (None, None) => continue,
         };
         rows.push(row(&format!("sink:{}", sink.name), opened));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Broker, BrokerError, Consumer, Generation, Member, Offset, Polled, Reader, TopicPartition};
+use super::{Broker, BrokerError, Consumer, Generation, Member, Offset, Polled, Positions, Reader, TopicPartition};
 use crate::limits::FETCH_BYTES_MAX;
 
 /// A group member over a broker in this process.
@@ -14,7 +14,8 @@ pub(super) struct LocalConsumer<B> {
     generation: Generation,
     topics: Vec<Arc<str>>,
     partitions: Vec<u32>,
-    announced: bool,
+    /// The committed positions, until the partitions are said to be ours.
+    unsaid: Option<Positions>,
     places: BTreeMap<TopicPartition, Place>,
     seen: u64,
 }
@@ -52,7 +53,7 @@ impl<B: Broker> LocalConsumer<B> {
             generation,
             topics: topics.to_vec(),
             partitions,
-            announced: false,
+            unsaid: None,
             places: BTreeMap::new(),
             seen: 0,
         };
@@ -73,6 +74,7 @@ impl<B: Broker> LocalConsumer<B> {
                 self.places.insert(of, Place { position, paused: false, end_said: false });
             }
         }
+        self.unsaid = Some(committed);
         Ok(())
     }
 
@@ -96,8 +98,8 @@ impl<B: Broker> LocalConsumer<B> {
 
 impl<B: Broker> Consumer for LocalConsumer<B> {
     fn poll(&mut self, timeout: Duration) -> Result<Vec<Polled>, BrokerError> {
-        if !std::mem::replace(&mut self.announced, true) {
-            return Ok(vec![Polled::Assigned(self.partitions.clone())]);
+        if let Some(committed) = self.unsaid.take() {
+            return Ok(vec![Polled::Assigned { partitions: self.partitions.clone(), committed }]);
         }
         let before = self.broker.wait(self.seen, Duration::ZERO);
         let polled = self.fetch()?;

@@ -170,8 +170,13 @@ pub struct Generation {
 /// What a poll may give.
 #[derive(Debug)]
 pub enum Polled {
-    /// These partition numbers are ours now, in every topic of the group. Positions start at the committed ones.
-    Assigned(Vec<u32>),
+    /// These partitions are ours now. Records come from the committed positions on.
+    Assigned {
+        /// Their numbers, in every topic of the group.
+        partitions: Vec<u32>,
+        /// Their committed positions, where there are any.
+        committed: Positions,
+    },
     /// These are to be given up: commit what is done, then drop the tasks.
     Revoked(Vec<u32>),
     /// These are gone already: drop the tasks, commit nothing.

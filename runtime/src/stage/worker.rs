@@ -194,10 +194,9 @@ impl Session<'_> {
 
     fn take(&mut self, polled: Polled) -> Result<Option<Ended>, TaskError> {
         match polled {
-            Polled::Assigned(partitions) => {
+            Polled::Assigned { partitions, committed } => {
                 self.is_assigned = true;
                 let broker = self.worker.broker.as_ref();
-                let positions = broker.committed(&self.worker.spec.group)?;
                 let (consumer, seat) = (&mut self.consumer, self.seat);
                 for partition in partitions {
                     let mut attended = Ok(true);
@@ -206,7 +205,7 @@ impl Session<'_> {
                         attended = consumer.attend();
                         matches!(attended, Ok(true))
                     };
-                    let restored = Task::restore(&self.worker.spec, partition, broker, &positions, goes_on);
+                    let restored = Task::restore(&self.worker.spec, partition, broker, &committed, goes_on);
                     attended?; // what it was left for
                     self.tasks.push(restored?);
                 }

@@ -1,27 +1,27 @@
 //! A commit: the loop around guard, snapshot and swap.
 
-use std::path::Path;
-use std::str::FromStr as _;
 use std::time::Duration;
 
+use iceberg::ErrorKind;
 use iceberg::io::FileIO;
-use iceberg::spec::{TableMetadata, TableMetadataBuilder};
-use iceberg::{ErrorKind, MetadataLocation, TableUpdate};
 use uuid::Uuid;
 
-use super::catalog::{CATALOG_FILE, Catalog, Swap};
+use super::catalog::{self, Catalog, Entry, Swap};
 use super::offsets::{OFFSETS, Offsets, Verdict};
+use super::place::Place;
 use super::snapshot::{Append, has_commit, undone, updates};
 use super::steps::{Step, Steps};
-use super::storage::Local;
+use super::storage::{Files, Folders};
 use super::tables::Table;
 use crate::SinkError;
 use crate::limits::COMMIT_TRIES_MAX;
 
-/// A table as the pointer has it.
+/// The folder of the ledger in the lake.
+const PENDING: &str = "pending";
+
+/// A table that commits may be made to.
 pub(super) struct Loaded {
-    pub(super) location: String,
-    pub(super) metadata: TableMetadata,
+    pub(super) entry: Entry,
     pub(super) offsets: Offsets,
 }
 
@@ -36,31 +36,30 @@ pub(super) enum Committed {
 
 /// An open lake.
 pub(super) struct Open {
-    pub(super) catalog: Catalog,
-    pub(super) storage: Local,
+    pub(super) catalog: Box<dyn Catalog>,
+    pub(super) files: Files,
     io: FileIO,
 }
 
 impl Open {
-    /// Opens the lake in the folder `path`, or makes one.
-    pub(super) async fn open(path: &Path) -> Result<Self, SinkError> {
-        let storage = Local::open(path);
-        let storage = storage.map_err(|error| SinkError::Retry(format!("opening {}: {error}", path.display())))?;
-        let catalog = Catalog::open(&path.join(CATALOG_FILE)).await?;
-        let io = storage.file_io();
-        Ok(Self { catalog, storage, io })
+    /// Opens the lake at `place`, or makes one.
+    pub(super) async fn open(place: &Place) -> Result<Self, SinkError> {
+        let files = Files::open(place);
+        let files = files.map_err(|error| SinkError::Retry(format!("opening {place}: {error}")))?;
+        let catalog = catalog::open(place, &files).await?;
+        let io = files.file_io();
+        Ok(Self { catalog, files, io })
     }
 
     /// The table as it is; `None` where there is none.
     pub(super) async fn load(&mut self, table: &Table) -> Result<Option<Loaded>, SinkError> {
-        let Some(location) = self.catalog.pointer(table).await? else { return Ok(None) };
-        let read = TableMetadata::read_from(&self.io, &location).await;
-        let metadata = read.map_err(|error| failed(&location, &error))?;
+        let Some(entry) = self.catalog.load(table).await? else { return Ok(None) };
+        let Entry { location, metadata } = &entry;
         let offsets = Offsets::parse(metadata.properties().get(OFFSETS).map(String::as_str));
         let Some(offsets) = offsets else {
             return Err(SinkError::Fatal(format!("{location}: its property `{OFFSETS}` cannot be read")));
         };
-        if let Some(last) = undone(&metadata) {
+        if let Some(last) = undone(metadata) {
             return Err(SinkError::Fatal(format!(
                 "{location}: somebody has put table {} back behind its newest commit ({last}), so its positions would pass over \
                  rows. Make the snapshot of that commit current again, or give the sink a new, empty `path`, which will be \
@@ -68,15 +67,27 @@ impl Open {
                 table.full_name
             )));
         }
-        Ok(Some(Loaded { location, metadata, offsets }))
+        Ok(Some(Loaded { entry, offsets }))
     }
 
-    /// Makes the table.
-    pub(super) async fn create(&mut self, table: &Table, metadata: TableMetadata) -> Result<(), SinkError> {
-        let location = MetadataLocation::new_with_metadata(metadata.location(), &metadata);
-        let written = metadata.write_to(&self.io, &location).await;
-        written.map_err(|error| failed(&location.to_string(), &error))?;
-        self.catalog.create(table, &location.to_string()).await
+    /// Where the ledger notes a commit: its files are in it before they are made, so that what nobody will ever name can be
+    /// found without listing all that there is.
+    fn pending(&self, commit_id: &str) -> String {
+        self.files.address(&format!("{PENDING}/{commit_id}.json"))
+    }
+
+    /// Notes what a commit is about to make.
+    pub(super) async fn pend(&self, commit_id: &str, body: &str) -> std::io::Result<()> {
+        let mut unflushed = Folders::default();
+        self.files.create(&self.pending(commit_id), &mut unflushed, |out| out.write_all(body.as_bytes())).await?;
+        unflushed.flush()
+    }
+
+    /// Takes a commit out of the ledger: its files are the table's.
+    async fn settle(&self, commit_id: &str) {
+        if let Err(error) = self.files.delete(&self.pending(commit_id)).await {
+            tracing::warn!(commit_id, %error, "a commit stays in the ledger, whose files are in the table");
+        }
     }
 
     /// Makes `append` the newest snapshot of `table`, once: what is in the way is tried again, what had no answer is looked
@@ -92,12 +103,11 @@ impl Open {
     ) -> Result<Committed, SinkError> {
         for attempt in 0..COMMIT_TRIES_MAX {
             let loaded = self.load(table).await?;
-            let Some(Loaded { location, metadata, offsets }) = loaded else {
+            let Some(Loaded { entry, offsets }) = loaded else {
                 return Err(SinkError::Fenced(format!("table {} was taken away", table.full_name)));
             };
-            if has_commit(&metadata, append.commit_id) {
-                self.hint(table).await?;
-                return Ok(Committed::Now);
+            if has_commit(&entry.metadata, append.commit_id) {
+                return self.committed(table, append).await;
             }
             match offsets.judge(append.batch, append.identity) {
                 Verdict::Lands => {}
@@ -105,48 +115,22 @@ impl Open {
                 Verdict::Elsewhere(reason) => return Err(SinkError::Fenced(reason)),
             }
             let tag = format!("{}-{attempt}", append.commit_id);
-            let changes = updates(&self.io, &metadata, append, &offsets, &tag).await;
-            let changes = changes.map_err(|error| failed(&location, &error))?;
+            let changes = updates(&self.io, &entry.metadata, append, &offsets, &tag).await;
+            let changes = changes.map_err(|error| failed(&entry.location, &error))?;
             steps.reach(Step::Listed).map_err(|error| SinkError::Retry(error.to_string()))?;
-            let described = self.describe(&location, metadata, changes).await;
-            let (new, expired) = described.map_err(|error| failed(&location, &error))?;
-            steps.reach(Step::Described).map_err(|error| SinkError::Retry(error.to_string()))?;
-            let swap = self.catalog.swap(table, (&location, &new), append.commit_id).await?;
+            let swap = self.catalog.swap(table, entry, changes, steps).await?;
             if steps.reach(Step::Swapped).map_or(Swap::Unknown, |()| swap) == Swap::Won {
-                self.remove(&expired).await;
-                self.hint(table).await?;
-                return Ok(Committed::Now);
+                return self.committed(table, append).await;
             }
             tokio::time::sleep(pause(attempt)).await;
         }
         Err(SinkError::Retry(format!("{COMMIT_TRIES_MAX} commits to {} lost against others", table.full_name)))
     }
 
-    /// Writes the metadata file behind the one at `location`; says where, and which old ones it does not remember any more.
-    async fn describe(
-        &self,
-        location: &str,
-        metadata: TableMetadata,
-        changes: Vec<TableUpdate>,
-    ) -> iceberg::Result<(String, Vec<String>)> {
-        let mut builder: TableMetadataBuilder = metadata.into_builder(Some(location.into()));
-        for change in changes {
-            builder = change.apply(builder)?;
-        }
-        let built = builder.build()?;
-        let next = MetadataLocation::from_str(location)?.with_next_version().with_new_metadata(&built.metadata);
-        built.metadata.write_to(&self.io, &next).await?;
-        let expired = built.expired_metadata_logs.into_iter().map(|log| log.metadata_file).collect();
-        Ok((next.to_string(), expired))
-    }
-
-    /// Removes metadata files that no metadata file remembers.
-    async fn remove(&self, expired: &[String]) {
-        for old in expired {
-            if let Err(error) = self.io.delete(old).await {
-                tracing::warn!(old, %error, "an old metadata file stays");
-            }
-        }
+    async fn committed(&mut self, table: &Table, append: &Append<'_>) -> Result<Committed, SinkError> {
+        self.settle(append.commit_id).await;
+        self.hint(table).await?;
+        Ok(Committed::Now)
     }
 
     /// Says beside the metadata files which one it is, for readers without a catalog. Two writers may say it in any order,
@@ -156,7 +140,7 @@ impl Open {
             let Some(pointer) = self.catalog.pointer(table).await? else { return Ok(()) };
             let Some((folder, name)) = pointer.rsplit_once('/') else { return Ok(()) };
             let version = name.strip_suffix(".metadata.json").unwrap_or(name);
-            let written = self.storage.replace(&format!("{folder}/version-hint.text"), version);
+            let written = self.files.replace(&format!("{folder}/version-hint.text"), version).await;
             written.map_err(|error| SinkError::Retry(format!("version hint of {}: {error}", table.full_name)))?;
             if self.catalog.pointer(table).await?.as_ref() == Some(&pointer) {
                 return Ok(());

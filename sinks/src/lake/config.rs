@@ -1,8 +1,11 @@
 //! Settings of the lake sink.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use skuflow_schemas::{ByteSize, Span};
 
+use super::place::Place;
 use crate::batcher::Cut;
 use crate::limits::{LAKE_BYTES_MAX, LAKE_RECORDS_MAX};
 
@@ -31,6 +34,11 @@ fn batch_bytes_max() -> ByteSize {
 }
 
 impl Config {
+    /// Where the lake is, for a config in the folder `base`.
+    pub fn place(&self, base: &Path) -> Place {
+        Place::folder(&base.join(&self.path))
+    }
+
     /// When a batch is committed.
     pub fn cut(&self) -> Cut {
         Cut {

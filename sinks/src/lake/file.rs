@@ -19,7 +19,7 @@ use parquet::schema::types::ColumnPath;
 use super::bounds::Facts;
 use super::columns::{Column, Row, array, null_array};
 use super::plan::Part;
-use super::storage::{Folders, Local};
+use super::storage::{Files, Folders};
 use super::tables::Table;
 use crate::limits::{ENCODE_ROWS_MAX, ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX};
 
@@ -101,17 +101,18 @@ fn properties<'a>(columns: impl Iterator<Item = &'a Column>) -> WriterProperties
 ///
 /// # Errors
 /// Of kind `InvalidData` where the table is divided in a way that this program does not know.
-pub(super) fn write_part(
-    (storage, unflushed): (&Local, &mut Folders),
+pub(super) async fn write_part(
+    (files, unflushed): (&Files, &mut Folders),
     metadata: &TableMetadata,
     shape: &Shape,
     (address, part, rows): (&str, &Part, &[Row<'_>]),
     before_named: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<DataFile> {
-    let (file, bytes) = storage.create(address, unflushed, |out| {
+    let made = files.create(address, unflushed, |out| {
         let file = shape.write(rows, out)?;
         before_named().map(|()| file)
-    })?;
+    });
+    let (file, bytes) = made.await?;
     let facts = Facts::of(&file, &shape.schema);
     let order = metadata.default_sort_order_id() as i32; // few orders, counted from 1
     let data_file = DataFileBuilder::default()

@@ -1,17 +1,17 @@
 //! What is in a lake, for who looks at it: beside its writers, and without a change.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use iceberg::io::{FileIO, FileIOBuilder, LocalFsStorageFactory};
+use iceberg::io::FileIO;
 use iceberg::spec::{DataContentType, DataFile, Datum, Literal, PrimitiveLiteral, Struct, TableMetadata};
 use serde_json::Value;
 use skuflow_schemas::{BusinessDate, Timestamp};
 
-use super::catalog::{CATALOG_FILE, Catalog};
+use super::catalog::{self, Entry};
 use super::commit::failed;
+use super::place::Place;
 use super::snapshot::{COMMIT_ID, FROM, TO, stored};
-use super::storage::path_of;
+use super::storage::{Files, path_of};
 use super::tables::{TABLES, Table};
 use crate::SinkError;
 
@@ -98,28 +98,28 @@ impl Look {
     }
 }
 
-/// The tables of the lake in the folder `path`, in the order of [`TABLES`]; none where there is no lake yet.
+/// The tables of the lake at `place`, in the order of [`TABLES`]; none where there is no lake yet.
 ///
 /// # Errors
 /// `Retry` where something cannot be read now, `Fatal` where it cannot be understood.
-pub async fn look(path: &Path) -> Result<Vec<Look>, SinkError> {
-    let Some(mut catalog) = Catalog::open_to_read(&path.join(CATALOG_FILE)).await? else { return Ok(Vec::new()) };
-    let mut locations = Vec::new();
+pub async fn look(place: &Place) -> Result<Vec<Look>, SinkError> {
+    let files = Files::open_to_read(place);
+    let Some(mut catalog) = catalog::open_to_read(place, &files).await? else { return Ok(Vec::new()) };
+    let mut entries = Vec::new();
     for table in &TABLES {
-        locations.extend(catalog.pointer(table).await?.map(|location| (table, location)));
+        entries.extend(catalog.load(table).await?.map(|entry| (table, entry)));
     }
     drop(catalog);
-    let io = FileIOBuilder::new(Arc::new(LocalFsStorageFactory)).build();
+    let io = files.file_io();
     let mut looks = Vec::new();
-    for (table, location) in locations {
-        let seen = look_at(&io, table, &location).await;
-        looks.push(seen.map_err(|error| failed(&location, &error))?);
+    for (table, entry) in entries {
+        let seen = look_at(&io, table, &entry).await;
+        looks.push(seen.map_err(|error| failed(&entry.location, &error))?);
     }
     Ok(looks)
 }
 
-async fn look_at(io: &FileIO, table: &'static Table, location: &str) -> iceberg::Result<Look> {
-    let metadata = TableMetadata::read_from(io, location).await?;
+async fn look_at(io: &FileIO, table: &'static Table, Entry { location, metadata }: &Entry) -> iceberg::Result<Look> {
     let schema = metadata.current_schema();
     let columns = schema.as_struct().fields().iter().map(|field| ColumnSeen {
         name: field.name.clone(),
@@ -152,7 +152,7 @@ async fn look_at(io: &FileIO, table: &'static Table, location: &str) -> iceberg:
         columns: columns.collect(),
         divided_by: divided_by.collect(),
         snapshots: snapshots.collect(),
-        files: files(io, &metadata).await?,
+        files: files(io, metadata).await?,
     })
 }
 

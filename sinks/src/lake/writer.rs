@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
 
 use iceberg::TableCreation;
 use iceberg::spec::{
@@ -18,6 +17,7 @@ use super::columns::Row;
 use super::commit::{Committed, Loaded, Open, failed};
 use super::file::{Shape, write_part};
 use super::offsets::{Verdict, ranges};
+use super::place::Place;
 use super::plan::{Part, files};
 use super::snapshot::Append;
 use super::steps::{Hook, Step, Steps};
@@ -29,7 +29,7 @@ use crate::{Batch, Identity, Incoming, Landed, Sink, SinkError};
 /// A table of the lake in a folder.
 pub struct Lake {
     name: String,
-    path: PathBuf,
+    place: Place,
     table: &'static Table,
     clock: Clock,
     identity: Identity,
@@ -45,10 +45,10 @@ struct Planned<'a> {
 }
 
 impl Lake {
-    /// `table` of the lake in the folder `path`, as written by the sink called `name`. Nothing is opened before it is needed.
-    pub fn new(name: &str, path: &Path, table: &'static Table, clock: Clock) -> Self {
+    /// `table` of the lake at `place`, as written by the sink called `name`. Nothing is opened before it is needed.
+    pub fn new(name: &str, place: Place, table: &'static Table, clock: Clock) -> Self {
         let (identity, open, steps) = (Identity::default(), None, Steps::default());
-        Self { name: name.into(), path: path.into(), table, clock, identity, open, steps }
+        Self { name: name.into(), place, table, clock, identity, open, steps }
     }
 
     /// Calls `hook` at each step of each landing.
@@ -59,26 +59,26 @@ impl Lake {
     /// The table as it is; made where there is none.
     async fn load(&mut self) -> Result<(&mut Open, Loaded), SinkError> {
         if self.open.is_none() {
-            self.open = Some(Open::open(&self.path).await?);
+            self.open = Some(Open::open(&self.place).await?);
         }
         let (open, table) = (self.open.as_mut().expect("opened above"), self.table);
         if let Some(loaded) = open.load(table).await? {
             return Ok((open, loaded));
         }
-        let metadata = created(table, open.storage.address(table.folder));
-        open.create(table, metadata.map_err(|error| failed(table.full_name, &error))?).await?;
+        let metadata = created(table, open.files.address(table.folder));
+        open.catalog.create(table, &metadata.map_err(|error| failed(table.full_name, &error))?).await?;
         let loaded = open.load(table).await?;
         let loaded = loaded.ok_or_else(|| SinkError::Retry(format!("table {} was taken away", table.full_name)))?;
         Ok((open, loaded))
     }
 
     fn shape(&self, loaded: &Loaded) -> Result<Shape, SinkError> {
-        Shape::of(self.table, &loaded.metadata).map_err(|reason| {
+        Shape::of(self.table, &loaded.entry.metadata).map_err(|reason| {
             SinkError::Fatal(format!(
                 "table {} in {} is not one that this skuflow can write: {reason}; give the sink a new, empty `path`, which \
                  will be filled with what the topics still have",
                 self.table.full_name,
-                self.path.display()
+                self.place
             ))
         })
     }
@@ -101,9 +101,7 @@ impl Lake {
                 "table {} in {} was filled from another data directory (topic {topic}, cluster {cluster}; this one is {}). To \
                  fill a lake from this directory, give the sink a new, empty `path`; to go on with the old one, bring its data \
                  directory back",
-                table.full_name,
-                self.path.display(),
-                identity.cluster_id
+                table.full_name, self.place, identity.cluster_id
             )));
         }
         self.shape(&loaded)?;
@@ -121,10 +119,11 @@ impl Lake {
         }
         let shape = self.shape(&loaded)?;
         let commit_id = Uuid::new_v4().to_string();
-        let planned = plan(self.table, &loaded.metadata, &commit_id, &rows);
+        let planned = plan(self.table, &loaded.entry.metadata, &commit_id, &rows);
         let Self { open: Some(open), steps, table, .. } = self else { unreachable!("opened by `load`") };
-        open.catalog.pend(&commit_id, table, ingested_at, &ledger(batch, &planned)).await?;
-        let written = write_files(open, &loaded.metadata, &shape, &planned, steps);
+        let pended = open.pend(&commit_id, &ledger(table, ingested_at, batch, &planned)).await;
+        pended.map_err(|error| unwritten(table, &error))?;
+        let written = write_files(open, &loaded.entry.metadata, &shape, &planned, steps).await;
         let files = written.map_err(|error| unwritten(table, &error))?;
         let bytes = files.iter().map(DataFile::file_size_in_bytes).sum();
         let (file_count, row_count) = (files.len() as u64, rows.len() as u64);
@@ -187,14 +186,14 @@ fn plan<'a>(table: &Table, metadata: &TableMetadata, commit_id: &str, rows: &[Ro
 }
 
 /// What the ledger keeps of a commit.
-fn ledger(batch: &Batch, planned: &[Planned<'_>]) -> String {
+fn ledger(table: &Table, begun_at: i64, batch: &Batch, planned: &[Planned<'_>]) -> String {
     let [from, to] = ranges(batch);
     let files: Vec<_> = planned.iter().map(|file| json!({ "path": file.address, "rows": file.rows.len() })).collect();
-    json!({ "from": from, "to": to, "files": files }).to_string()
+    json!({ "table": table.full_name, "begun_at": begun_at, "from": from, "to": to, "files": files }).to_string()
 }
 
 /// One file after the other: of all of them, one row group is held in memory.
-fn write_files(
+async fn write_files(
     open: &Open,
     metadata: &TableMetadata,
     shape: &Shape,
@@ -204,8 +203,9 @@ fn write_files(
     steps.reach(Step::Pending)?;
     let (mut files, mut unflushed) = (Vec::with_capacity(planned.len()), Folders::default());
     for Planned { address, part, rows } in planned {
-        let place = (&open.storage, &mut unflushed);
-        files.push(write_part(place, metadata, shape, (address, part, rows), || steps.reach(Step::Staged))?);
+        let place = (&open.files, &mut unflushed);
+        let written = write_part(place, metadata, shape, (address, part, rows), || steps.reach(Step::Staged));
+        files.push(written.await?);
     }
     unflushed.flush()?;
     steps.reach(Step::Linked)?;

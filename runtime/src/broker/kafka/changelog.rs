@@ -149,8 +149,10 @@ pub(super) fn check_topics(shared: &Shared, owner: &str, store: &Store) -> Resul
     let noted = store.scan(TOPIC_KEY).map_err(BrokerError::Retry)?;
     let task = owner.strip_prefix("task:").and_then(|task| task.rsplit_once('/'));
     let Some((group, partition)) = task else { return Ok(()) };
-    let mut positions = shared.committed(group)?;
-    positions.retain(|of, _| of.partition.to_string() == partition);
+    let partition = partition.parse().unwrap_or(u32::MAX);
+    let topics = shared.topics()?;
+    let that_have_it = topics.iter().filter(|topic| partition < topic.partitions);
+    let positions = shared.committed_in(group, that_have_it.map(|topic| (&*topic.name, partition)))?;
     if let Some(of) = positions.keys().next().filter(|_| noted.is_empty()) {
         return Err(BrokerError::Fatal(format!(
             "group {group} has a position in {of}, but {owner} has no state, not even of having read it: its changelog was \

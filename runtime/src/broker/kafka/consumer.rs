@@ -218,15 +218,15 @@ impl KafkaConsumer {
                 self.places.insert(of, Place { position, paused: false, end_said: false });
             }
         }
-        Ok(Polled::Assigned(self.partitions.clone()))
+        Ok(Polled::Assigned { partitions: self.partitions.clone(), committed })
     }
 
     /// What has been fetched; looks for it at one partition for at most `timeout`.
     fn fetch(&mut self, timeout: Duration) -> Result<Vec<Polled>, BrokerError> {
         let mut polled = Vec::new();
-        let count = self.places.len().max(1);
-        self.turn = (self.turn + 1) % count;
-        for (at, (of, place)) in self.places.iter_mut().enumerate().filter(|(_, (_, place))| !place.paused) {
+        let wanted = self.places.values().filter(|place| !place.paused).count();
+        self.turn = (self.turn + 1) % wanted.max(1);
+        for (at, (of, place)) in self.places.iter_mut().filter(|(_, place)| !place.paused).enumerate() {
             let timeout = if at == self.turn { timeout } else { Duration::ZERO };
             self.fetcher.go_to(of, place.position)?; // what failed behind good records is begun anew
             for batch in self.fetcher.take(of, timeout, FETCH_BYTES_MAX).map_err(retention)? {
@@ -259,7 +259,8 @@ impl Consumer for KafkaConsumer {
         let until = Instant::now() + timeout;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let served = self.serve(if self.places.is_empty() { left } else { Duration::ZERO })?;
+            let nothing_is_wanted = self.places.values().all(|place| place.paused);
+            let served = self.serve(if nothing_is_wanted { left } else { Duration::ZERO })?;
             if !served.is_empty() {
                 return Ok(served);
             }

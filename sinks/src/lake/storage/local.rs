@@ -1,8 +1,8 @@
-//! Files that are whole and on disk before anything names them.
+//! Files in a folder.
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ const SCHEME: &str = "file://";
 /// The folder of a lake. A file under it is written aside, flushed, linked to its name, which no file may have, and its
 /// folder flushed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Local {
+pub(in crate::lake) struct Local {
     root: PathBuf,
     #[serde(skip)]
     reading: LocalFsStorage,
@@ -41,6 +41,10 @@ impl Local {
         Ok(Self { root, reading: LocalFsStorage::new() })
     }
 
+    pub(super) fn open_to_read(root: &Path) -> Self {
+        Self { root: root.canonicalize().unwrap_or_else(|_| root.into()), reading: LocalFsStorage::new() }
+    }
+
     /// As Iceberg's own code wants it.
     pub(super) fn file_io(&self) -> FileIO {
         FileIOBuilder::new(Arc::new(self.clone())).build()
@@ -51,16 +55,12 @@ impl Local {
         format!("{SCHEME}{}/{path}", self.root.display())
     }
 
-    /// Makes the file at `address` of what `write` writes; says how large it is. Its name is on disk when `unflushed` is.
-    ///
-    /// # Errors
-    /// With the path; of kind `AlreadyExists` where there is one of this name. Nothing is at `address` then that was not
-    /// there before.
+    /// See [`super::Files::create`]: the name is on disk when `unflushed` is.
     pub(super) fn create<T>(
         &self,
         address: &str,
         unflushed: &mut Folders,
-        write: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>,
+        write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<T>,
     ) -> io::Result<(T, u64)> {
         let path = path_of(address);
         self.make(path, unflushed, write).map_err(|error| at(path, error))
@@ -70,7 +70,7 @@ impl Local {
         &self,
         path: &Path,
         unflushed: &mut Folders,
-        write: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>,
+        write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<T>,
     ) -> io::Result<(T, u64)> {
         let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         let staged = Staged(self.root.join(STAGED).join(Uuid::new_v4().to_string()));
@@ -91,10 +91,19 @@ impl Local {
         unflushed.flush().map_err(failed)
     }
 
-    /// Puts `text` at `address`, in the place of what is there: a reader finds the one or the other.
+    /// See [`super::Files::replace`].
     pub(super) fn replace(&self, address: &str, text: &str) -> io::Result<()> {
         let path = path_of(address);
         self.put(path, text).map_err(|error| at(path, error))
+    }
+
+    /// See [`super::Files::delete`].
+    pub(super) fn delete(address: &str) -> io::Result<()> {
+        let path = path_of(address);
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(path, error)),
+            _ => Ok(()),
+        }
     }
 
     fn put(&self, path: &Path, text: &str) -> io::Result<()> {
@@ -115,14 +124,14 @@ impl Drop for Staged {
     }
 }
 
-pub(super) fn path_of(address: &str) -> &Path {
+pub(in crate::lake) fn path_of(address: &str) -> &Path {
     Path::new(address.strip_prefix(SCHEME).unwrap_or(address))
 }
 
 /// Folders whose newest entries may not be on disk.
 #[derive(Debug, Default)]
 #[must_use = "what is in them is lost with the power until they are flushed"]
-pub(super) struct Folders(BTreeSet<PathBuf>);
+pub(in crate::lake) struct Folders(BTreeSet<PathBuf>);
 
 impl Folders {
     /// Makes a folder and those above it, where they are missing.
@@ -140,7 +149,7 @@ impl Folders {
         Ok(())
     }
 
-    pub(super) fn flush(self) -> io::Result<()> {
+    pub(in crate::lake) fn flush(self) -> io::Result<()> {
         self.0.iter().try_for_each(|folder| File::open(folder)?.sync_all())
     }
 }
@@ -251,7 +260,9 @@ mod tests {
         assert_eq!(unflushed.0.len(), 3, "the lake's folder, the table's and the date's: {unflushed:?}");
         let again = local.create(&address, &mut unflushed, |file| file.write_all(b"second")).expect_err("there is one");
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
-        let no_space = |_: &mut _| Err::<(), _>(io::Error::other(ParquetError::from(io::Error::from_raw_os_error(28))));
+        let no_space = |_: &mut (dyn Write + Send)| {
+            Err::<(), _>(io::Error::other(ParquetError::from(io::Error::from_raw_os_error(28))))
+        };
         let failing = local.create(&local.address("t/y"), &mut unflushed, no_space).expect_err("no space");
         let said = format!("{}: No space left on device (os error 28)", path_of(&local.address("t/y")).display());
         assert_eq!((failing.kind(), failing.to_string()), (io::ErrorKind::StorageFull, said));
