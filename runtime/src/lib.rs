@@ -15,6 +15,7 @@ pub mod broker;
 pub mod clock;
 pub mod limits;
 pub mod measure;
+pub mod secret;
 pub mod stage;
 pub mod storage;
 #[cfg(any(test, feature = "testing"))]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -10,6 +9,7 @@ use skuflow_ingest::{file, simulator};
 use skuflow_processors::{alerts, catalog, dedup, features, route, validate};
 use skuflow_runtime::broker::kafka::Mechanism;
 use skuflow_runtime::limits::{CACHE_BYTES_DEFAULT, SESSION_TIMEOUT_DEFAULT, TRANSACTION_TIMEOUT_DEFAULT};
+pub use skuflow_runtime::secret::Secret;
 use skuflow_schemas::{ByteSize, Span};
 use skuflow_sinks::{lake, serving};
 
@@ -157,34 +157,6 @@ pub struct SaslConfig {
     /// Lets `plain` send the password without `tls`, to be read by everybody on the way.
     #[serde(default)]
     pub dangerously_unencrypted: bool,
-}
-
-/// Where a text is that does not stand in the config.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Secret {
-    /// A variable.
-    Env(String),
-    /// A file, relative to the config; a line break at its end does not count.
-    File(String),
-}
-
-impl Secret {
-    /// The text; `variable` looks up variables.
-    ///
-    /// # Errors
-    /// Where it cannot be had.
-    pub fn read(&self, base: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
-        match self {
-            Self::Env(name) => variable(name).ok_or_else(|| format!("the variable `{name}` is not set")),
-            Self::File(path) => match std::fs::read_to_string(base.join(path)) {
-                Ok(text) => {
-                    Ok(text.strip_suffix('\n').map_or(text.as_str(), |line| line.trim_end_matches('\r')).into())
-                }
-                Err(error) => Err(format!("the file `{path}` cannot be read: {error}")),
-            },
-        }
-    }
 }
 
 /// A schema registry that speaks Confluent's protocol. The subject of a topic is `<topic>-value`.

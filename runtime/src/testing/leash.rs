@@ -1,6 +1,6 @@
-//! Java programs that tests start: on a leash that a killed test lets go of, out of a cache in cargo's target folder.
+//! Programs that tests start: on a leash that a killed test lets go of, out of a cache in cargo's target folder.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +12,7 @@ const START_MAX: Duration = Duration::from_secs(90);
 
 /// Holds a program: the shell's input is a pipe from the test's process, which says when to kill the program and when to
 /// start it again. Whichever way that process ends, the pipe closes, and the shell ends the program and removes what it wrote.
-const SHELL: &str = r#"start() { java "$@" >>"$DIR/server.log" 2>&1 & pid=$!; }
+const SHELL: &str = r#"start() { "$PROGRAM" "$@" >>"$DIR/server.log" 2>&1 & pid=$!; }
 start "$@"
 while read -r word; do
     case $word in
@@ -31,18 +31,18 @@ pub(super) struct Leash {
 }
 
 impl Leash {
-    /// Starts `java` with these arguments and waits until it listens on `port`. What it writes in `dir` goes with it.
+    /// Starts `program` with these arguments and waits until it listens on `port`. What it writes in `dir` goes with it.
     pub(super) fn start(
         name: &'static str,
         dir: PathBuf,
         port: u16,
-        java: &Path,
+        program: &Path,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
     ) -> Self {
         let shell = Command::new("sh")
             .args(["-c", SHELL, "sh"])
             .args(arguments)
-            .env("PATH", path_with(java.parent()))
+            .env("PROGRAM", program)
             .env("DIR", &dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -88,10 +88,13 @@ impl Drop for Leash {
     }
 }
 
-fn path_with(first: Option<&Path>) -> OsString {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = first.map(Path::to_owned).into_iter().filter(|first| !first.as_os_str().is_empty());
-    std::env::join_paths(folders.chain(std::env::split_paths(&path))).expect("folders without colons")
+/// Waits until it is so.
+pub(super) fn until(what: &str, holds: impl Fn() -> bool) {
+    let until = Instant::now() + START_MAX;
+    while !holds() {
+        assert!(Instant::now() < until, "{what}: not within {START_MAX:?}");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
 }
 
 /// The folder `name` in cargo's target folder. The first process that needs it makes it: `fill` gets a folder beside, and says
@@ -123,8 +126,8 @@ pub(super) fn is_there(program: &str) -> bool {
     Command::new(program).arg("-version").output().is_ok()
 }
 
-pub(super) fn free_ports() -> [u16; 2] {
-    let bound = [(), ()].map(|()| TcpListener::bind(("127.0.0.1", 0)).expect("a free port"));
+pub(super) fn free_ports<const N: usize>() -> [u16; N] {
+    let bound = [(); N].map(|()| TcpListener::bind(("127.0.0.1", 0)).expect("a free port"));
     bound.map(|listener| listener.local_addr().expect("bound").port())
 }
 

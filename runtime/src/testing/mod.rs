@@ -4,6 +4,7 @@
 pub mod kafka;
 mod leash;
 pub mod registry;
+pub mod s3;
 
 use std::path::Path;
 use std::process::Command;

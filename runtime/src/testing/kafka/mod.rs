@@ -69,7 +69,8 @@ impl Kafka {
     fn start_from(jars: PathBuf, listeners: &[(&str, &str)], properties: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory").keep();
         let [port, controller] = free_ports();
-        let listening = listeners.iter().map(|(name, _)| ((*name).to_owned(), free_ports()[0])).collect::<Vec<_>>();
+        let listening =
+            listeners.iter().map(|(name, _)| ((*name).to_owned(), free_ports::<1>()[0])).collect::<Vec<_>>();
         let addresses = listening.iter().map(|(name, port)| format!(",{name}://127.0.0.1:{port}"));
         let protocols = listeners.iter().map(|(name, protocol)| format!(",{name}:{protocol}"));
         let properties = include_str!("server.properties")

