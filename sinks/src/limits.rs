@@ -32,5 +32,26 @@ pub const SNAPSHOTS_KEPT: usize = 100;
 pub const METADATA_FILES_KEPT: usize = 100;
 /// Files that one manifest names, roughly; a manifest that has this many is not merged any more.
 pub const MANIFEST_FILES_MAX: u64 = 1_000;
+/// Bytes of a file for a bucket that are held in memory while it is written; more are on disk.
+pub const SPOOL_BYTES_MAX: usize = 8 << 20;
+/// Bytes of an object that is put in one call; of more it is put in parts.
+pub const PUT_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of a part.
+pub const PUT_PART_BYTES: u64 = 8 << 20;
+/// How often an object is put that is not there afterwards.
+pub const PUT_TRIES_MAX: u32 = 4;
+/// How long a call to S3 may take.
+pub const S3_TIMEOUT: Duration = Duration::from_mins(2);
+/// How long a connection to S3 may take.
+pub const S3_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a call is made again that a server or a connection failed.
+pub const S3_RETRIES_MAX: usize = 5;
+/// From the first call to the last one that is made again.
+pub const S3_RETRY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two of them, from and up to.
+pub const S3_BACKOFF: Duration = Duration::from_millis(50);
+/// See [`S3_BACKOFF`].
+pub const S3_BACKOFF_MAX: Duration = Duration::from_secs(3);
 
+const _: () = assert!(PUT_PART_BYTES >= 5 << 20, "what S3 allows");
 const _: () = assert!(ENCODE_ROWS_MAX <= ROW_GROUP_ROWS_MAX && TIDY_EVERY > 0);

@@ -3,12 +3,16 @@
 #[path = "lake/world.rs"]
 mod world;
 
+#[path = "lake/buckets.rs"]
+mod buckets;
 #[path = "lake/crashes.rs"]
 mod crashes;
 #[path = "lake/expected.rs"]
 mod expected;
 #[path = "lake/growth.rs"]
 mod growth;
+#[path = "lake/proxy.rs"]
+mod proxy;
 #[path = "lake/readers.rs"]
 mod readers;
 #[path = "lake/watch.rs"]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use skuflow_schemas::Timestamp;
-use skuflow_sinks::lake::{CATALOG_FILE, CATALOG_NAME, Look};
+use skuflow_sinks::lake::{CATALOG_NAME, Look, Root};
 
 use super::lake::Seen;
 use crate::printable::{printable, printable_json};
@@ -105,10 +105,13 @@ pub(super) fn pyiceberg(seen: &[Seen]) -> String {
     let (full, empty) = split(seen);
     let mut text = String::from("# PyIceberg 0.12\nfrom pyiceberg.catalog.sql import SqlCatalog\n");
     let mut opened = None;
-    for Seen { root, look, .. } in full {
-        if opened.replace(root) != Some(root) {
-            let uri = python_text(&format!("sqlite:///{}", root.join(CATALOG_FILE).display()));
-            let warehouse = python_text(&format!("file://{}", root.display()));
+    for Seen { place, look, .. } in full {
+        if opened.replace(place) != Some(place) {
+            let uri = python_text(&format!("sqlite:///{}", place.catalog().display()));
+            let warehouse = match &place.root {
+                Root::Folder(folder) => python_text(&format!("file://{}", folder.display())),
+                Root::Bucket(bucket, _) => python_text(&bucket.to_string()),
+            };
             text.push_str(&format!(
                 "\ncatalog = SqlCatalog({}, uri={uri}, warehouse={warehouse})\n",
                 python_text(CATALOG_NAME)

@@ -15,6 +15,8 @@ mod variables;
 
 use std::path::{Path, PathBuf};
 
+use skuflow_sinks::lake::{self, Place, S3Config};
+
 pub use model::{
     AlertsConfig, BrokerConfig, Config, ConnectorConfig, EmbeddedConfig, HttpConfig, KafkaConfig, RegistryConfig,
     RuntimeConfig, SaslConfig, Secret, SecurityConfig, SinkConfig, StageConfig, StepConfig, TlsConfig, TopicsConfig,
@@ -46,6 +48,14 @@ impl Loaded {
     /// The data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.base.join(&self.config.data_dir)
+    }
+
+    /// Where a lake of the config is.
+    ///
+    /// # Errors
+    /// A secret that cannot be had.
+    pub fn lake_place(&self, lake: &lake::Config) -> Result<Place, String> {
+        lake.place(&self.base, &|name| std::env::var(name).ok())
     }
 }
 
@@ -85,7 +95,9 @@ fn examine(text: &str, base: &Path, variable: &dyn Fn(&str) -> Option<String>) -
     let (mut config, whole) = read::read::<Config>(&mut tree, unset, &mut problems);
     if let Some(config) = &mut config {
         check::check(config, &tree, (base, variable), whole, &mut problems);
-        for secret in config.broker.kafka.iter().flat_map(KafkaConfig::secrets) {
+        let of_buckets =
+            config.sink.iter().filter_map(|sink| sink.lake.as_ref()?.s3.as_ref()).flat_map(S3Config::secrets);
+        for secret in config.broker.kafka.iter().flat_map(KafkaConfig::secrets).chain(of_buckets) {
             secret.read(base, variable).into_iter().for_each(|secret| variables.keep_out(secret));
         }
         rules::read_all(config, &tree, base, variable, &mut problems);

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use skuflow_ingest::{Cursor, Poll};
 use skuflow_runtime::broker::kafka::Examined;
+use skuflow_sinks::lake::{Place, examine};
 
 use crate::config::Loaded;
 use crate::run::{cluster_subjects, cluster_topics, connector};
@@ -37,7 +38,7 @@ pub fn connect(loaded: &Loaded) -> Vec<Value> {
     for sink in &config.sink {
         let opened = match (&sink.serving, &sink.lake) {
             (Some(serving), _) => serving.database(&loaded.base).and_then(|path| database(&path)),
-            (None, Some(lake)) => database(&lake.place(&loaded.base).catalog()),
+            (None, Some(lake)) => loaded.lake_place(lake).and_then(|place| kept(&place)),
             (None, None) => continue,
         };
         rows.push(row(&format!("sink:{}", sink.name), opened));
@@ -78,6 +79,14 @@ fn first_page(settings: &crate::config::ConnectorConfig, loaded: &Loaded) -> Res
         Poll::Page(page) => Ok(format!("{} records in a first page", page.records.len())),
         Poll::Idle | Poll::Done => Ok("nothing there yet".into()),
     }
+}
+
+/// Whether a lake finds its catalog and, in a bucket, what its files need.
+fn kept(place: &Place) -> Result<String, String> {
+    let found = database(&place.catalog())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    runtime.block_on(examine(place)).map(|()| found).map_err(|error| error.to_string())
 }
 
 fn database(path: &Path) -> Result<String, String> {

@@ -81,9 +81,11 @@ fn middle_day(tables: &BTreeMap<&str, Rows>) -> Range<i64> {
 fn read(project: &Project, stretch: &Range<i64>) -> Option<Vec<Reading>> {
     let python = lake_readers()?;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/sinks/tests/lake/read.py");
+    let folder = folder(project);
+    let catalog = folder.join("catalog.db");
     let output = Command::new(python)
-        .args([script, &folder(project).display().to_string(), "catalog.db", "lake"])
-        .args([stretch.start.to_string(), stretch.end.to_string()])
+        .args([script, &format!("file://{}", folder.display()), &catalog.display().to_string(), "lake"])
+        .args([stretch.start.to_string(), stretch.end.to_string(), "null".to_owned()])
         .output()
         .expect("starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -11,7 +11,7 @@ use super::offsets::{OFFSETS, Offsets, Verdict};
 use super::place::Place;
 use super::snapshot::{Append, has_commit, undone, updates};
 use super::steps::{Step, Steps};
-use super::storage::{Files, Folders};
+use super::storage::{Files, Folders, unkept};
 use super::tables::Table;
 use crate::SinkError;
 use crate::limits::COMMIT_TRIES_MAX;
@@ -45,7 +45,7 @@ impl Open {
     /// Opens the lake at `place`, or makes one.
     pub(super) async fn open(place: &Place) -> Result<Self, SinkError> {
         let files = Files::open(place);
-        let files = files.map_err(|error| SinkError::Retry(format!("opening {place}: {error}")))?;
+        let files = files.map_err(|error| unkept(&format!("opening {place}"), &error))?;
         let catalog = catalog::open(place, &files).await?;
         let io = files.file_io();
         Ok(Self { catalog, files, io })
@@ -141,7 +141,7 @@ impl Open {
             let Some((folder, name)) = pointer.rsplit_once('/') else { return Ok(()) };
             let version = name.strip_suffix(".metadata.json").unwrap_or(name);
             let written = self.files.replace(&format!("{folder}/version-hint.text"), version).await;
-            written.map_err(|error| SinkError::Retry(format!("version hint of {}: {error}", table.full_name)))?;
+            written.map_err(|error| unkept(&format!("version hint of {}", table.full_name), &error))?;
             if self.catalog.pointer(table).await?.as_ref() == Some(&pointer) {
                 return Ok(());
             }

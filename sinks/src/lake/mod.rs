@@ -27,9 +27,10 @@ mod tables;
 mod writer;
 
 pub use catalog::{CATALOG_FILE, CATALOG_NAME};
-pub use config::Config;
+pub use config::{Config, S3Config};
 pub use look::{ColumnSeen, FileSeen, Look, SnapshotSeen, look};
-pub use place::Place;
+pub use place::{Access, BucketPlace, Keys, Place, Root};
 pub use steps::{Hook, Step};
+pub use storage::examine;
 pub use tables::{TABLES, Table};
 pub use writer::Lake;

@@ -8,24 +8,170 @@ use super::catalog::CATALOG_FILE;
 /// Where the files of a lake are, and the catalog that says which of them are its tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The folder of its files.
-    pub folder: PathBuf,
+    /// Where its files are.
+    pub root: Root,
+    catalog: PathBuf,
+}
+
+/// Where files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// In a folder.
+    Folder(PathBuf),
+    /// In a bucket.
+    Bucket(BucketPlace, Access),
+}
+
+/// A bucket, and what all addresses of the lake in it begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketPlace {
+    /// Its name.
+    pub bucket: String,
+    /// Without `/` at its ends; may be empty.
+    pub prefix: String,
+}
+
+/// How a bucket is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// The server; none: Amazon's.
+    pub endpoint: Option<String>,
+    /// The bucket's region; none: that of the environment, or `us-east-1`.
+    pub region: Option<String>,
+    /// Who asks; none: whom the environment or the machine says.
+    pub keys: Option<Keys>,
+    /// Whether the bucket's name is in the path rather than in the host's name; none: with an endpoint of its own.
+    pub path_style: Option<bool>,
+    /// Whether a connection may be unencrypted.
+    pub allow_http: bool,
+}
+
+/// Credentials.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// Who.
+    pub id: String,
+    /// What shows it.
+    pub secret: String,
+    /// What comes along with credentials for a time.
+    pub token: Option<String>,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keys({})", self.id)
+    }
+}
+
+/// What the address of a file in a bucket begins with.
+pub(super) const S3: &str = "s3://";
+
+impl fmt::Display for BucketPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slash = if self.prefix.is_empty() { "" } else { "/" };
+        write!(f, "{S3}{}{slash}{}", self.bucket, self.prefix)
+    }
+}
+
+impl BucketPlace {
+    /// What `path` says; `None` where it is a folder.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to write.
+    pub fn parse(path: &str) -> Result<Option<Self>, (String, &'static str)> {
+        const USUAL: &str = "write \"data/lake\", or \"s3://bucket/lake\"";
+        let Some((scheme, rest)) = path.split_once("://") else { return Ok(None) };
+        if scheme != "s3" {
+            return Err((format!("a lake cannot be at `{scheme}://`"), USUAL));
+        }
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let is_name = (3..=63).contains(&bucket.len())
+            && bucket.chars().all(|c| is_plain(c) || matches!(c, '-' | '.'))
+            && bucket.starts_with(is_plain)
+            && bucket.ends_with(is_plain);
+        if !is_name {
+            let help = "names have 3 to 63 characters out of a-z, 0-9, `-` and `.`; write \"s3://bucket/lake\"";
+            return Err((format!("no bucket is called `{bucket}`"), help));
+        }
+        let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+        let is_folder = |name: &str| {
+            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '=');
+            !name.is_empty() && !matches!(name, "." | "..") && name.chars().all(fits)
+        };
+        if !prefix.is_empty() && !prefix.split('/').all(is_folder) {
+            let help = "use letters, digits, `-`, `_`, `.`, `=` and single `/`; write \"s3://bucket/lake\"";
+            return Err((format!("addresses in a bucket cannot begin with `{prefix}`"), help));
+        }
+        Ok(Some(Self { bucket: bucket.into(), prefix: prefix.into() }))
+    }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.folder.display().fmt(f)
+        match &self.root {
+            Root::Folder(folder) => folder.display().fmt(f),
+            Root::Bucket(bucket, _) => bucket.fmt(f),
+        }
     }
 }
 
 impl Place {
     /// A folder with files and catalog.
     pub fn folder(folder: &Path) -> Self {
-        Self { folder: folder.into() }
+        Self { root: Root::Folder(folder.into()), catalog: folder.join(CATALOG_FILE) }
+    }
+
+    /// Files in a bucket, and a catalog beside.
+    pub fn bucket(bucket: BucketPlace, access: Access, catalog: &Path) -> Self {
+        Self { root: Root::Bucket(bucket, access), catalog: catalog.into() }
     }
 
     /// The file of the catalog.
     pub fn catalog(&self) -> PathBuf {
-        self.folder.join(CATALOG_FILE)
+        self.catalog.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The place, or what is wrong.
+    fn check(path: &str, expected: &str) {
+        let found = match BucketPlace::parse(path) {
+            Ok(None) => "a folder".into(),
+            Ok(Some(place)) => place.to_string(),
+            Err((wrong, _)) => wrong,
+        };
+        assert_eq!(found, expected, "{path}");
+    }
+
+    #[test]
+    fn a_path_is_a_folder_or_in_a_bucket() {
+        check("data/lake", "a folder");
+        check("s3://bkt/lake/v1/", "s3://bkt/lake/v1");
+        check("s3://my.bucket-1", "s3://my.bucket-1");
+        check("s3://bkt/", "s3://bkt");
+        check("gs://bkt/lake", "a lake cannot be at `gs://`");
+        check("file:///lake", "a lake cannot be at `file://`");
+        check("s3://ab/lake", "no bucket is called `ab`");
+        check("s3://-bkt/lake", "no bucket is called `-bkt`");
+        check("s3://Bucket/lake", "no bucket is called `Bucket`");
+        check(&format!("s3://{}", "b".repeat(64)), &format!("no bucket is called `{}`", "b".repeat(64)));
+        check("s3://bkt/a//b", "addresses in a bucket cannot begin with `a//b`");
+        check("s3://bkt/../b", "addresses in a bucket cannot begin with `../b`");
+        check("s3://bkt/a b", "addresses in a bucket cannot begin with `a b`");
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let keys = Keys { id: "me".into(), secret: "hidden".into(), token: Some("hidden".into()) };
+        let place = Place::bucket(
+            BucketPlace { bucket: "bkt".into(), prefix: String::new() },
+            Access { keys: Some(keys), ..Access::default() },
+            Path::new("c.db"),
+        );
+        assert!(!format!("{place:?} {place}").contains("hidden"));
     }
 }

@@ -21,7 +21,7 @@ use super::place::Place;
 use super::plan::{Part, files};
 use super::snapshot::Append;
 use super::steps::{Hook, Step, Steps};
-use super::storage::Folders;
+use super::storage::{Folders, unkept};
 use super::tables::Table;
 use crate::limits::METADATA_FILES_KEPT;
 use crate::{Batch, Identity, Incoming, Landed, Sink, SinkError};
@@ -122,9 +122,9 @@ impl Lake {
         let planned = plan(self.table, &loaded.entry.metadata, &commit_id, &rows);
         let Self { open: Some(open), steps, table, .. } = self else { unreachable!("opened by `load`") };
         let pended = open.pend(&commit_id, &ledger(table, ingested_at, batch, &planned)).await;
-        pended.map_err(|error| unwritten(table, &error))?;
+        pended.map_err(|error| unkept(&format!("table {}", table.full_name), &error))?;
         let written = write_files(open, &loaded.entry.metadata, &shape, &planned, steps).await;
-        let files = written.map_err(|error| unwritten(table, &error))?;
+        let files = written.map_err(|error| unkept(&format!("table {}", table.full_name), &error))?;
         let bytes = files.iter().map(DataFile::file_size_in_bytes).sum();
         let (file_count, row_count) = (files.len() as u64, rows.len() as u64);
         let (writer, identity) = (self.name.as_str(), &self.identity);
@@ -210,11 +210,6 @@ async fn write_files(
     unflushed.flush()?;
     steps.reach(Step::Linked)?;
     Ok(files)
-}
-
-fn unwritten(table: &Table, error: &io::Error) -> SinkError {
-    let text = format!("table {}: {error}", table.full_name);
-    if error.kind() == io::ErrorKind::InvalidData { SinkError::Fatal(text) } else { SinkError::Retry(text) }
 }
 
 /// A new table.

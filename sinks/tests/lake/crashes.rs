@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use skuflow_runtime::testing::lake_readers;
-use skuflow_sinks::lake::{Step, TABLES};
+use skuflow_sinks::lake::{Hook, Step, TABLES};
 
 use super::watch::{READERS, Watch};
 use super::world::{SMALL, broker, lake, land, pointer, ready, records, rows};
 
 const FOLDER: &str = "SKUFLOW_TEST_LAKE";
 const CRASH: &str = "SKUFLOW_TEST_LAKE_CRASH";
-const SIGABRT: i32 = 6;
+pub const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
 /// Records of the topic where the child crashes by itself, and where it is killed.
 const COUNT: u64 = 200;
@@ -26,17 +26,23 @@ const STARTS_WITHIN: Duration = Duration::from_mins(1);
 #[test]
 fn child_lands_until_it_crashes() {
     let (Ok(folder), Ok(crash)) = (std::env::var(FOLDER), std::env::var(CRASH)) else { return };
-    let [name, times, count] = crash.split(':').collect::<Vec<_>>()[..] else { panic!("a step and two numbers") };
-    let (mut left, count): (u32, u64) = (times.parse().expect("a number"), count.parse().expect("a number"));
+    let (crash, count) = crash.rsplit_once(':').expect("a step and two numbers");
+    let count = count.parse().expect("a number");
+    land(&broker(count), Path::new(&folder), &TABLES[0], SMALL, Some(crash_at(crash)));
+}
+
+/// Ends the process at a step, the n-th time, like `Staged:2`.
+pub fn crash_at(crash: &str) -> Hook {
+    let (name, times) = crash.split_once(':').expect("a step and a number");
+    let mut left: u32 = times.parse().expect("a number");
     let step = Step::ALL.into_iter().find(|step| format!("{step:?}") == name).expect("a step");
-    let hook = move |at| {
+    Box::new(move |at| {
         left -= u32::from(at == step);
         if left == 0 {
             std::process::abort();
         }
         Ok(())
-    };
-    land(&broker(count), Path::new(&folder), &TABLES[0], SMALL, Some(Box::new(hook)));
+    })
 }
 
 fn child(folder: &Path, crash: &str) -> Command {

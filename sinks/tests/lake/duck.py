@@ -1,4 +1,4 @@
-"""DuckDB with the extensions of the Python packages, which read Iceberg."""
+"""DuckDB with the extensions of the Python packages, which read Iceberg; in a bucket, too, with its server and credentials."""
 
 import glob
 import importlib
@@ -12,9 +12,14 @@ def extension(name):
     return glob.glob(os.path.join(os.path.dirname(package.__file__), "**", "*.duckdb_extension"), recursive=True)[0]
 
 
-def connect():
+def connect(bucket=None):
     connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
     for name in ("avro", "httpfs", "iceberg"):
         connection.execute(f"LOAD '{extension(name)}'")
     connection.execute("SET TimeZone = 'UTC'")
+    if bucket:
+        connection.execute(
+            f"CREATE SECRET (TYPE s3, PROVIDER config, KEY_ID '{bucket['id']}', SECRET '{bucket['secret']}', "
+            f"REGION 'us-east-1', ENDPOINT '{bucket['endpoint'].removeprefix('http://')}', URL_STYLE 'path', USE_SSL false)"
+        )
     return connection

@@ -1,10 +1,10 @@
 """Reads a lake as its readers do and prints, per table and way of reading, the rows, the rows of a stretch of time, and how many
-files that took. Arguments: the lake's folder, the catalog's file and name, begin and end of the stretch in microseconds."""
+files that took. Arguments: the lake's address, the catalog's file and name, begin and end of the stretch in microseconds, and
+server and credentials of its bucket as JSON, or null."""
 
 import datetime
 import decimal
 import json
-import os
 import re
 import sys
 import urllib.parse
@@ -40,15 +40,23 @@ def files_of(plan):
     return int(read.group(1)) if read else None
 
 
-folder, database, name, begin, end = sys.argv[1:]
-begin, end = int(begin), int(end)
-connection = duck.connect()
-catalog = SqlCatalog(name, uri=f"sqlite:///{os.path.join(folder, database)}", warehouse=f"file://{folder}")
+def known(address):
+    """As DuckDB takes it."""
+    return address if address.startswith("s3:") else urllib.parse.urlparse(address).path
+
+
+warehouse, database, name, begin, end, bucket = sys.argv[1:]
+begin, end, bucket = int(begin), int(end), json.loads(bucket)
+connection = duck.connect(bucket)
+access = bucket and {
+    "s3.endpoint": bucket["endpoint"], "s3.access-key-id": bucket["id"], "s3.secret-access-key": bucket["secret"],
+    "s3.region": "us-east-1",
+}
+catalog = SqlCatalog(name, uri=f"sqlite:///{database}", warehouse=warehouse, **(access or {}))
 for zone in catalog.list_namespaces():
     for identifier in catalog.list_tables(zone):
         table = catalog.load_table(identifier)
-        location = urllib.parse.urlparse(table.location()).path
-        metadata = urllib.parse.urlparse(table.metadata_location).path
+        location, metadata = known(table.location()), known(table.metadata_location)
         total = len(list(table.scan().plan_files()))
 
         def show(reader, all_rows, some_rows, files):

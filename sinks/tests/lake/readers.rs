@@ -4,22 +4,32 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use skuflow_runtime::testing::lake_readers;
+use skuflow_runtime::testing::s3::seaweedfs;
 use skuflow_schemas::Event;
 use skuflow_sinks::batcher::Cut;
-use skuflow_sinks::lake::{CATALOG_FILE, CATALOG_NAME, TABLES};
+use skuflow_sinks::lake::{CATALOG_NAME, Place, Root, TABLES};
 
+use super::buckets::place;
 use super::expected::expected;
-use super::world::{BEGIN, NOW, PACE, SMALL, broker, events, land};
+use super::world::{BEGIN, NOW, PACE, SMALL, broker, events, land_at};
 
 /// What the readers find, an object per table and reader; `begin..end` is the stretch of time that is asked for.
-fn read(python: &str, folder: &Path, begin: i64, end: i64) -> Vec<Value> {
+fn read(python: &str, place: &Place, begin: i64, end: i64) -> Vec<Value> {
+    let (address, bucket) = match &place.root {
+        Root::Folder(folder) => (format!("file://{}", folder.canonicalize().expect("there").display()), Value::Null),
+        Root::Bucket(bucket, access) => {
+            let keys = access.keys.as_ref().expect("credentials");
+            let access = json!({ "endpoint": access.endpoint, "id": keys.id, "secret": keys.secret });
+            (bucket.to_string(), access)
+        }
+    };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lake/read.py");
     let output = Command::new(python)
         .arg(script)
-        .arg(folder.canonicalize().expect("there"))
-        .args([CATALOG_FILE, CATALOG_NAME, &begin.to_string(), &end.to_string()])
+        .args([&address, &place.catalog().display().to_string(), CATALOG_NAME])
+        .args([begin.to_string(), end.to_string(), bucket.to_string()])
         .output()
         .expect("starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -46,15 +56,26 @@ fn found(rows: &Value, columns: &Map<String, Value>) -> BTreeSet<String> {
 
 #[test]
 fn duckdb_and_pyiceberg_read_the_rows_of_the_topics_and_leave_out_files() {
-    let Some(python) = lake_readers() else { return };
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let folder = dir.path().join("lake");
+    check(&Place::folder(&dir.path().join("lake")));
+}
+
+#[test]
+fn duckdb_and_pyiceberg_read_a_bucket_too() {
+    let Some(server) = seaweedfs() else { return };
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    check(&place(&server.endpoint(), "readers", dir.path()));
+}
+
+/// What they find in the lake at `place`, which is filled.
+fn check(place: &Place) {
+    let Some(python) = lake_readers() else { return };
     let broker = broker(500);
     for table in &TABLES {
-        land(&broker, &folder, table, Cut { records_max: 200, ..SMALL }, None);
+        land_at(&broker, place, table, Cut { records_max: 200, ..SMALL }, None);
     }
     let (begin, end) = (BEGIN + 100 * PACE, BEGIN + 120 * PACE);
-    let seen = read(&python, &folder, begin, end);
+    let seen = read(&python, place, begin, end);
     assert_eq!(seen.len(), TABLES.len() * 3, "each table in three ways");
     for reading in &seen {
         let what = format!("{} by {}", reading["table"], reading["reader"]);

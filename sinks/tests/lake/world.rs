@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::Int64Type;
-use iceberg::io::FileIO;
-use iceberg::spec::{DataFile, ManifestList, TableMetadata};
+use bytes::Bytes;
+use iceberg::spec::{DataFile, Manifest, ManifestList, TableMetadata};
+use object_store::ObjectStoreExt as _;
+use object_store::aws::AmazonS3Builder;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use skuflow_runtime::broker::memory::Memory;
 use skuflow_runtime::broker::{Broker, Commit, Offset, Record, TopicPartition};
@@ -20,7 +22,7 @@ use skuflow_schemas::{
 };
 use skuflow_sinks::batcher::Cut;
 use skuflow_sinks::consume::{Consume, Progress};
-use skuflow_sinks::lake::{CATALOG_FILE, CATALOG_NAME, Hook, Lake, Place, TABLES, Table};
+use skuflow_sinks::lake::{Access, BucketPlace, CATALOG_NAME, Hook, Lake, Place, Root, TABLES, Table};
 use skuflow_sinks::{Batch, Identity, Incoming, Part, Range, Sink as _};
 use sqlx::ConnectOptions as _;
 
@@ -35,8 +37,14 @@ pub const PACE: i64 = 7_000_000;
 /// Small batches, so that there are many.
 pub const SMALL: Cut = Cut { records_max: 20, bytes_max: usize::MAX, age_max: Duration::from_hours(1) };
 
+thread_local! {
+    /// One for all that a thread waits for: connections to a server stay with it.
+    static LOOP: tokio::runtime::Runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
+}
+
 pub fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop").block_on(future)
+    LOOP.with(|event_loop| event_loop.block_on(future))
 }
 
 fn money(minor: i64, code: &str, exponent: u8) -> Money {
@@ -142,8 +150,12 @@ pub fn publish(broker: &Memory, table: &Table, numbers: std::ops::Range<u64>) {
 }
 
 pub fn lake(folder: &Path, table: &'static Table, hook: Option<Hook>) -> Lake {
+    lake_at(&Place::folder(folder), table, hook)
+}
+
+pub fn lake_at(place: &Place, table: &'static Table, hook: Option<Hook>) -> Lake {
     let clock = Clock::Fixed(Arc::new(NOW.into()));
-    let mut lake = Lake::new("test", Place::folder(folder), table, clock);
+    let mut lake = Lake::new("test", place.clone(), table, clock);
     if let Some(hook) = hook {
         lake.set_hook(hook);
     }
@@ -152,13 +164,18 @@ pub fn lake(folder: &Path, table: &'static Table, hook: Option<Hook>) -> Lake {
 
 /// Lands all there is for `table`.
 pub fn land(broker: &Memory, folder: &Path, table: &'static Table, cut: Cut, hook: Option<Hook>) -> Arc<Progress> {
+    land_at(broker, &Place::folder(folder), table, cut, hook)
+}
+
+/// The same, wherever the lake is.
+pub fn land_at(broker: &Memory, place: &Place, table: &'static Table, cut: Cut, hook: Option<Hook>) -> Arc<Progress> {
     let control = Arc::new(Control::new(true));
     let topics: Vec<Arc<str>> = vec![table.topic.into()];
     control.complete(&topics[0]);
     let progress = Arc::<Progress>::default();
     let broker = Arc::new(broker.clone());
     let consume = Consume { name: "lake".into(), topics, broker, cut, control, progress: progress.clone() };
-    wait(consume.run(&mut lake(folder, table, hook))).expect("lands");
+    wait(consume.run(&mut lake_at(place, table, hook))).expect("lands");
     progress
 }
 
@@ -217,7 +234,11 @@ pub fn ready(broker: &Memory, mut lake: Lake) -> Lake {
 
 /// Where the catalog says that the table is.
 pub fn pointer(folder: &Path, table: &Table) -> Option<String> {
-    let path = folder.join(CATALOG_FILE);
+    pointer_at(&Place::folder(folder), table)
+}
+
+fn pointer_at(place: &Place, table: &Table) -> Option<String> {
+    let path = place.catalog();
     if !path.exists() {
         return None;
     }
@@ -241,32 +262,55 @@ pub fn path_of(address: &str) -> PathBuf {
     address.strip_prefix("file://").unwrap_or(address).into()
 }
 
+/// What is in the file at an address.
+fn read(place: &Place, address: &str) -> Bytes {
+    match &place.root {
+        Root::Folder(_) => std::fs::read(path_of(address)).expect("a file that is named is there").into(),
+        Root::Bucket(BucketPlace { bucket, .. }, Access { endpoint, keys, .. }) => {
+            let (endpoint, keys) = (endpoint.as_ref().expect("a server"), keys.as_ref().expect("credentials"));
+            let store = AmazonS3Builder::new().with_endpoint(endpoint).with_allow_http(true).with_bucket_name(bucket);
+            let store =
+                store.with_access_key_id(&keys.id).with_secret_access_key(&keys.secret).build().expect("complete");
+            let key = address.strip_prefix(&format!("s3://{bucket}/")).expect("in the bucket");
+            let key = object_store::path::Path::parse(key).expect("a name");
+            wait(async {
+                store.get(&key).await.expect("an object that is named is there").bytes().await.expect("whole")
+            })
+        }
+    }
+}
+
 /// The table's metadata, and the files that it names.
 pub fn table_files(folder: &Path, table: &Table) -> Option<(TableMetadata, Vec<DataFile>)> {
-    let location = pointer(folder, table)?;
-    Some(wait(async {
-        let io = FileIO::new_with_fs();
-        let metadata = TableMetadata::read_from(&io, &location).await.expect("readable");
-        let mut files = Vec::new();
-        if let Some(snapshot) = metadata.current_snapshot() {
-            let bytes = io.new_input(snapshot.manifest_list()).expect("an address").read().await.expect("there");
-            let list = ManifestList::parse_with_version(&bytes, metadata.format_version()).expect("a list");
-            for manifest in list.consume_entries() {
-                let manifest = manifest.load_manifest(&io).await.expect("there");
-                files.extend(manifest.entries().iter().filter(|e| e.is_alive()).map(|e| e.data_file().clone()));
-            }
+    table_files_at(&Place::folder(folder), table)
+}
+
+fn table_files_at(place: &Place, table: &Table) -> Option<(TableMetadata, Vec<DataFile>)> {
+    let location = pointer_at(place, table)?;
+    let metadata: TableMetadata = serde_json::from_slice(&read(place, &location)).expect("readable");
+    let mut files = Vec::new();
+    if let Some(snapshot) = metadata.current_snapshot() {
+        let list = ManifestList::parse_with_version(&read(place, snapshot.manifest_list()), metadata.format_version());
+        for manifest in list.expect("a list").consume_entries() {
+            let manifest = Manifest::parse_avro(&read(place, &manifest.manifest_path)).expect("a manifest");
+            files.extend(manifest.entries().iter().filter(|e| e.is_alive()).map(|e| e.data_file().clone()));
         }
-        (metadata, files)
-    }))
+    }
+    Some((metadata, files))
 }
 
 /// The rows of a table as a reader finds them, in order.
 pub fn rows(folder: &Path, table: &Table) -> Vec<RowId> {
+    rows_at(&Place::folder(folder), table)
+}
+
+/// The same, wherever the lake is.
+pub fn rows_at(place: &Place, table: &Table) -> Vec<RowId> {
     let mut rows = Vec::new();
-    for file in table_files(folder, table).map(|(_, files)| files).unwrap_or_default() {
+    for file in table_files_at(place, table).map(|(_, files)| files).unwrap_or_default() {
         let before = rows.len();
-        let open = std::fs::File::open(path_of(file.file_path())).expect("a file that is named is there");
-        let reader = ParquetRecordBatchReaderBuilder::try_new(open).expect("whole").build().expect("readable");
+        let whole = read(place, file.file_path());
+        let reader = ParquetRecordBatchReaderBuilder::try_new(whole).expect("whole").build().expect("readable");
         for batch in reader {
             let batch = batch.expect("readable");
             let long = |name: &str| batch.column_by_name(name).expect("there").as_primitive::<Int64Type>();

@@ -1,5 +1,6 @@
 //! Checks a config as a whole: names, topics, chains, components.
 
+mod bucket;
 mod chain;
 mod flow;
 mod kafka;
@@ -93,7 +94,7 @@ pub(super) fn check(config: &Config, tree: &Node, sources: Sources<'_>, whole: b
         check.stage(index, stage);
     }
     for (index, sink) in config.sink.iter().enumerate() {
-        check.sink(index, sink, sources.0);
+        check.sink(index, sink, sources);
     }
     check.lists();
     if whole {
@@ -280,7 +281,7 @@ impl Check<'_> {
         }
     }
 
-    fn sink(&mut self, index: usize, sink: &SinkConfig, base: &Path) {
+    fn sink(&mut self, index: usize, sink: &SinkConfig, sources: Sources<'_>) {
         let block = [Field("sink"), Item(index)];
         match (&sink.serving, &sink.lake) {
             (None, None) if !self.whole => {}
@@ -296,8 +297,11 @@ impl Check<'_> {
                 format!("sink `{}` has more than one kind", sink.name),
                 "make two sinks of it",
             ),
-            (Some(serving), None) => self.serving(index, serving, base),
-            (None, Some(lake)) => self.lake(index, sink, lake),
+            (Some(serving), None) => self.serving(index, serving, sources.0),
+            (None, Some(lake)) => {
+                self.lake(index, sink, lake);
+                self.files(index, lake, sources);
+            }
         }
     }
 

@@ -5,17 +5,21 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::stream::BoxStream;
+use iceberg::Result;
 use iceberg::io::{
     FileIO, FileIOBuilder, FileMetadata, FileRead, FileWrite, InputFile, LocalFsStorage, OutputFile, Storage,
     StorageConfig, StorageFactory,
 };
-use iceberg::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
+use skuflow_schemas::Timestamp;
 use uuid::Uuid;
+
+use super::{Stored, Written, failed};
 
 /// Where files are written before they get their names; files of writers that died may stay there.
 const STAGED: &str = "staged";
@@ -106,12 +110,52 @@ impl Local {
         }
     }
 
+    /// See [`super::Files::read`].
+    pub(super) fn read(address: &str) -> io::Result<Bytes> {
+        let path = path_of(address);
+        std::fs::read(path).map(Bytes::from).map_err(|error| at(path, error))
+    }
+
+    /// See [`super::Files::list`].
+    pub(super) fn list(address: &str) -> io::Result<Vec<Stored>> {
+        let mut all = Vec::new();
+        let path = path_of(address);
+        list_into(path, &mut all).map_err(|error| at(path, error))?;
+        Ok(all)
+    }
+
     fn put(&self, path: &Path, text: &str) -> io::Result<()> {
         let staged = Staged(self.root.join(STAGED).join(Uuid::new_v4().to_string()));
         let mut file = File::create_new(&staged.0)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&staged.0, path)
+    }
+}
+
+/// Adds the files under `folder`; those that go meanwhile are not there.
+fn list_into(folder: &Path, all: &mut Vec<Stored>) -> io::Result<()> {
+    for entry in there(std::fs::read_dir(folder))?.into_iter().flatten() {
+        let entry = entry?;
+        let Some(metadata) = there(entry.metadata())? else { continue };
+        if metadata.is_dir() {
+            list_into(&entry.path(), all)?;
+            continue;
+        }
+        let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        all.push(Stored {
+            address: format!("{SCHEME}{}", entry.path().display()),
+            bytes: metadata.len(),
+            modified: Timestamp::from_micros(modified.as_micros() as i64),
+        });
+    }
+    Ok(())
+}
+
+fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
     }
 }
 
@@ -154,10 +198,6 @@ impl Folders {
     }
 }
 
-fn failed(error: io::Error) -> Error {
-    Error::new(ErrorKind::Unexpected, error.to_string())
-}
-
 /// What went wrong at the bottom, and where.
 fn at(path: &Path, error: io::Error) -> io::Error {
     let mut cause: &(dyn std::error::Error + 'static) = &error;
@@ -166,26 +206,6 @@ fn at(path: &Path, error: io::Error) -> io::Error {
     }
     let kind = cause.downcast_ref::<io::Error>().map_or(error.kind(), io::Error::kind);
     io::Error::new(kind, format!("{}: {cause}", path.display()))
-}
-
-/// A file that is made when it is closed.
-struct Written {
-    local: Local,
-    address: String,
-    bytes: Vec<u8>,
-}
-
-#[async_trait]
-impl FileWrite for Written {
-    async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        self.bytes.extend_from_slice(&bytes);
-        Ok(())
-    }
-
-    async fn close(&mut self) -> Result<()> {
-        let bytes = std::mem::take(&mut self.bytes);
-        self.local.create_whole(&self.address, &bytes)
-    }
 }
 
 #[async_trait]
@@ -212,7 +232,7 @@ impl Storage for Local {
     }
 
     async fn writer(&self, path: &str) -> Result<Box<dyn FileWrite>> {
-        Ok(Box::new(Written { local: self.clone(), address: path.into(), bytes: Vec::new() }))
+        Ok(Box::new(Written::new(self.clone(), path)))
     }
 
     async fn delete(&self, path: &str) -> Result<()> {
@@ -269,6 +289,10 @@ mod tests {
         assert_eq!(std::fs::read(path_of(&address)).expect("there"), b"first");
         assert!(!path_of(&local.address("t/y")).exists());
         unflushed.flush().expect("they are there");
+        let listed = Local::list(&local.address("t")).expect("readable");
+        assert_eq!(listed.iter().map(|file| (&file.address, file.bytes)).collect::<Vec<_>>(), [(&address, 5)]);
+        assert_eq!(Local::list(&local.address("u")).expect("there is none"), []);
+        assert_eq!(Local::read(&address).expect("there"), "first");
         let staged = std::fs::read_dir(dir.path().join("a/lake").join(STAGED)).expect("there").count();
         assert_eq!(staged, 0, "nothing is left behind");
     }

@@ -1,44 +1,73 @@
 //! Files that are whole and kept before anything names them.
 
+mod bucket;
 mod local;
+mod remedy;
 
 use std::io::{self, Write};
 
-use iceberg::io::FileIO;
+use async_trait::async_trait;
+use bytes::Bytes;
+use iceberg::io::{FileIO, FileWrite, Storage};
+use iceberg::{Error, ErrorKind, Result};
+use skuflow_schemas::Timestamp;
 
-use super::place::Place;
+use super::place::{Place, Root};
+use crate::SinkError;
+use bucket::Bucket;
 use local::Local;
 pub(super) use local::{Folders, path_of};
 
-/// The files of a lake, by address. A file has its name once it is whole, and no file had the name before.
+/// The files of a lake, by address. A file has its name once it is whole, and no file had the name before. An error of kind
+/// `InvalidData` will not get better by itself.
 #[derive(Clone, Debug)]
 pub(super) enum Files {
     /// In a folder.
     Local(Local),
+    /// In a bucket.
+    Bucket(Bucket),
 }
 
-#[expect(clippy::unused_async, reason = "other stores than folders are waited for")]
+/// A file that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) address: String,
+    pub(super) bytes: u64,
+    /// When it was made, by the clock of what holds it.
+    pub(super) modified: Timestamp,
+}
+
 impl Files {
-    /// Those at `place`, which is made where it is missing.
+    /// Those at `place`, which is made where it is a folder that is missing.
     pub(super) fn open(place: &Place) -> io::Result<Self> {
-        Local::open(&place.folder).map(Self::Local)
+        match &place.root {
+            Root::Folder(folder) => Local::open(folder).map(Self::Local),
+            Root::Bucket(bucket, access) => Bucket::open(bucket, access).map(Self::Bucket),
+        }
     }
 
     /// Those at `place` for who looks at them: nothing is made.
-    pub(super) fn open_to_read(place: &Place) -> Self {
-        Self::Local(Local::open_to_read(&place.folder))
+    pub(super) fn open_to_read(place: &Place) -> io::Result<Self> {
+        match &place.root {
+            Root::Folder(folder) => Ok(Self::Local(Local::open_to_read(folder))),
+            Root::Bucket(bucket, access) => Bucket::open(bucket, access).map(Self::Bucket),
+        }
     }
 
     /// As Iceberg's own code wants them.
     pub(super) fn file_io(&self) -> FileIO {
-        let Self::Local(local) = self;
-        local.file_io()
+        match self {
+            Self::Local(local) => local.file_io(),
+            Self::Bucket(bucket) => bucket.file_io(),
+        }
     }
 
     /// The address of what is at `path` in the lake.
     pub(super) fn address(&self, path: &str) -> String {
-        let Self::Local(local) = self;
-        local.address(path)
+        match self {
+            Self::Local(local) => local.address(path),
+            Self::Bucket(bucket) => bucket.address(path),
+        }
     }
 
     /// Makes the file at `address` of what `write` writes; says how large it is. It stays whatever happens once `unflushed` is
@@ -46,26 +75,103 @@ impl Files {
     ///
     /// # Errors
     /// With the path; of kind `AlreadyExists` where there is one of this name. Nothing is at `address` then that was not
-    /// there before.
+    /// there before, unless the store gave no answer: what it makes of such a call is whole.
     pub(super) async fn create<T>(
         &self,
         address: &str,
         unflushed: &mut Folders,
         write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<T>,
     ) -> io::Result<(T, u64)> {
-        let Self::Local(local) = self;
-        local.create(address, unflushed, write)
+        match self {
+            Self::Local(local) => local.create(address, unflushed, write),
+            Self::Bucket(bucket) => bucket.create(address, write).await,
+        }
     }
 
     /// Puts `text` at `address`, in the place of what is there: a reader finds the one or the other.
     pub(super) async fn replace(&self, address: &str, text: &str) -> io::Result<()> {
-        let Self::Local(local) = self;
-        local.replace(address, text)
+        match self {
+            Self::Local(local) => local.replace(address, text),
+            Self::Bucket(bucket) => bucket.replace(address, text).await,
+        }
     }
 
     /// Takes the file at `address` away, where there is one.
     pub(super) async fn delete(&self, address: &str) -> io::Result<()> {
-        let Self::Local(_) = self;
-        Local::delete(address)
+        match self {
+            Self::Local(_) => Local::delete(address),
+            Self::Bucket(bucket) => bucket.remove(address).await,
+        }
+    }
+
+    /// What is in the file at `address`.
+    #[expect(dead_code, reason = "who collects orphans asks for it")]
+    pub(super) async fn read(&self, address: &str) -> io::Result<Bytes> {
+        match self {
+            Self::Local(_) => Local::read(address),
+            Self::Bucket(bucket) => bucket.get(address).await,
+        }
+    }
+
+    /// All files under the folder at `address`, in no order; none where there is no such folder.
+    #[expect(dead_code, reason = "who collects orphans asks for it")]
+    pub(super) async fn list(&self, address: &str) -> io::Result<Vec<Stored>> {
+        match self {
+            Self::Local(_) => Local::list(address),
+            Self::Bucket(bucket) => bucket.list(address).await,
+        }
+    }
+}
+
+/// Whether files can be kept at `place`. Nothing is left behind, and of a folder nothing is asked.
+///
+/// # Errors
+/// What is wrong, and what to do.
+pub async fn examine(place: &Place) -> std::result::Result<(), SinkError> {
+    let examined = match &place.root {
+        Root::Folder(_) => Ok(()),
+        Root::Bucket(bucket, access) => match Bucket::open(bucket, access) {
+            Ok(bucket) => bucket.examine().await,
+            Err(error) => Err(error),
+        },
+    };
+    examined.map_err(|error| unkept(&format!("the lake at {place}"), &error))
+}
+
+/// What cannot get better by itself, and everything else, which may.
+pub(super) fn unkept(what: &str, error: &io::Error) -> SinkError {
+    let text = format!("{what}: {error}");
+    if error.kind() == io::ErrorKind::InvalidData { SinkError::Fatal(text) } else { SinkError::Retry(text) }
+}
+
+/// The same, as Iceberg's code passes it on.
+fn failed(error: io::Error) -> Error {
+    let kind = if error.kind() == io::ErrorKind::InvalidData { ErrorKind::DataInvalid } else { ErrorKind::Unexpected };
+    Error::new(kind, error.to_string())
+}
+
+/// A file that is made when it is closed.
+struct Written<S> {
+    storage: S,
+    address: String,
+    bytes: Vec<u8>,
+}
+
+impl<S> Written<S> {
+    fn new(storage: S, address: &str) -> Self {
+        Self { storage, address: address.into(), bytes: Vec::new() }
+    }
+}
+
+#[async_trait]
+impl<S: Storage + Unpin + 'static> FileWrite for Written<S> {
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.bytes.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.storage.write(&self.address, bytes.into()).await
     }
 }

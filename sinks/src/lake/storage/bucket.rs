@@ -1,0 +1,451 @@
+//! Files in a bucket.
+
+use std::fmt;
+use std::io::{self, BufWriter, Read, Seek as _, Write};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_core::Stream;
+use futures_core::stream::BoxStream;
+use iceberg::Result;
+use iceberg::io::{
+    FileIO, FileIOBuilder, FileMetadata, FileRead, FileWrite, InputFile, OutputFile, Storage, StorageConfig,
+    StorageFactory,
+};
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::path::Path;
+use object_store::{
+    Attribute, Attributes, BackoffConfig, ClientOptions, Error, GetOptions, MultipartUpload, ObjectStore,
+    ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, RetryConfig,
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use skuflow_schemas::Timestamp;
+use tempfile::SpooledTempFile;
+use uuid::Uuid;
+
+use super::remedy::told;
+use super::{Stored, Written, failed};
+use crate::lake::place::{Access, BucketPlace, Keys, S3};
+use crate::limits::{
+    PUT_BYTES_MAX, PUT_PART_BYTES, PUT_TRIES_MAX, S3_BACKOFF, S3_BACKOFF_MAX, S3_CONNECT_TIMEOUT, S3_RETRIES_MAX,
+    S3_RETRY_TIMEOUT, S3_TIMEOUT, SPOOL_BYTES_MAX,
+};
+
+/// What an object of ours says of the call that made it: one whose answer got lost is known by it.
+const MARK: &str = "skuflow-mark";
+
+/// Where the files of a lake are in a bucket. An object is made where there is none, with all its bytes; what came of a call
+/// without an answer is looked up.
+#[derive(Clone)]
+pub(in crate::lake) struct Bucket {
+    store: Arc<AmazonS3>,
+    place: BucketPlace,
+    /// The server, as errors name it.
+    server: String,
+}
+
+/// An object that has a name, as far as one that wants it is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Ours,
+    Another,
+}
+
+/// What to do after a call that should have made an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Done,
+    Again,
+    Fails(io::ErrorKind),
+}
+
+/// After a call that failed with `kind`, where `found` is there. A server that refuses an object that is not there was busy
+/// with another call for it, or has forgotten it since.
+fn next(kind: io::ErrorKind, found: Found, tries_left: u32) -> Next {
+    match found {
+        Found::Ours => Next::Done,
+        Found::Another => Next::Fails(io::ErrorKind::AlreadyExists),
+        Found::Nothing if tries_left > 0 => Next::Again,
+        Found::Nothing if kind == io::ErrorKind::AlreadyExists => Next::Fails(io::ErrorKind::Other),
+        Found::Nothing => Next::Fails(kind),
+    }
+}
+
+impl Bucket {
+    /// The lake at `place`; nothing is asked for.
+    pub(super) fn open(place: &BucketPlace, access: &Access) -> io::Result<Self> {
+        let built = builder(place, access).build();
+        let store = built.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{place}: {error}")))?;
+        let server = access.endpoint.clone().unwrap_or_else(|| "Amazon S3".into());
+        Ok(Self { store: Arc::new(store), place: place.clone(), server })
+    }
+
+    /// As Iceberg's own code wants it.
+    pub(super) fn file_io(&self) -> FileIO {
+        FileIOBuilder::new(Arc::new(self.clone())).build()
+    }
+
+    /// The address of what is at `path` in the lake.
+    pub(super) fn address(&self, path: &str) -> String {
+        format!("{}/{path}", self.place)
+    }
+
+    /// The name in the bucket of what is at `address`.
+    fn key(&self, address: &str) -> io::Result<Path> {
+        let rest = address.strip_prefix(S3).and_then(|rest| rest.strip_prefix(&self.place.bucket)?.strip_prefix('/'));
+        let key = rest.and_then(|key| Path::parse(key).ok());
+        key.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{address} is not in {}", self.place)))
+    }
+
+    fn told(&self, address: &str, error: &Error) -> io::Error {
+        told(&format!("{address} at {}", self.server), error)
+    }
+
+    /// See [`super::Files::create`]. What is written is kept aside until it is sent, so that it is the same each time.
+    pub(super) async fn create<T>(
+        &self,
+        address: &str,
+        write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<T>,
+    ) -> io::Result<(T, u64)> {
+        let mut out = BufWriter::new(SpooledTempFile::new(SPOOL_BYTES_MAX));
+        let written = write(&mut out)?;
+        let mut spool = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let bytes = spool.stream_position()?;
+        spool.rewind()?;
+        if bytes > PUT_BYTES_MAX {
+            self.put_parts(address, &mut spool, bytes).await?;
+        } else {
+            let mut whole = Vec::with_capacity(bytes as usize);
+            spool.read_to_end(&mut whole)?;
+            self.put(address, whole.into()).await?;
+        }
+        Ok((written, bytes))
+    }
+
+    /// Makes an object in one call, or in the next where that came to nothing.
+    async fn put(&self, address: &str, bytes: Bytes) -> io::Result<()> {
+        let (key, mark) = (self.key(address)?, Uuid::new_v4().to_string());
+        for tries_left in (0..PUT_TRIES_MAX).rev() {
+            let options = PutOptions { mode: PutMode::Create, attributes: marked(&mark), ..PutOptions::default() };
+            let Err(error) = self.store.put_opts(&key, bytes.clone().into(), options).await else { return Ok(()) };
+            let error = self.told(address, &error);
+            if error.kind() == io::ErrorKind::InvalidData {
+                return Err(error);
+            }
+            match next(
+                error.kind(),
+                self.find(&key, &mark, bytes.len() as u64).await.map_err(|_| reworded(&error))?,
+                tries_left,
+            ) {
+                Next::Done => return Ok(()),
+                Next::Again => {}
+                Next::Fails(kind) => return Err(io::Error::new(kind, error.to_string())),
+            }
+        }
+        unreachable!("the last try ends it")
+    }
+
+    /// Makes a large object of parts. A name that another one gets meanwhile is taken from it, as `object_store` can complete
+    /// no such call under a condition: names of large files are of one commit of one writer.
+    async fn put_parts(&self, address: &str, from: &mut (impl Read + Send), bytes: u64) -> io::Result<()> {
+        let (key, mark) = (self.key(address)?, Uuid::new_v4().to_string());
+        if self.find(&key, &mark, bytes).await.map_err(|error| self.told(address, &error))? != Found::Nothing {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{address}: there is one")));
+        }
+        let options = PutMultipartOptions { attributes: marked(&mark), ..PutMultipartOptions::default() };
+        let upload = self.store.put_multipart_opts(&key, options).await;
+        let mut upload = upload.map_err(|error| self.told(address, &error))?;
+        let Err(error) = self.send(address, upload.as_mut(), from).await else { return Ok(()) };
+        if self.find(&key, &mark, bytes).await.is_ok_and(|found| found == Found::Ours) {
+            return Ok(()); // the last answer got lost
+        }
+        if let Err(aborting) = upload.abort().await {
+            tracing::warn!(address, error = %aborting, "parts of a file stay in the bucket, whose rules should remove them");
+        }
+        Err(error)
+    }
+
+    async fn send(
+        &self,
+        address: &str,
+        upload: &mut dyn MultipartUpload,
+        from: &mut (impl Read + Send),
+    ) -> io::Result<()> {
+        loop {
+            let mut part = Vec::with_capacity(PUT_PART_BYTES as usize);
+            from.by_ref().take(PUT_PART_BYTES).read_to_end(&mut part)?;
+            if part.is_empty() {
+                break;
+            }
+            upload.put_part(part.into()).await.map_err(|error| self.told(address, &error))?;
+        }
+        upload.complete().await.map(drop).map_err(|error| self.told(address, &error))
+    }
+
+    /// What is called `key`, for the call with `mark` that wants to make `bytes` of it.
+    async fn find(&self, key: &Path, mark: &str, bytes: u64) -> object_store::Result<Found> {
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        let found = match self.store.get_opts(key, options).await {
+            Ok(found) => found,
+            Err(Error::NotFound { .. }) => return Ok(Found::Nothing),
+            Err(error) => return Err(error),
+        };
+        let is_marked = found.attributes.get(&Attribute::Metadata(MARK.into())).is_some_and(|value| &**value == mark);
+        Ok(if is_marked && found.meta.size == bytes { Found::Ours } else { Found::Another })
+    }
+
+    /// See [`super::Files::read`].
+    pub(super) async fn get(&self, address: &str) -> io::Result<Bytes> {
+        let got = match self.store.get(&self.key(address)?).await {
+            Ok(found) => found.bytes().await,
+            Err(error) => Err(error),
+        };
+        got.map_err(|error| self.told(address, &error))
+    }
+
+    /// See [`super::Files::replace`].
+    pub(super) async fn replace(&self, address: &str, text: &str) -> io::Result<()> {
+        let put = self.store.put(&self.key(address)?, Bytes::from(text.to_owned()).into()).await;
+        put.map(drop).map_err(|error| self.told(address, &error))
+    }
+
+    /// See [`super::Files::delete`].
+    pub(super) async fn remove(&self, address: &str) -> io::Result<()> {
+        match self.store.delete(&self.key(address)?).await.map_err(|error| self.told(address, &error)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
+    /// See [`super::Files::list`].
+    pub(super) async fn list(&self, address: &str) -> io::Result<Vec<Stored>> {
+        let mut objects = self.store.list(Some(&self.key(address)?));
+        let mut all = Vec::new();
+        while let Some(object) = following(&mut objects).await {
+            let object = object.map_err(|error| self.told(address, &error))?;
+            all.push(Stored {
+                address: format!("{S3}{}/{}", self.place.bucket, object.location),
+                bytes: object.size,
+                modified: Timestamp::from_micros(object.last_modified.timestamp_micros()),
+            });
+        }
+        Ok(all)
+    }
+
+    /// Whether it does what a lake needs: makes an object where there is none, and only there.
+    pub(super) async fn examine(&self) -> io::Result<()> {
+        let address = self.address(&format!(".skuflow-check-{}", Uuid::new_v4()));
+        self.put(&address, Bytes::from_static(b"first")).await?;
+        let again = self.put(&address, Bytes::from_static(b"second")).await;
+        self.list(&address).await?;
+        self.remove(&address).await?;
+        match again {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "{} writes over objects when it is told not to (If-None-Match); use another server",
+                    self.server
+                ),
+            )),
+        }
+    }
+}
+
+fn builder(place: &BucketPlace, access: &Access) -> AmazonS3Builder {
+    let Access { endpoint, region, keys, path_style, allow_http } = access;
+    let retry = RetryConfig {
+        backoff: BackoffConfig { init_backoff: S3_BACKOFF, max_backoff: S3_BACKOFF_MAX, base: 2.0 }, // with jitter
+        max_retries: S3_RETRIES_MAX,
+        retry_timeout: S3_RETRY_TIMEOUT,
+    };
+    let client = ClientOptions::new().with_timeout(S3_TIMEOUT).with_connect_timeout(S3_CONNECT_TIMEOUT);
+    let mut builder = match keys {
+        None => AmazonS3Builder::from_env(),
+        Some(Keys { id, secret, token }) => {
+            let with_keys = AmazonS3Builder::new().with_access_key_id(id).with_secret_access_key(secret);
+            token.iter().fold(with_keys, AmazonS3Builder::with_token)
+        }
+    };
+    let is_path_style = path_style.unwrap_or(endpoint.is_some());
+    builder = builder
+        .with_client_options(client)
+        .with_allow_http(*allow_http)
+        .with_retry(retry)
+        .with_bucket_name(&place.bucket)
+        .with_virtual_hosted_style_request(!is_path_style)
+        .with_disable_bulk_delete(true);
+    if let Some(endpoint) = endpoint {
+        builder = builder.with_endpoint(host_of(endpoint, (!is_path_style).then_some(&place.bucket)));
+    }
+    if let Some(region) = region {
+        builder = builder.with_region(region);
+    }
+    builder
+}
+
+/// An endpoint, with the bucket before the host's name where it belongs there.
+fn host_of(endpoint: &str, bucket: Option<&String>) -> String {
+    let endpoint = endpoint.trim_end_matches('/');
+    match (endpoint.split_once("://"), bucket) {
+        (Some((scheme, host)), Some(bucket)) => format!("{scheme}://{bucket}.{host}"),
+        _ => endpoint.into(),
+    }
+}
+
+fn marked(mark: &str) -> Attributes {
+    Attributes::from_iter([(Attribute::Metadata(MARK.into()), mark.to_owned())])
+}
+
+fn reworded(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
+}
+
+async fn following<T>(stream: &mut (impl Stream<Item = T> + Unpin)) -> Option<T> {
+    std::future::poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bucket({} at {})", self.place, self.server)
+    }
+}
+
+/// As what it is; credentials stay here.
+impl Serialize for Bucket {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        [("place", self.place.to_string())]
+            .into_iter()
+            .collect::<std::collections::BTreeMap<_, _>>()
+            .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bucket {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> std::result::Result<Self, D::Error> {
+        Err(serde::de::Error::custom("a bucket is opened with credentials, which nobody writes down"))
+    }
+}
+
+/// An object that is read in stretches.
+struct Opened {
+    bucket: Bucket,
+    address: String,
+}
+
+#[async_trait]
+impl FileRead for Opened {
+    async fn read(&self, range: std::ops::Range<u64>) -> Result<Bytes> {
+        let key = self.bucket.key(&self.address).map_err(failed)?;
+        let read = self.bucket.store.get_range(&key, range).await;
+        read.map_err(|error| failed(self.bucket.told(&self.address, &error)))
+    }
+}
+
+#[async_trait]
+#[typetag::serde]
+impl Storage for Bucket {
+    async fn exists(&self, path: &str) -> Result<bool> {
+        match self.store.head(&self.key(path).map_err(failed)?).await {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(failed(self.told(path, &error))),
+        }
+    }
+
+    async fn metadata(&self, path: &str) -> Result<FileMetadata> {
+        let found = self.store.head(&self.key(path).map_err(failed)?).await;
+        found.map(|found| FileMetadata { size: found.size }).map_err(|error| failed(self.told(path, &error)))
+    }
+
+    async fn read(&self, path: &str) -> Result<Bytes> {
+        self.get(path).await.map_err(failed)
+    }
+
+    async fn reader(&self, path: &str) -> Result<Box<dyn FileRead>> {
+        Ok(Box::new(Opened { bucket: self.clone(), address: path.into() }))
+    }
+
+    async fn write(&self, path: &str, bytes: Bytes) -> Result<()> {
+        self.put(path, bytes).await.map_err(failed)
+    }
+
+    async fn writer(&self, path: &str) -> Result<Box<dyn FileWrite>> {
+        Ok(Box::new(Written::new(self.clone(), path)))
+    }
+
+    async fn delete(&self, path: &str) -> Result<()> {
+        self.remove(path).await.map_err(failed)
+    }
+
+    async fn delete_prefix(&self, path: &str) -> Result<()> {
+        for stored in self.list(path).await.map_err(failed)? {
+            self.remove(&stored.address).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    async fn delete_stream(&self, mut paths: BoxStream<'static, String>) -> Result<()> {
+        while let Some(path) = following(&mut paths).await {
+            self.remove(&path).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn new_input(&self, path: &str) -> Result<InputFile> {
+        Ok(InputFile::new(Arc::new(self.clone()), path.into()))
+    }
+
+    fn new_output(&self, path: &str) -> Result<OutputFile> {
+        Ok(OutputFile::new(Arc::new(self.clone()), path.into()))
+    }
+}
+
+#[typetag::serde]
+impl StorageFactory for Bucket {
+    fn build(&self, _: &StorageConfig) -> Result<Arc<dyn Storage>> {
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_says_what_a_call_came_to() {
+        use io::ErrorKind::{AlreadyExists, Other};
+        assert_eq!(next(AlreadyExists, Found::Ours, 3), Next::Done, "our own call, whose answer got lost");
+        assert_eq!(next(Other, Found::Ours, 0), Next::Done);
+        assert_eq!(next(AlreadyExists, Found::Another, 3), Next::Fails(AlreadyExists));
+        assert_eq!(next(Other, Found::Another, 3), Next::Fails(AlreadyExists));
+        assert_eq!(next(AlreadyExists, Found::Nothing, 1), Next::Again, "a conflict that is over");
+        assert_eq!(next(AlreadyExists, Found::Nothing, 0), Next::Fails(Other), "there is none, whatever was said");
+        assert_eq!(next(Other, Found::Nothing, 0), Next::Fails(Other));
+    }
+
+    #[test]
+    fn the_bucket_is_in_the_path_or_in_the_name_of_the_host() {
+        assert_eq!(host_of("http://127.0.0.1:1/", None), "http://127.0.0.1:1");
+        assert_eq!(host_of("https://s3.example.com", Some(&"bkt".into())), "https://bkt.s3.example.com");
+    }
+
+    #[test]
+    fn an_address_names_what_is_in_the_bucket() {
+        let place = BucketPlace { bucket: "bkt".into(), prefix: "lake".into() };
+        let keys = Keys { id: "me".into(), secret: "hidden".into(), token: None };
+        let bucket = Bucket::open(&place, &Access { keys: Some(keys), ..Access::default() }).expect("opens");
+        let address = bucket.address("t/customer=%2E/x");
+        assert_eq!(address, "s3://bkt/lake/t/customer=%2E/x");
+        assert_eq!(bucket.key(&address).expect("in it").as_ref(), "lake/t/customer=%2E/x", "as it is");
+        for other in ["s3://bktx/k", "file:///bkt/k", "s3://bkt"] {
+            assert_eq!(bucket.key(other).expect_err("elsewhere").kind(), io::ErrorKind::InvalidData, "{other}");
+        }
+        let shown = format!("{bucket:?} {}", serde_json::to_string(&bucket as &dyn Storage).expect("plain"));
+        assert!(!shown.contains("hidden"), "{shown}");
+    }
+}
