@@ -26,7 +26,7 @@ kill -9 $pid; wait $pid 2>/dev/null; rm -rf "$DIR""#;
 pub(super) struct Leash {
     shell: Child,
     name: &'static str,
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     pub(super) port: u16,
 }
 

@@ -110,6 +110,11 @@ impl S3 {
         Self { leash: Leash::start("versitygw", dir, port, &program, arguments) }
     }
 
+    /// Where versitygw keeps the bucket, an object being a file.
+    pub fn folder(&self) -> PathBuf {
+        self.leash.dir.join("data").join(Self::BUCKET)
+    }
+
     /// Where clients find it.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.leash.port)

@@ -12,7 +12,7 @@ use skuflow_sinks::{Sink as _, SinkError};
 
 use super::crashes::{SIGABRT, crash_at};
 use super::proxy::{Fault, Proxy};
-use super::world::{SMALL, broker, identity, lake_at, land_at, publish, records, rows_at, wait};
+use super::world::{SMALL, broker, identity, lake_at, land_at, pending_at, publish, records, rows_at, wait};
 
 /// What the child is told: the server, the lake's name, and the folder of its catalog.
 const BUCKET: &str = "SKUFLOW_TEST_BUCKET";
@@ -110,6 +110,7 @@ fn whatever_is_answered_the_rows_are_there_once() {
         land_at(&broker, &place, table, SMALL, None);
         assert_eq!(rows_at(&place, table), records(&broker, table), "{}", table.full_name);
     }
+    assert_eq!(pending_at(&place), Vec::<String>::new(), "each was looked up, and no batch began anew");
     let faults = faults.load(Ordering::Relaxed);
     assert!(faults as usize > 2 * FAULTS.len(), "{faults} faults");
 }

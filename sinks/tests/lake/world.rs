@@ -9,8 +9,8 @@ use arrow_array::cast::AsArray as _;
 use arrow_array::types::Int64Type;
 use bytes::Bytes;
 use iceberg::spec::{DataFile, Manifest, ManifestList, TableMetadata};
-use object_store::ObjectStoreExt as _;
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use skuflow_runtime::broker::memory::Memory;
 use skuflow_runtime::broker::{Broker, Commit, Offset, Record, TopicPartition};
@@ -266,18 +266,29 @@ pub fn path_of(address: &str) -> PathBuf {
 fn read(place: &Place, address: &str) -> Bytes {
     match &place.root {
         Root::Folder(_) => std::fs::read(path_of(address)).expect("a file that is named is there").into(),
-        Root::Bucket(BucketPlace { bucket, .. }, Access { endpoint, keys, .. }) => {
-            let (endpoint, keys) = (endpoint.as_ref().expect("a server"), keys.as_ref().expect("credentials"));
-            let store = AmazonS3Builder::new().with_endpoint(endpoint).with_allow_http(true).with_bucket_name(bucket);
-            let store =
-                store.with_access_key_id(&keys.id).with_secret_access_key(&keys.secret).build().expect("complete");
-            let key = address.strip_prefix(&format!("s3://{bucket}/")).expect("in the bucket");
-            let key = object_store::path::Path::parse(key).expect("a name");
+        Root::Bucket(bucket, access) => {
+            let key = address.strip_prefix(&format!("s3://{}/", bucket.bucket)).expect("in the bucket");
+            let (store, key) = (store(bucket, access), object_store::path::Path::parse(key).expect("a name"));
             wait(async {
                 store.get(&key).await.expect("an object that is named is there").bytes().await.expect("whole")
             })
         }
     }
+}
+
+fn store(bucket: &BucketPlace, Access { endpoint, keys, .. }: &Access) -> AmazonS3 {
+    let (endpoint, keys) = (endpoint.as_ref().expect("a server"), keys.as_ref().expect("credentials"));
+    let store = AmazonS3Builder::new().with_endpoint(endpoint).with_allow_http(true).with_bucket_name(&bucket.bucket);
+    store.with_access_key_id(&keys.id).with_secret_access_key(&keys.secret).build().expect("complete")
+}
+
+/// The names of commits that the ledger of a lake in a bucket knows, up to a thousand.
+pub fn pending_at(place: &Place) -> Vec<String> {
+    let Root::Bucket(bucket, access) = &place.root else { panic!("a bucket") };
+    let folder = object_store::path::Path::parse(format!("{}/pending", bucket.prefix)).expect("a name");
+    let listed = wait(store(bucket, access).list_with_delimiter(Some(&folder))).expect("answers");
+    let names = listed.objects.iter().map(|object| object.location.to_string());
+    names.filter(|name| name.ends_with(".json")).collect() // SeaweedFS also names the folder, once it was not empty
 }
 
 /// The table's metadata, and the files that it names.

@@ -55,7 +55,7 @@ pub(super) fn told(what: &str, error: &Error) -> io::Error {
     let (all, said) = (error.to_string(), bottom.to_string());
     let code = code(error, &said);
     let answer = match (between(&said, "Code"), between(&said, "Message")) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), Some(message)) => format!("{code}: {}", message.trim_end_matches('.')),
         _ => said.clone(),
     };
     let remedy = remedy(code);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     fn body(code: &str) -> Source {
-        format!("Server returned non-2xx status code: 4xx: <Error><Code>{code}</Code><Message>no</Message></Error>")
+        format!("Server returned non-2xx status code: 4xx: <Error><Code>{code}</Code><Message>no.</Message></Error>")
             .into()
     }
 
