@@ -8,6 +8,9 @@ use skuflow_sinks::lake::{CATALOG_NAME, Look, Root};
 use super::lake::Seen;
 use crate::printable::{printable, printable_json};
 
+/// The region of a bucket that has none.
+const REGION: &str = "us-east-1";
+
 /// A question to a table, about its latest day.
 struct Example {
     about: &'static str,
@@ -63,7 +66,11 @@ fn latest_day(look: &Look) -> String {
 
 /// A path as a string of SQL.
 fn sql_text(path: &Path) -> String {
-    format!("'{}'", printable(&path.display().to_string()).replace('\'', "''"))
+    sql_string(&path.display().to_string())
+}
+
+fn sql_string(text: &str) -> String {
+    format!("'{}'", printable(text).replace('\'', "''"))
 }
 
 /// A text as a string of Python; what JSON escapes, Python reads.
@@ -85,7 +92,11 @@ fn remark(mark: &str, empty: &[&str]) -> String {
 pub(super) fn duckdb(seen: &[Seen]) -> String {
     let (full, empty) = split(seen);
     let mut text = String::from("-- DuckDB 1.5.5\nINSTALL iceberg;\nLOAD iceberg;\nSET TimeZone = 'UTC';\n");
-    for look in full.into_iter().map(|seen| &seen.look) {
+    let mut opened = None;
+    for Seen { place, look, .. } in full {
+        if opened.replace(place) != Some(place) {
+            text.push_str(&duckdb_secret(&place.root));
+        }
         let (name, day) = (look.table.full_name, latest_day(look));
         let [folder, metadata] = [&look.folder, &look.metadata_file].map(|path| sql_text(path));
         let Example { about, sql: (select, rest), .. } = example(look);
@@ -98,6 +109,32 @@ pub(super) fn duckdb(seen: &[Seen]) -> String {
         ));
     }
     text + &remark("--", &empty)
+}
+
+/// How `DuckDB` reaches a bucket; whose credentials it takes is up to its environment.
+fn duckdb_secret(root: &Root) -> String {
+    let Root::Bucket(bucket, access) = root else { return String::new() };
+    let region = access.region.as_deref().unwrap_or(REGION);
+    let mut options = format!("SCOPE {}, REGION {}", sql_string(&bucket.to_string()), sql_string(region));
+    if let Some((scheme, host)) = access.endpoint.as_deref().and_then(|endpoint| endpoint.split_once("://")) {
+        let style = if access.path_style == Some(false) { "vhost" } else { "path" };
+        let host = sql_string(host.trim_end_matches('/'));
+        options.push_str(&format!(", ENDPOINT {host}, URL_STYLE '{style}', USE_SSL {}", scheme == "https"));
+    }
+    format!(
+        "INSTALL httpfs;\nLOAD httpfs;\nINSTALL aws;\nLOAD aws;\nCREATE SECRET (TYPE s3, PROVIDER credential_chain, {options});\n"
+    )
+}
+
+/// How `PyIceberg` reaches a bucket, likewise.
+fn pyiceberg_access(root: &Root) -> String {
+    let Root::Bucket(_, access) = root else { return String::new() };
+    let region = python_text(access.region.as_deref().unwrap_or(REGION));
+    let endpoint = access.endpoint.iter().map(|endpoint| format!(", \"s3.endpoint\": {}", python_text(endpoint)));
+    let style =
+        access.path_style.is_some_and(|path_style| !path_style).then_some(", \"s3.force-virtual-addressing\": True");
+    let more: String = endpoint.chain(style.map(str::to_owned)).collect();
+    format!(", **{{\"s3.region\": {region}{more}}}")
 }
 
 /// For `PyIceberg`: by the catalog.
@@ -113,8 +150,9 @@ pub(super) fn pyiceberg(seen: &[Seen]) -> String {
                 Root::Bucket(bucket, _) => python_text(&bucket.to_string()),
             };
             text.push_str(&format!(
-                "\ncatalog = SqlCatalog({}, uri={uri}, warehouse={warehouse})\n",
-                python_text(CATALOG_NAME)
+                "\ncatalog = SqlCatalog({}, uri={uri}, warehouse={warehouse}{})\n",
+                python_text(CATALOG_NAME),
+                pyiceberg_access(&place.root)
             ));
         }
         let (name, day) = (look.table.full_name, latest_day(look));
