@@ -287,8 +287,8 @@ pub fn pending_at(place: &Place) -> Vec<String> {
     let Root::Bucket(bucket, access) = &place.root else { panic!("a bucket") };
     let folder = object_store::path::Path::parse(format!("{}/pending", bucket.prefix)).expect("a name");
     let listed = wait(store(bucket, access).list_with_delimiter(Some(&folder))).expect("answers");
-    let names = listed.objects.iter().map(|object| object.location.to_string());
-    names.filter(|name| name.ends_with(".json")).collect() // SeaweedFS also names the folder, once it was not empty
+    let commits = listed.objects.iter().filter(|object| object.size > 0); // SeaweedFS also names the emptied folder
+    commits.map(|object| object.location.to_string()).collect()
 }
 
 /// The table's metadata, and the files that it names.
