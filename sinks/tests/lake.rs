@@ -9,6 +9,8 @@ mod crashes;
 mod expected;
 #[path = "lake/growth.rs"]
 mod growth;
+#[path = "lake/raw.rs"]
+mod raw;
 #[path = "lake/readers.rs"]
 mod readers;
 #[path = "lake/watch.rs"]

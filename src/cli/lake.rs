@@ -73,7 +73,7 @@ pub(super) fn lake(command: &Lake, loaded: &Loaded, format: Format) -> Result<()
 
 /// The table that is meant.
 fn full_name(name: &str) -> Result<&'static str, Failure> {
-    let found = TABLES.iter().find(|table| table.name == name || table.full_name == name);
+    let found = TABLES.iter().find(|table| table.short_name() == name || table.full_name == name);
     let names = || TABLES.each_ref().map(|table| table.full_name).join(", ");
     found
         .map(|table| table.full_name)

@@ -12,7 +12,7 @@ use skuflow_runtime::clock::Clock;
 use skuflow_runtime::stage::{Control, InputSpec, StageSettings, StageSpec, Step, Tally, Worker, step};
 use skuflow_schemas::topic;
 use skuflow_sinks::batcher::Cut;
-use skuflow_sinks::consume::{Consume, Progress};
+use skuflow_sinks::consume::{Consume, Form, Progress};
 use skuflow_sinks::lake::{Lake, Table};
 use skuflow_sinks::serving::Serving;
 
@@ -204,7 +204,7 @@ fn step_factory(settings: &StepConfig) -> Arc<dyn Step> {
 }
 
 fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) -> Result<(), OpenError> {
-    let mut add = |name: &str, topics: Vec<Arc<str>>, cut: Cut, store: Store| {
+    let mut add = |name: &str, topics: Vec<Arc<str>>, (form, cut): (Form, Cut), store: Store| {
         let progress = Arc::new(Progress::default());
         pipeline.stations.push(Station {
             name: format!("sink:{name}"),
@@ -217,6 +217,7 @@ fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) ->
             name: settings.name.clone(),
             topics,
             broker: pipeline.broker.shared(),
+            form,
             cut,
             control: pipeline.control.clone(),
             progress,
@@ -226,14 +227,25 @@ fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) ->
     if let Some(serving) = &settings.serving {
         let database = serving.database(&pipeline.loaded.base).map_err(OpenError::Data)?;
         let cut = Cut { age_max: serving.batch_age.into(), ..Cut::default() };
-        add(&settings.name, names.topics(&settings.from), cut, Store::Serving(Serving::new(&settings.name, &database)));
+        add(
+            &settings.name,
+            names.topics(&settings.from),
+            (Form::Event, cut),
+            Store::Serving(Serving::new(&settings.name, &database)),
+        );
     } else if let Some(lake) = &settings.lake {
         // A table has its topic to itself, and positions of its own: each is a loop of its own.
         let place = lake.place(&pipeline.loaded.base);
         for (table, topic) in settings.from.iter().filter_map(|name| Some((Table::of_topic(name)?, names.topic(name))))
         {
             let store = Lake::new(&settings.name, place.clone(), table, Clock::System);
-            add(&format!("{}/{}", settings.name, table.name), vec![topic], lake.cut(), Store::Lake(store));
+            let form = if table.is_raw() { Form::Raw } else { Form::Event };
+            add(
+                &format!("{}/{}", settings.name, table.short_name()),
+                vec![topic],
+                (form, lake.cut()),
+                Store::Lake(store),
+            );
         }
     } else {
         return Err(OpenError::Data(format!("sink `{}` has no kind", settings.name)));

@@ -20,7 +20,7 @@ use super::bounds::Facts;
 use super::columns::{Column, Row, array, null_array};
 use super::plan::Part;
 use super::storage::{Files, Folders};
-use super::tables::Table;
+use super::tables::{Division, Table};
 use crate::limits::{ENCODE_ROWS_MAX, ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX};
 
 /// Text in statistics is cut to this length; an upper bound that is cut is made larger.
@@ -90,6 +90,9 @@ fn properties<'a>(columns: impl Iterator<Item = &'a Column>) -> WriterProperties
         if column.is_rising() || column.is_distinct() {
             properties = properties.set_column_dictionary_enabled(path.clone(), false);
         }
+        if column.is_payload() {
+            properties = properties.set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
+        }
         if column.is_rising() {
             properties = properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
         }
@@ -137,9 +140,11 @@ pub(super) async fn write_part(
 /// The part, as the table's partition spec has it.
 fn part_value(metadata: &TableMetadata, part: &Part) -> io::Result<Struct> {
     let fields = metadata.default_partition_spec().fields().iter();
-    let values = fields.map(|field| match (field.transform, &part.customer) {
-        (Transform::Identity, Some(customer)) if field.name == "customer" => Ok(Some(Literal::string(customer))),
-        (Transform::Day, _) if field.name == "date" => Ok(Some(Literal::date(part.day))),
+    let values = fields.map(|field| match (part.division, field.transform, field.name.as_str()) {
+        (Division::CustomerDate, Transform::Identity, "customer")
+        | (Division::SourceHour, Transform::Identity, "source") => Ok(part.whose.as_ref().map(Literal::string)),
+        (Division::CustomerDate | Division::Date, Transform::Day, "date") => Ok(Some(Literal::date(part.time))),
+        (Division::SourceHour, Transform::Hour, "hour") => Ok(Some(Literal::int(part.time))),
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is divided by `{}`", field.name))),
     });
     Ok(Struct::from_iter(values.collect::<io::Result<Vec<_>>>()?))

@@ -13,7 +13,7 @@ use skuflow_runtime::broker::{Offset, TopicPartition};
 use skuflow_runtime::clock::Clock;
 use uuid::Uuid;
 
-use super::columns::Row;
+use super::columns::{Content, Row};
 use super::commit::{Committed, Loaded, Open, failed};
 use super::file::{Shape, write_part};
 use super::offsets::{Verdict, ranges};
@@ -22,7 +22,7 @@ use super::plan::{Part, files};
 use super::snapshot::Append;
 use super::steps::{Hook, Step, Steps};
 use super::storage::Folders;
-use super::tables::Table;
+use super::tables::{Division, Table};
 use crate::limits::METADATA_FILES_KEPT;
 use crate::{Batch, Identity, Incoming, Landed, Sink, SinkError};
 
@@ -158,19 +158,21 @@ fn rows<'a>(table: &Table, batch: &'a Batch, ingested_at: i64) -> Result<Vec<Row
     let mut rows = Vec::with_capacity(batch.records().count());
     for (of, part) in &batch.parts {
         for record in &part.records {
-            let (event, offset) = match record {
-                Incoming::Event(event, offset) if table.takes(event) => (event, *offset),
+            let (content, offset) = match record {
+                Incoming::Event(event, offset) if table.takes(event) => (Content::Event(event), *offset),
+                Incoming::Raw(raw) if table.is_raw() => (Content::Raw(raw), raw.offset),
                 Incoming::Event(event, offset) => {
                     let (found, wanted) = (event.topic(), table.full_name);
                     return Err(SinkError::Fatal(format!(
                         "offset {offset} of {of} belongs to {found}, not in {wanted}"
                     )));
                 }
-                Incoming::DeadLetter(..) => {
-                    return Err(SinkError::Fatal(format!("{of} holds dead letters, for which the lake has no table")));
+                Incoming::DeadLetter(..) | Incoming::Raw(_) => {
+                    let wanted = table.full_name;
+                    return Err(SinkError::Fatal(format!("{of} holds what does not belong in {wanted}")));
                 }
             };
-            rows.push(Row { event, topic: &of.topic, partition: of.partition, offset, ingested_at });
+            rows.push(Row { content, topic: &of.topic, partition: of.partition, offset, ingested_at });
         }
     }
     Ok(rows)
@@ -227,12 +229,19 @@ fn created(table: &Table, location: String) -> iceberg::Result<TableMetadata> {
     });
     let id_of = |name: &str| (1..).zip(&columns).find(|(_, column)| column.name == name).map_or(0, |(id, _)| id);
     let mut spec = UnboundPartitionSpec::builder();
-    if table.by_customer {
-        spec = spec.add_partition_field(id_of("customer"), "customer", Transform::Identity)?;
+    let divided_by: &[(&str, &str, Transform)] = match table.division {
+        Division::CustomerDate => {
+            &[("customer", "customer", Transform::Identity), ("observed_at", "date", Transform::Day)]
+        }
+        Division::Date => &[("observed_at", "date", Transform::Day)],
+        Division::SourceHour => &[("source", "source", Transform::Identity), ("_ingested_at", "hour", Transform::Hour)],
+    };
+    for (column, name, transform) in divided_by {
+        spec = spec.add_partition_field(id_of(column), *name, *transform)?;
     }
-    let spec = spec.add_partition_field(id_of("observed_at"), "date", Transform::Day)?.build();
+    let spec = spec.build();
     let mut order = SortOrder::builder();
-    for name in table.key().iter().chain(&["observed_at"]) {
+    for name in table.order() {
         order.with_sort_field(
             SortField::builder()
                 .source_id(id_of(name))

@@ -15,11 +15,11 @@ use skuflow_runtime::broker::{Broker, Commit, Offset, Record, TopicPartition};
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::stage::Control;
 use skuflow_schemas::{
-    Alert, Availability, BusinessDate, Change, Currency, Decoder, Encoder, Envelope, Event, EventId, Features,
+    Alert, Availability, BusinessDate, Catalog, Change, Currency, Decoder, Encoder, Envelope, Event, EventId, Features,
     Inventory, Money, Offer, Pack, QuantityRelation, Rank, Sale, SaleStatus, Severity, Timestamp,
 };
 use skuflow_sinks::batcher::Cut;
-use skuflow_sinks::consume::{Consume, Progress};
+use skuflow_sinks::consume::{Consume, Form, Progress};
 use skuflow_sinks::lake::{CATALOG_FILE, CATALOG_NAME, Hook, Lake, Place, TABLES, Table};
 use skuflow_sinks::{Batch, Identity, Incoming, Part, Range, Sink as _};
 use sqlx::ConnectOptions as _;
@@ -94,17 +94,12 @@ pub fn event(table: &Table, number: u64) -> Event {
             relation: [QuantityRelation::Exact, QuantityRelation::AtLeast][number as usize % 2],
             ..Inventory::default()
         })),
-        "features" => {
-            let change = Change { listing: "shop/uk/L1".into(), price: Some(money(n, "GBP", 2)), ..Change::default() };
-            let mut features = Features {
-                envelope,
-                product: format!("P{}", number % 7).into(),
-                change: every(2).then_some(change),
-                ..Features::default()
-            };
-            features.values.price_index = Some(n as f64 / 7.0);
-            Event::Features(Box::new(features))
-        }
+        "catalog" => Event::Catalog(Box::new(Catalog {
+            envelope,
+            product: format!("P{}", number % 7).into(),
+            ..Catalog::default()
+        })),
+        "features" => features(envelope, number),
         _ => Event::Alert(Box::new(Alert {
             envelope,
             product: format!("P{}", number % 7).into(),
@@ -115,6 +110,19 @@ pub fn event(table: &Table, number: u64) -> Event {
             ..Alert::default()
         })),
     }
+}
+
+fn features(envelope: Envelope, number: u64) -> Event {
+    let n = number as i64;
+    let change = Change { listing: "shop/uk/L1".into(), price: Some(money(n, "GBP", 2)), ..Change::default() };
+    let mut features = Features {
+        envelope,
+        product: format!("P{}", number % 7).into(),
+        change: number.is_multiple_of(2).then_some(change),
+        ..Features::default()
+    };
+    features.values.price_index = Some(n as f64 / 7.0);
+    Event::Features(Box::new(features))
 }
 
 /// A broker whose topics have `count` events each; the same each time.
@@ -135,7 +143,8 @@ pub fn publish(broker: &Memory, table: &Table, numbers: std::ops::Range<u64>) {
         let mut value = Vec::new();
         Encoder.encode(&event(table, number), &mut value);
         let partition = Some((number % 7) as u32 % PARTITIONS);
-        let record = Record { key: None, value: Some(&value), headers: &[] };
+        let headers: &[_] = if table.is_raw() { &[("run", b"7".as_slice())] } else { &[] };
+        let record = Record { key: None, value: Some(&value), headers };
         producer.send(&table.topic.into(), partition, &record).expect("exists");
     }
     producer.commit(Commit::default()).expect("no faults");
@@ -157,7 +166,8 @@ pub fn land(broker: &Memory, folder: &Path, table: &'static Table, cut: Cut, hoo
     control.complete(&topics[0]);
     let progress = Arc::<Progress>::default();
     let broker = Arc::new(broker.clone());
-    let consume = Consume { name: "lake".into(), topics, broker, cut, control, progress: progress.clone() };
+    let form = if table.is_raw() { Form::Raw } else { Form::Event };
+    let consume = Consume { name: "lake".into(), topics, broker, form, cut, control, progress: progress.clone() };
     wait(consume.run(&mut lake(folder, table, hook))).expect("lands");
     progress
 }
