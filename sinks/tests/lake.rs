@@ -13,6 +13,8 @@ mod growth;
 mod raw;
 #[path = "lake/readers.rs"]
 mod readers;
+#[path = "lake/schema.rs"]
+mod schema;
 #[path = "lake/watch.rs"]
 mod watch;
 #[path = "lake/writers.rs"]

@@ -8,7 +8,6 @@ use arrow_schema::SchemaRef as ArrowSchemaRef;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{
     DataContentType, DataFile, DataFileBuilder, DataFileFormat, Literal, SchemaRef, Struct, TableMetadata, Transform,
-    Type,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -38,25 +37,22 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// Of a table that has all columns of `table`, see [`super::schema::additions`].
+    ///
     /// # Errors
-    /// Where the schema is not one that this program can write.
+    /// Where it has others that may not be empty.
     pub(super) fn of(table: &Table, metadata: &TableMetadata) -> Result<Self, String> {
         let schema = metadata.current_schema().clone();
         let mut own = table.columns();
         let mut columns = Vec::new();
         for field in schema.as_struct().fields() {
             let column = own.iter().position(|column| column.name == field.name).map(|place| own.remove(place));
-            match &column {
-                Some(column) if *field.field_type != Type::Primitive(column.kind()) => {
-                    return Err(format!("its column `{}` is {}, not {}", field.name, field.field_type, column.kind()));
-                }
-                None if field.required => return Err(format!("its column `{}` must have a value", field.name)),
-                _ => columns.push(column),
+            if column.is_none() && field.required {
+                return Err(format!("its column `{}` must have a value, and we know none", field.name));
             }
+            columns.push(column);
         }
-        if let Some(missing) = own.first() {
-            return Err(format!("it has no column `{}`", missing.name));
-        }
+        debug_assert!(own.is_empty(), "missing: {own:?}");
         let arrow = schema_to_arrow_schema(&schema).map_err(|error| error.to_string())?;
         let properties = properties(columns.iter().flatten());
         Ok(Self { schema, arrow: Arc::new(arrow), columns, properties })

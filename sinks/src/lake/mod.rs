@@ -20,6 +20,7 @@ mod look;
 mod offsets;
 mod place;
 mod plan;
+mod schema;
 mod snapshot;
 mod steps;
 mod storage;

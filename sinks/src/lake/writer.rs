@@ -3,11 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use iceberg::TableCreation;
-use iceberg::spec::{
-    DataFile, FormatVersion, NestedField, NullOrder, Schema, SortDirection, SortField, SortOrder, TableMetadata,
-    TableMetadataBuilder, Transform, Type, UnboundPartitionSpec,
-};
+use iceberg::spec::{DataFile, TableMetadata};
 use serde_json::json;
 use skuflow_runtime::broker::{Offset, TopicPartition};
 use skuflow_runtime::clock::Clock;
@@ -19,11 +15,12 @@ use super::file::{Shape, write_part};
 use super::offsets::{Verdict, ranges};
 use super::place::Place;
 use super::plan::{Part, files};
+use super::schema::{additions, created};
 use super::snapshot::Append;
 use super::steps::{Hook, Step, Steps};
 use super::storage::Folders;
-use super::tables::{Division, Table};
-use crate::limits::METADATA_FILES_KEPT;
+use super::tables::Table;
+use crate::limits::COMMIT_TRIES_MAX;
 use crate::{Batch, Identity, Incoming, Landed, Sink, SinkError};
 
 /// A table of the lake in a folder.
@@ -63,6 +60,7 @@ impl Lake {
         }
         let (open, table) = (self.open.as_mut().expect("opened above"), self.table);
         if let Some(loaded) = open.load(table).await? {
+            let loaded = widened(open, table, loaded, &self.place).await?;
             return Ok((open, loaded));
         }
         let metadata = created(table, open.files.address(table.folder));
@@ -73,14 +71,7 @@ impl Lake {
     }
 
     fn shape(&self, loaded: &Loaded) -> Result<Shape, SinkError> {
-        Shape::of(self.table, &loaded.entry.metadata).map_err(|reason| {
-            SinkError::Fatal(format!(
-                "table {} in {} is not one that this skuflow can write: {reason}; give the sink a new, empty `path`, which \
-                 will be filled with what the topics still have",
-                self.table.full_name,
-                self.place
-            ))
-        })
+        Shape::of(self.table, &loaded.entry.metadata).map_err(|reason| foreign(self.table, &self.place, &reason))
     }
 
     /// What a call came to. After an error nothing stays open, and with it nothing that was not committed.
@@ -139,6 +130,29 @@ impl Lake {
             }
         })
     }
+}
+
+/// The table with all columns that this program writes: those that it lacks are added.
+async fn widened(open: &mut Open, table: &Table, mut loaded: Loaded, place: &Place) -> Result<Loaded, SinkError> {
+    for _ in 0..COMMIT_TRIES_MAX {
+        let changes = additions(table, &loaded.entry.metadata).map_err(|reason| foreign(table, place, &reason))?;
+        if changes.is_empty() {
+            return Ok(loaded);
+        }
+        // Whatever comes of it, the table says which columns it has.
+        open.catalog.swap(table, loaded.entry, changes, &mut Steps::default()).await?;
+        let again = open.load(table).await?;
+        loaded = again.ok_or_else(|| SinkError::Retry(format!("table {} was taken away", table.full_name)))?;
+    }
+    Err(SinkError::Retry(format!("columns of {} are changed all the time", table.full_name)))
+}
+
+fn foreign(table: &Table, place: &Place, reason: &str) -> SinkError {
+    SinkError::Fatal(format!(
+        "table {} in {place} is not one that this skuflow can write: {reason}; give the sink a new, empty `path`, which will \
+         be filled with what the topics still have",
+        table.full_name
+    ))
 }
 
 impl Sink for Lake {
@@ -217,53 +231,4 @@ async fn write_files(
 fn unwritten(table: &Table, error: &io::Error) -> SinkError {
     let text = format!("table {}: {error}", table.full_name);
     if error.kind() == io::ErrorKind::InvalidData { SinkError::Fatal(text) } else { SinkError::Retry(text) }
-}
-
-/// A new table.
-fn created(table: &Table, location: String) -> iceberg::Result<TableMetadata> {
-    let columns = table.columns();
-    let fields = (1..).zip(&columns).map(|(id, column)| {
-        let kind = Type::Primitive(column.kind());
-        let field = NestedField::new(id, &column.name, kind, column.is_required);
-        std::sync::Arc::new(field)
-    });
-    let id_of = |name: &str| (1..).zip(&columns).find(|(_, column)| column.name == name).map_or(0, |(id, _)| id);
-    let mut spec = UnboundPartitionSpec::builder();
-    let divided_by: &[(&str, &str, Transform)] = match table.division {
-        Division::CustomerDate => {
-            &[("customer", "customer", Transform::Identity), ("observed_at", "date", Transform::Day)]
-        }
-        Division::Date => &[("observed_at", "date", Transform::Day)],
-        Division::SourceHour => &[("source", "source", Transform::Identity), ("_ingested_at", "hour", Transform::Hour)],
-    };
-    for (column, name, transform) in divided_by {
-        spec = spec.add_partition_field(id_of(column), *name, *transform)?;
-    }
-    let spec = spec.build();
-    let mut order = SortOrder::builder();
-    for name in table.order() {
-        order.with_sort_field(
-            SortField::builder()
-                .source_id(id_of(name))
-                .transform(Transform::Identity)
-                .direction(SortDirection::Ascending)
-                .null_order(NullOrder::First)
-                .build(),
-        );
-    }
-    let properties = [
-        ("write.parquet.compression-codec", "zstd".into()),
-        ("write.metadata.previous-versions-max", METADATA_FILES_KEPT.to_string()),
-        ("write.metadata.delete-after-commit.enabled", "true".to_owned()),
-    ];
-    let creation = TableCreation::builder()
-        .name(table.name.into())
-        .location(location)
-        .schema(Schema::builder().with_fields(fields).build()?)
-        .partition_spec(spec)
-        .sort_order(order.with_order_id(1).build_unbound()?)
-        .properties(properties.map(|(name, value)| (name.to_owned(), value)))
-        .format_version(FormatVersion::V2)
-        .build();
-    Ok(TableMetadataBuilder::from_table_creation(creation)?.build()?.metadata)
 }

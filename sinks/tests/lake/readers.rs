@@ -14,7 +14,7 @@ use super::expected::expected;
 use super::world::{BEGIN, NOW, PACE, SMALL, broker, events, land};
 
 /// What the readers find, an object per table and reader; `begin..end` is the stretch of time that is asked for.
-fn read(python: &str, folder: &Path, begin: i64, end: i64) -> Vec<Value> {
+pub fn read(python: &str, folder: &Path, begin: i64, end: i64) -> Vec<Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lake/read.py");
     let output = Command::new(python)
         .arg(script)
