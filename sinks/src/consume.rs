@@ -206,6 +206,9 @@ impl Consume {
             turn: 0,
             batcher: Batcher::new(self.cut),
         };
+        for place in &session.places {
+            session.reader.begin(&place.of, place.next)?;
+        }
         self.progress.condition.begun();
         let mut seen = 0;
         loop {
