@@ -16,6 +16,7 @@ mod columns;
 mod commit;
 mod config;
 mod file;
+mod ledger;
 mod look;
 mod offsets;
 mod place;
