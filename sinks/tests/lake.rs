@@ -5,12 +5,16 @@ mod world;
 
 #[path = "lake/crashes.rs"]
 mod crashes;
+#[path = "lake/damage.rs"]
+mod damage;
 #[path = "lake/expected.rs"]
 mod expected;
 #[path = "lake/growth.rs"]
 mod growth;
 #[path = "lake/readers.rs"]
 mod readers;
+#[path = "lake/upkeep.rs"]
+mod upkeep;
 #[path = "lake/watch.rs"]
 mod watch;
 #[path = "lake/writers.rs"]

@@ -7,9 +7,9 @@ use iceberg::io::FileIO;
 use uuid::Uuid;
 
 use super::catalog::{self, Catalog, Entry, Swap};
+use super::ledger::{EXPIRED, Note};
 use super::offsets::{OFFSETS, Offsets, Verdict};
 use super::place::Place;
-use super::ledger::{EXPIRED, Note};
 use super::snapshot::{Change, Changes, Kind, changes, has_commit, undone};
 use super::steps::{Step, Steps};
 use super::storage::Files;

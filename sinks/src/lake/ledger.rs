@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!   pending/<commit>.json ── the commit is in the table ─▶ gone
-//!             └───────────── too old: nobody may commit it ─▶ expired/<commit>.json ─▶ its files are removed, then it
-//!                             snapshots expire ─▶ expired/<commit>-<try>.json ─────────▶
+//!             └───────────── too old: nobody may commit it ─▶ expired/<commit>.json ──────┐ files are removed
+//!                                         snapshots expire ─▶ expired/<commit>-<try>.json ┴──────────────────▶ gone
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ pub(super) const EXPIRED: &str = "expired";
 pub(super) struct Note {
     /// The table's full name.
     pub(super) table: String,
-    /// When it was written, microseconds.
+    /// When it was written, or taken out of `pending`, microseconds.
     pub(super) begun_at: i64,
     /// Where the batch of a sink begins and ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]

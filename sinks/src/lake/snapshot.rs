@@ -112,7 +112,11 @@ pub(super) async fn changes(
         }
     }
     if is_tidy {
-        list = manifests.merged(list).await?;
+        // What this commit wrote stays as it is: a manifest that no list names would be found by nobody.
+        let (fresh, old): (Vec<_>, Vec<_>) =
+            list.into_iter().partition(|manifest| manifest.added_snapshot_id == snapshot_id);
+        list = manifests.merged(old).await?;
+        list.extend(fresh);
     }
     if !change.added.is_empty() {
         let mut writer = manifests.begin(metadata.default_partition_spec_id())?;
@@ -143,15 +147,17 @@ pub(super) async fn changes(
     }
     let mut changes = Changes { updates, manifest_lists: Vec::new() };
     if is_tidy {
-        changes.expire(metadata, SNAPSHOTS_KEPT - 1, change.now_ms); // and the new one
+        let age_ms = snapshot_age_ms(metadata);
+        changes.expire(metadata, SNAPSHOTS_KEPT - 1, (change.now_ms, age_ms)); // and the new one
     }
     Ok(Some(changes))
 }
 
 impl Changes {
-    /// Lets the snapshots expire that are neither among the last `count`, nor young, nor named by anybody; says how many.
-    pub(super) fn expire(&mut self, metadata: &TableMetadata, count: usize, now_ms: i64) -> usize {
-        let snapshot_ids = expired(metadata, count, now_ms - snapshot_age_ms(metadata));
+    /// Lets the snapshots expire that are neither among the last `count`, nor younger than `age_ms`, nor named by anybody; says
+    /// how many.
+    pub(super) fn expire(&mut self, metadata: &TableMetadata, count: usize, (now_ms, age_ms): (i64, i64)) -> usize {
+        let snapshot_ids = expired(metadata, count, now_ms.max(metadata.last_updated_ms()) - age_ms);
         let number = snapshot_ids.len();
         if number > 0 {
             let lists = snapshot_ids.iter().filter_map(|id| metadata.snapshot_by_id(*id));
@@ -308,7 +314,7 @@ fn small_ones(list: Vec<ManifestFile>, spec_id: i32) -> (Vec<ManifestFile>, Vec<
     })
 }
 
-/// Snapshots behind the last `count`, but for those from `since_ms` on, and those that somebody has given a name.
+/// Snapshots behind the last `count`, but for those after `since_ms`, and those that somebody has given a name.
 fn expired(metadata: &TableMetadata, count: usize, since_ms: i64) -> Vec<i64> {
     let mut kept: HashSet<i64> = lineage(metadata).take(count).map(Snapshot::snapshot_id).collect();
     kept.extend(named(metadata));

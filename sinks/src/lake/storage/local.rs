@@ -110,6 +110,12 @@ impl Local {
         }
     }
 
+    /// See [`super::Files::source`].
+    pub(super) fn source(address: &str) -> io::Result<File> {
+        let path = path_of(address);
+        File::open(path).map_err(|error| at(path, error))
+    }
+
     /// See [`super::Files::list`]. What is taken away meanwhile is not there.
     pub(super) fn list(&self, path: &str) -> io::Result<Vec<Listed>> {
         let mut listed = Vec::new();

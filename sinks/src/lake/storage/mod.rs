@@ -78,6 +78,12 @@ impl Files {
         Local::delete(address)
     }
 
+    /// The file at `address`, to be read a piece at a time.
+    pub(super) async fn source(&self, address: &str) -> io::Result<std::fs::File> {
+        let Self::Local(_) = self;
+        Local::source(address)
+    }
+
     /// The files whose addresses begin with the folder `path` of the lake, in no order; none where there is no such folder.
     pub(super) async fn list(&self, path: &str) -> io::Result<Vec<Listed>> {
         let Self::Local(local) = self;
