@@ -481,7 +481,7 @@ fn one_tends_a_table_at_a_time() {
     first.set_hook(once(Step::Linked, move || {
         std::thread::scope(|scope| {
             let there = &there;
-            let second = move |at| wait(upkeep(&there, &TABLES[0], at).round(&Tended::default())).expect("done");
+            let second = move |at| wait(upkeep(there, &TABLES[0], at).round(&Tended::default())).expect("done");
             scope.spawn(move || assert_eq!(second(LATER), None, "another is at it")).join().expect("waits");
             scope
                 .spawn(move || assert!(second(LATER + HOUR).is_some(), "it has been silent for long"))
