@@ -32,5 +32,18 @@ pub const SNAPSHOTS_KEPT: usize = 100;
 pub const METADATA_FILES_KEPT: usize = 100;
 /// Files that one manifest names, roughly; a manifest that has this many is not merged any more.
 pub const MANIFEST_FILES_MAX: u64 = 1_000;
+/// A file below this is small: it is put together with others when its day is over.
+pub const SMALL_FILE_BYTES: u64 = 32 << 20;
+/// Bytes of the files that become one at most, roughly those of the file that they become.
+pub const COMPACT_BYTES_MAX: u64 = 256 << 20;
+/// Files that become one at most: all of them are open at a time, with `ENCODE_ROWS_MAX` rows of each.
+pub const MERGE_FILES_MAX: usize = 128;
+/// How long a file and its part of the table are left alone before the file is put together with others, in microseconds.
+pub const QUIET_MICROS: i64 = 3_600_000_000;
+/// Rows of a table whose offsets `fsck` compares one by one at most, 8 bytes each.
+pub const FSCK_ROWS_MAX: u64 = 1 << 25;
+/// How long who tends a lake may be silent before another takes over, in microseconds.
+pub const LEASE_MICROS: i64 = 600_000_000;
 
+const _: () = assert!(SMALL_FILE_BYTES < COMPACT_BYTES_MAX && MERGE_FILES_MAX > 1);
 const _: () = assert!(ENCODE_ROWS_MAX <= ROW_GROUP_ROWS_MAX && TIDY_EVERY > 0);

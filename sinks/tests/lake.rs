@@ -5,6 +5,8 @@ mod world;
 
 #[path = "lake/crashes.rs"]
 mod crashes;
+#[path = "lake/damage.rs"]
+mod damage;
 #[path = "lake/expected.rs"]
 mod expected;
 #[path = "lake/growth.rs"]
@@ -15,6 +17,8 @@ mod raw;
 mod readers;
 #[path = "lake/schema.rs"]
 mod schema;
+#[path = "lake/upkeep.rs"]
+mod upkeep;
 #[path = "lake/watch.rs"]
 mod watch;
 #[path = "lake/writers.rs"]

@@ -1,14 +1,15 @@
-//! `skuflow lake`: the tables of a config's lakes, what one is made of, and statements for those who read them.
+//! `skuflow lake`: the tables of a config's lakes, what one is made of, statements for those who read them, and upkeep by hand.
 
 use std::path::{Path, PathBuf};
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 use skuflow_runtime::clock::Clock;
 use skuflow_schemas::Timestamp;
 use skuflow_sinks::SinkError;
 use skuflow_sinks::lake::{Look, Place, SnapshotSeen, TABLES, look};
 
+use super::upkeep::{Work, tend};
 use super::{EXIT_DATA, EXIT_IO, EXIT_UNAVAILABLE, Failure, Format, output, statements, usage};
 use crate::config::Loaded;
 use crate::printable::{printable, thousands};
@@ -33,6 +34,26 @@ pub(super) enum Lake {
         #[arg(long, value_enum)]
         reader: Option<Reader>,
     },
+    /// Put small files together, of days that are over.
+    Compact(Tend),
+    /// Let rows go that are older than their zone keeps rows, and snapshots that nobody needs.
+    Expire(Tend),
+    /// Remove files that nobody can find any more.
+    Gc(Tend),
+    /// Compare what the tables say with what there is, and name each difference; exit with 65 if there are any.
+    Fsck {
+        /// Only this table.
+        table: Option<String>,
+    },
+}
+
+#[derive(Args)]
+pub(super) struct Tend {
+    /// Only this table.
+    table: Option<String>,
+    /// Only say what would be done.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -49,10 +70,22 @@ pub(super) struct Seen {
     sink: Option<String>,
 }
 
-/// Runs one of the commands. Nothing is changed.
+/// Runs one of the commands.
 pub(super) fn lake(command: &Lake, loaded: &Loaded, format: Format) -> Result<(), Failure> {
+    let by_hand = |work, Tend { table, dry_run }: &Tend| tend(work, table.as_deref(), *dry_run, loaded, format);
+    match command {
+        Lake::Compact(of) => by_hand(Work::Compact, of),
+        Lake::Expire(of) => by_hand(Work::Expire, of),
+        Lake::Gc(of) => by_hand(Work::Gc, of),
+        Lake::Fsck { table } => tend(Work::Fsck, table.as_deref(), true, loaded, format),
+        Lake::Ls | Lake::Show { .. } | Lake::Sql { .. } => look_at(command, loaded, format),
+    }
+}
+
+/// Shows what is there. Nothing is changed.
+fn look_at(command: &Lake, loaded: &Loaded, format: Format) -> Result<(), Failure> {
     let wanted = match command {
-        Lake::Ls => None,
+        Lake::Ls | Lake::Compact(_) | Lake::Expire(_) | Lake::Gc(_) | Lake::Fsck { .. } => None,
         Lake::Show { table, .. } => Some(table.as_str()),
         Lake::Sql { table, .. } => table.as_deref(),
     };
@@ -67,12 +100,13 @@ pub(super) fn lake(command: &Lake, loaded: &Loaded, format: Format) -> Result<()
         Lake::Ls => output::rows(&seen.iter().map(row).collect::<Vec<_>>(), format),
         Lake::Show { limit, .. } => seen.iter().for_each(|seen| show(seen, *limit, format)),
         Lake::Sql { reader, .. } => print_statements(&seen, *reader, format),
+        Lake::Compact(_) | Lake::Expire(_) | Lake::Gc(_) | Lake::Fsck { .. } => {}
     }
     Ok(())
 }
 
 /// The table that is meant.
-fn full_name(name: &str) -> Result<&'static str, Failure> {
+pub(super) fn full_name(name: &str) -> Result<&'static str, Failure> {
     let found = TABLES.iter().find(|table| table.short_name() == name || table.full_name == name);
     let names = || TABLES.each_ref().map(|table| table.full_name).join(", ");
     found
@@ -116,7 +150,7 @@ fn read(root: &Path) -> Result<Vec<Look>, SinkError> {
     runtime.map_err(|error| SinkError::Retry(error.to_string()))?.block_on(look(&Place::folder(root)))
 }
 
-fn failure(error: &SinkError, loaded: &Loaded) -> Failure {
+pub(super) fn failure(error: &SinkError, loaded: &Loaded) -> Failure {
     let exit = if matches!(error, SinkError::Retry(_)) { EXIT_IO } else { EXIT_DATA };
     Failure::new(exit, &loaded.variables.conceal(&error.to_string()))
 }

@@ -14,6 +14,7 @@ mod overview;
 mod socket;
 mod stations;
 mod summary;
+mod upkeep;
 mod watchdog;
 mod wiring;
 
@@ -40,6 +41,7 @@ use crate::config::Loaded;
 use complete::Writers;
 use overview::Overview;
 use stations::Station;
+use upkeep::{Seen, Tending};
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +64,7 @@ pub struct Pipeline {
     sinks: Vec<(Consume, Store)>,
     writers: Arc<Writers>,
     stations: Vec<Station>,
+    tended: Vec<Tending>,
     http: Option<TcpListener>,
 }
 
@@ -90,7 +93,8 @@ impl Pipeline {
     /// The first station that cannot go on; the others have committed what they had done and stopped.
     pub fn run(self, report: &(dyn Fn(Look<'_>) + Sync)) -> Result<Summary, RunError> {
         let started = Instant::now();
-        let Self { loaded, broker, control, connectors, workers, sinks, writers, stations, http } = self;
+        let Self { loaded, broker, control, connectors, workers, sinks, writers, stations, tended, http } = self;
+        let seen: Vec<Seen> = tended.iter().map(|table| table.tended.clone()).collect();
         let stations: Arc<[Station]> = stations.into();
         let look = || {
             let summary = Summary::of(&stations, started.elapsed());
@@ -108,6 +112,7 @@ impl Pipeline {
             broker: broker.clone(),
             control: control.clone(),
             stations: stations.clone(),
+            tended: seen.clone(),
             seen: Mutex::default(),
             looking: Mutex::default(),
         };
@@ -139,6 +144,7 @@ impl Pipeline {
                     }
                 }));
             }
+            let tending = scope.spawn(|| upkeep::tend(tended, &control));
             let housekeeping = scope.spawn(|| housekeeping::keep(&loaded, &broker, &control, &report));
             for thread in threads {
                 thread.join().unwrap_or_else(|_| fail("a station panicked; this is a defect of skuflow".into()));
@@ -146,6 +152,7 @@ impl Pipeline {
             control.stop();
             is_over.store(true, Ordering::Relaxed);
             watchdog.thread().unpark();
+            tending.join().unwrap_or_else(|_| fail("upkeep panicked; this is a defect of skuflow".into()));
             housekeeping.join().unwrap_or_else(|_| fail("housekeeping panicked; this is a defect of skuflow".into()));
         });
         drop((socket, server));

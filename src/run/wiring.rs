@@ -13,11 +13,12 @@ use skuflow_runtime::stage::{Control, InputSpec, StageSettings, StageSpec, Step,
 use skuflow_schemas::topic;
 use skuflow_sinks::batcher::Cut;
 use skuflow_sinks::consume::{Consume, Form, Progress};
-use skuflow_sinks::lake::{Lake, Table};
+use skuflow_sinks::lake::{Lake, Table, Upkeep};
 use skuflow_sinks::serving::Serving;
 
 use super::first_pass::{Behind, FirstPass, InTurn, feeds_tables, is_table, table_sources};
 use super::stations::{Counts, Station};
+use super::upkeep::{Seen, Tending};
 use super::{Only, OpenError, Opened, Pipeline, Store, complete};
 use crate::config::{Config, ConnectorConfig, Loaded, SinkConfig, StageConfig, StepConfig};
 use crate::names::{CONNECTOR, Names, QUALITY, dead_letters, late};
@@ -40,6 +41,7 @@ pub(super) fn wire(
         sinks: Vec::new(),
         writers: Arc::default(),
         stations: Vec::new(),
+        tended: Vec::new(),
         http: config.http.as_ref().map(|http| super::http::bind(http.listen)).transpose()?,
         loaded: loaded.clone(),
     };
@@ -236,16 +238,20 @@ fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) ->
     } else if let Some(lake) = &settings.lake {
         // A table has its topic to itself, and positions of its own: each is a loop of its own.
         let place = lake.place(&pipeline.loaded.base);
+        let mut tables = Vec::new();
         for (table, topic) in settings.from.iter().filter_map(|name| Some((Table::of_topic(name)?, names.topic(name))))
         {
             let store = Lake::new(&settings.name, place.clone(), table, Clock::System);
             let form = if table.is_raw() { Form::Raw } else { Form::Event };
-            add(
-                &format!("{}/{}", settings.name, table.short_name()),
-                vec![topic],
-                (form, lake.cut()),
-                Store::Lake(store),
-            );
+            let name = format!("{}/{}", settings.name, table.short_name());
+            add(&name, vec![topic], (form, lake.cut()), Store::Lake(store));
+            tables.push((format!("sink:{name}"), table));
+        }
+        let every = lake.upkeep.every.0.filter(|_| !pipeline.control.is_once());
+        for ((station, table), every) in tables.into_iter().zip(every.into_iter().cycle()) {
+            let upkeep = Upkeep::new(&settings.name, place.clone(), table, lake.upkeep.clone(), Clock::System);
+            let tended = Seen { station, tended: Arc::default() };
+            pipeline.tended.push(Tending { upkeep, every: every.into(), tended });
         }
     } else {
         return Err(OpenError::Data(format!("sink `{}` has no kind", settings.name)));

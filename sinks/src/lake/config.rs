@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use skuflow_schemas::{ByteSize, Span};
 
 use super::place::Place;
@@ -23,6 +24,79 @@ pub struct Config {
     /// memory, of which decoded records take about five times as much.
     #[serde(default = "batch_bytes_max")]
     pub batch_bytes_max: ByteSize,
+    /// How the tables are tended.
+    #[serde(default)]
+    pub upkeep: Upkeep,
+}
+
+/// What happens to the tables beside landing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upkeep {
+    /// Time from one round to the next, 1m or more, or `never`: then `skuflow lake` does it. More: small files stay longer;
+    /// less: files are written again more often.
+    pub every: Period,
+    /// How many small files of a day make it worth to write them again as one, 2 or more.
+    pub files_min: usize,
+    /// How long rows of the raw zone are kept from when the lake took them in, or `forever`.
+    pub raw_kept: Period,
+    /// How long those of the processed zone are.
+    pub processed_kept: Period,
+    /// How long those of the curated zone are.
+    pub curated_kept: Period,
+    /// How long snapshots are kept at least; the last hundred are however old. More: older states can be read; less: less
+    /// metadata for each commit and each reader.
+    pub snapshots_kept: Span,
+    /// How long a file stays that nobody can find any more, for those who found it before.
+    pub grace: Span,
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        let days = |days| Period(Some(Span::from_days(days)));
+        Self {
+            every: Period(Some(Span::from_millis(3_600_000))),
+            files_min: 8,
+            raw_kept: days(90),
+            processed_kept: days(730),
+            curated_kept: days(1_825),
+            snapshots_kept: Span::from_millis(600_000),
+            grace: Span::from_days(1),
+        }
+    }
+}
+
+impl Upkeep {
+    /// How long rows of a zone are kept.
+    pub fn kept(&self, zone: &str) -> Period {
+        match zone {
+            "raw" => self.raw_kept,
+            "processed" => self.processed_kept,
+            _ => self.curated_kept,
+        }
+    }
+}
+
+/// A length of time that may have no end: written like a span, or `forever` or `never`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Period(pub Option<Span>);
+
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(span) => span.serialize(serializer),
+            None => serializer.serialize_str("forever"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "forever" | "never" => Ok(Self(None)),
+            span => span.parse().map(|span| Self(Some(span))).map_err(D::Error::custom),
+        }
+    }
 }
 
 fn commit_interval() -> Span {

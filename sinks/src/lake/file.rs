@@ -58,9 +58,19 @@ impl Shape {
         Ok(Self { schema, arrow: Arc::new(arrow), columns, properties })
     }
 
+    /// The columns of its files.
+    pub(super) fn arrow(&self) -> &ArrowSchemaRef {
+        &self.arrow
+    }
+
+    /// Writes a file.
+    pub(super) fn writer<W: Write + Send>(&self, out: W) -> io::Result<ArrowWriter<W>> {
+        Ok(ArrowWriter::try_new(out, self.arrow.clone(), Some(self.properties.clone()))?)
+    }
+
     /// Writes `rows` as one file, a piece at a time.
     pub(super) fn write(&self, rows: &[Row<'_>], out: impl Write + Send) -> io::Result<ParquetMetaData> {
-        let mut writer = ArrowWriter::try_new(out, self.arrow.clone(), Some(self.properties.clone()))?;
+        let mut writer = self.writer(out)?;
         for rows in rows.chunks(ENCODE_ROWS_MAX) {
             let arrays = self.columns.iter().zip(self.arrow.fields()).map(|(column, field)| match column {
                 Some(column) => array(column, rows.iter()),
@@ -113,14 +123,25 @@ pub(super) async fn write_part(
     });
     let (file, bytes) = made.await?;
     let facts = Facts::of(&file, &shape.schema);
+    described(metadata, address, part_value(metadata, part)?, (rows.len() as u64, bytes), facts)
+}
+
+/// What the catalog is told of a file of so many rows and bytes, sorted as the table is.
+pub(super) fn described(
+    metadata: &TableMetadata,
+    address: &str,
+    partition: Struct,
+    (rows, bytes): (u64, u64),
+    facts: Facts,
+) -> io::Result<DataFile> {
     let order = metadata.default_sort_order_id() as i32; // few orders, counted from 1
     let data_file = DataFileBuilder::default()
         .content(DataContentType::Data)
         .file_path(address.to_owned())
         .file_format(DataFileFormat::Parquet)
-        .partition(part_value(metadata, part)?)
+        .partition(partition)
         .partition_spec_id(metadata.default_partition_spec_id())
-        .record_count(rows.len() as u64)
+        .record_count(rows)
         .file_size_in_bytes(bytes)
         .column_sizes(facts.sizes)
         .value_counts(facts.values)

@@ -8,7 +8,7 @@
 //!
 //! Files first, then one swap of the pointer, which shows them and moves the positions together. `plan`, `columns`,
 //! `bounds`, `offsets` and `tables` are pure. What a file or a swap came to is looked up where it is not known, and nothing is
-//! deleted that anybody may name.
+//! deleted that anybody may name: the `ledger` says what is on its way and what is over, `upkeep` removes that.
 
 mod bounds;
 mod catalog;
@@ -16,6 +16,7 @@ mod columns;
 mod commit;
 mod config;
 mod file;
+mod ledger;
 mod look;
 mod offsets;
 mod place;
@@ -25,12 +26,14 @@ mod snapshot;
 mod steps;
 mod storage;
 mod tables;
+mod upkeep;
 mod writer;
 
 pub use catalog::{CATALOG_FILE, CATALOG_NAME};
-pub use config::Config;
+pub use config::{Config, Period, Upkeep as UpkeepConfig};
 pub use look::{ColumnSeen, FileSeen, Look, SnapshotSeen, look};
 pub use place::Place;
 pub use steps::{Hook, Step};
 pub use tables::{TABLES, Table};
+pub use upkeep::{Deed, Difference, Tended, Upkeep};
 pub use writer::Lake;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 
 use iceberg::spec::{DataFile, TableMetadata};
-use serde_json::json;
 use skuflow_runtime::broker::{Offset, TopicPartition};
 use skuflow_runtime::clock::Clock;
 use uuid::Uuid;
@@ -12,11 +11,12 @@ use uuid::Uuid;
 use super::columns::{Content, Row};
 use super::commit::{Committed, Loaded, Open, failed};
 use super::file::{Shape, write_part};
+use super::ledger::{Note, NotedFile, PENDING};
 use super::offsets::{Verdict, ranges};
 use super::place::Place;
 use super::plan::{Part, files};
 use super::schema::{additions, created};
-use super::snapshot::Append;
+use super::snapshot::{Change, Kind};
 use super::steps::{Hook, Step, Steps};
 use super::storage::Folders;
 use super::tables::Table;
@@ -112,18 +112,19 @@ impl Lake {
         let commit_id = Uuid::new_v4().to_string();
         let planned = plan(self.table, &loaded.entry.metadata, &commit_id, &rows);
         let Self { open: Some(open), steps, table, .. } = self else { unreachable!("opened by `load`") };
-        let pended = open.pend(&commit_id, &ledger(table, ingested_at, batch, &planned)).await;
+        let pended = open.enter(PENDING, &commit_id, &note(table, ingested_at, batch, &planned)).await;
         pended.map_err(|error| unwritten(table, &error))?;
         let written = write_files(open, &loaded.entry.metadata, &shape, &planned, steps).await;
         let files = written.map_err(|error| unwritten(table, &error))?;
         let bytes = files.iter().map(DataFile::file_size_in_bytes).sum();
         let (file_count, row_count) = (files.len() as u64, rows.len() as u64);
         let (writer, identity) = (self.name.as_str(), &self.identity);
-        let append = Append { commit_id: &commit_id, writer, batch, identity, files, now_ms: ingested_at / 1000 };
-        let committed = open.commit(table, &append, steps).await?;
+        let kind = Kind::Append { batch, identity };
+        let change = Change { commit_id: &commit_id, writer, now_ms: ingested_at / 1000, added: files, kind };
+        let committed = open.commit(table, &change, steps).await?;
         steps.reach(Step::Over).map_err(|error| SinkError::Retry(error.to_string()))?;
         Ok(match committed {
-            Committed::Before => Landed::default(),
+            Committed::Before | Committed::Gone => Landed::default(),
             Committed::Now => {
                 let rows = BTreeMap::from([(table.full_name, row_count)]);
                 Landed { records: row_count, rows, files: file_count, bytes }
@@ -202,10 +203,11 @@ fn plan<'a>(table: &Table, metadata: &TableMetadata, commit_id: &str, rows: &[Ro
 }
 
 /// What the ledger keeps of a commit.
-fn ledger(table: &Table, begun_at: i64, batch: &Batch, planned: &[Planned<'_>]) -> String {
-    let [from, to] = ranges(batch);
-    let files: Vec<_> = planned.iter().map(|file| json!({ "path": file.address, "rows": file.rows.len() })).collect();
-    json!({ "table": table.full_name, "begun_at": begun_at, "from": from, "to": to, "files": files }).to_string()
+fn note(table: &Table, begun_at: i64, batch: &Batch, planned: &[Planned<'_>]) -> Note {
+    let [from, to] = ranges(batch).map(Some);
+    let file = |file: &Planned<'_>| NotedFile { path: file.address.clone(), rows: file.rows.len() as u64 };
+    let files = planned.iter().map(file).collect();
+    Note { table: table.full_name.into(), begun_at, from, to, files, manifest_lists: Vec::new() }
 }
 
 /// One file after the other: of all of them, one row group is held in memory.

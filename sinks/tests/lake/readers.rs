@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Map, Value};
+use skuflow_runtime::broker::memory::Memory;
 use skuflow_runtime::testing::lake_readers;
 use skuflow_schemas::Event;
 use skuflow_sinks::batcher::Cut;
@@ -53,20 +54,26 @@ fn duckdb_and_pyiceberg_read_the_rows_of_the_topics_and_leave_out_files() {
     for table in &TABLES {
         land(&broker, &folder, table, Cut { records_max: 200, ..SMALL }, None);
     }
+    find_the_topics(&python, &folder, &broker, (TABLES.len(), 500));
+}
+
+/// The readers find all of so many topics, `count` events each, cell by cell; of a stretch of time too, for which they do not read
+/// each file.
+pub fn find_the_topics(python: &str, folder: &Path, broker: &Memory, (tables, count): (usize, usize)) {
     let (begin, end) = (BEGIN + 100 * PACE, BEGIN + 120 * PACE);
-    let seen = read(&python, &folder, begin, end);
-    assert_eq!(seen.len(), TABLES.len() * 3, "each table in three ways");
+    let seen = read(python, folder, begin, end);
+    assert_eq!(seen.len(), tables * 3, "each table in three ways");
     for reading in &seen {
         let what = format!("{} by {}", reading["table"], reading["reader"]);
         let table = TABLES.iter().find(|table| reading["table"] == table.full_name).expect("one of ours");
-        let events = events(&broker, table);
+        let events = events(broker, table);
         let columns = row(table, 0, 0, &events[0].1);
         let row = |(partition, event, offset): &(u32, Event, u64)| {
             Value::Object(row(table, *partition, *offset, event)).to_string()
         };
         let all: BTreeSet<String> = events.iter().map(row).collect();
         assert_eq!(found(&reading["rows"], &columns), all, "{what}");
-        assert_eq!(reading["rows"].as_array().map(Vec::len), Some(500), "{what}");
+        assert_eq!(reading["rows"].as_array().map(Vec::len), Some(count), "{what}");
         let within = |event: &Event| (begin..end).contains(&event.observed_at().micros());
         let some: BTreeSet<String> = events.iter().filter(|(_, event, _)| within(event)).map(row).collect();
         assert_eq!(found(&reading["some"], &columns), some, "{what}, some of the time");

@@ -1,10 +1,11 @@
 //! Files in a folder.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,7 +16,10 @@ use iceberg::io::{
 };
 use iceberg::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
+use skuflow_schemas::Timestamp;
 use uuid::Uuid;
+
+use super::Listed;
 
 /// Where files are written before they get their names; files of writers that died may stay there.
 const STAGED: &str = "staged";
@@ -106,6 +110,38 @@ impl Local {
         }
     }
 
+    /// See [`super::Files::source`].
+    pub(super) fn source(address: &str) -> io::Result<File> {
+        let path = path_of(address);
+        File::open(path).map_err(|error| at(path, error))
+    }
+
+    /// See [`super::Files::list`]. What is taken away meanwhile is not there.
+    pub(super) fn list(&self, path: &str) -> io::Result<Vec<Listed>> {
+        let mut listed = Vec::new();
+        let mut folders = vec![self.root.join(path)];
+        while let Some(folder) = folders.pop() {
+            let entries = match std::fs::read_dir(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries.map_err(|error| at(&folder, error))?,
+            };
+            for entry in entries {
+                let entry = entry.map_err(|error| at(&folder, error))?;
+                match entry.metadata() {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(at(&entry.path(), error)),
+                    Ok(found) if found.is_dir() => folders.push(entry.path()),
+                    Ok(found) => listed.push(Listed {
+                        address: format!("{SCHEME}{}", entry.path().display()),
+                        bytes: found.len(),
+                        modified: modified(&found),
+                    }),
+                }
+            }
+        }
+        Ok(listed)
+    }
+
     fn put(&self, path: &Path, text: &str) -> io::Result<()> {
         let staged = Staged(self.root.join(STAGED).join(Uuid::new_v4().to_string()));
         let mut file = File::create_new(&staged.0)?;
@@ -113,6 +149,11 @@ impl Local {
         file.sync_all()?;
         std::fs::rename(&staged.0, path)
     }
+}
+
+fn modified(found: &Metadata) -> Timestamp {
+    let since = found.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// The second name of a file, taken away when it has its first or never will.

@@ -5,6 +5,7 @@ mod local;
 use std::io::{self, Write};
 
 use iceberg::io::FileIO;
+use skuflow_schemas::Timestamp;
 
 use super::place::Place;
 use local::Local;
@@ -15,6 +16,14 @@ pub(super) use local::{Folders, path_of};
 pub(super) enum Files {
     /// In a folder.
     Local(Local),
+}
+
+/// A file that is there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Listed {
+    pub(super) address: String,
+    pub(super) bytes: u64,
+    pub(super) modified: Timestamp,
 }
 
 #[expect(clippy::unused_async, reason = "other stores than folders are waited for")]
@@ -67,5 +76,17 @@ impl Files {
     pub(super) async fn delete(&self, address: &str) -> io::Result<()> {
         let Self::Local(_) = self;
         Local::delete(address)
+    }
+
+    /// The file at `address`, to be read a piece at a time.
+    pub(super) async fn source(&self, address: &str) -> io::Result<std::fs::File> {
+        let Self::Local(_) = self;
+        Local::source(address)
+    }
+
+    /// The files whose addresses begin with the folder `path` of the lake, in no order; none where there is no such folder.
+    pub(super) async fn list(&self, path: &str) -> io::Result<Vec<Listed>> {
+        let Self::Local(local) = self;
+        local.list(path)
     }
 }
