@@ -90,8 +90,9 @@ impl Kafka {
             .output()
             .expect("java runs");
         assert!(format.status.success(), "Kafka's directory: {}", String::from_utf8_lossy(&format.stderr));
-        let arguments = java.into_iter().chain(["kafka.Kafka".to_owned(), config.display().to_string()]);
-        let leash = Leash::start("Kafka", dir.clone(), port, Path::new("java"), arguments);
+        let mut command = Command::new("java");
+        command.args(java).arg("kafka.Kafka").arg(&config);
+        let leash = Leash::start("Kafka", dir.clone(), port, &command, "KILL");
         Self { leash, dir, jars, listeners: listening }
     }
 
