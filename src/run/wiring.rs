@@ -229,7 +229,7 @@ fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) ->
         add(&settings.name, names.topics(&settings.from), cut, Store::Serving(Serving::new(&settings.name, &database)));
     } else if let Some(lake) = &settings.lake {
         // A table has its topic to itself, and positions of its own: each is a loop of its own.
-        let place = lake.place(&pipeline.loaded.base);
+        let place = lake.place(&pipeline.loaded.base).map_err(OpenError::Data)?;
         for (table, topic) in settings.from.iter().filter_map(|name| Some((Table::of_topic(name)?, names.topic(name))))
         {
             let store = Lake::new(&settings.name, place.clone(), table, Clock::System);

@@ -24,12 +24,14 @@ mod snapshot;
 mod steps;
 mod storage;
 mod tables;
+mod told;
 mod writer;
 
-pub use catalog::{CATALOG_FILE, CATALOG_NAME};
+pub use catalog::{Address, CATALOG_FILE, CATALOG_NAME, Config as CatalogConfig, Login, Rest};
 pub use config::Config;
 pub use look::{ColumnSeen, FileSeen, Look, SnapshotSeen, look};
 pub use place::Place;
 pub use steps::{Hook, Step};
 pub use tables::{TABLES, Table};
+pub use told::{Teller, Told};
 pub use writer::Lake;

@@ -218,7 +218,7 @@ fn unwritten(table: &Table, error: &io::Error) -> SinkError {
 }
 
 /// A new table.
-fn created(table: &Table, location: String) -> iceberg::Result<TableMetadata> {
+pub(super) fn created(table: &Table, location: String) -> iceberg::Result<TableMetadata> {
     let columns = table.columns();
     let fields = (1..).zip(&columns).map(|(id, column)| {
         let kind = Type::Primitive(column.kind());
