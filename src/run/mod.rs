@@ -1,5 +1,6 @@
 //! A run: every station of the config as threads over one broker.
 
+mod catalog;
 mod cluster;
 mod complete;
 mod exposition;
