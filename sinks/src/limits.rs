@@ -20,8 +20,12 @@ pub const ROW_GROUP_ROWS_MAX: usize = 262_144;
 pub const ROW_GROUP_BYTES_MAX: usize = 64 << 20;
 /// Rows that are turned into columns at a time.
 pub const ENCODE_ROWS_MAX: usize = 1_024;
-/// How long a statement waits for another writer of the catalog.
-pub const CATALOG_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a catalog may take to let us in.
+pub const CATALOG_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it may take to answer. It gives up waiting for another writer before that.
+pub const CATALOG_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Commits of a table whose lineage the catalog keeps: of ten weeks, at one a minute.
+pub const LINEAGE_COMMITS_KEPT: i64 = 100_000;
 /// How often a commit that lost against another one, or had no answer, is tried before the batch begins anew.
 pub const COMMIT_TRIES_MAX: u32 = 20;
 /// Of how many commits one expires snapshots and merges manifests.

@@ -1,8 +1,12 @@
 //! The lake sink: what lands is what the topics have, once, whatever befalls the writer.
 
+#[path = "lake/server.rs"]
+mod server;
 #[path = "lake/world.rs"]
 mod world;
 
+#[path = "lake/catalogs.rs"]
+mod catalogs;
 #[path = "lake/crashes.rs"]
 mod crashes;
 #[path = "lake/damage.rs"]

@@ -1,7 +1,5 @@
 //! `skuflow lake`: the tables of a config's lakes, what one is made of, statements for those who read them, and upkeep by hand.
 
-use std::path::{Path, PathBuf};
-
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 use skuflow_runtime::clock::Clock;
@@ -11,7 +9,7 @@ use skuflow_sinks::lake::{Look, Place, SnapshotSeen, TABLES, look};
 
 use super::upkeep::{Work, tend};
 use super::{EXIT_DATA, EXIT_IO, EXIT_UNAVAILABLE, Failure, Format, output, statements, usage};
-use crate::config::Loaded;
+use crate::config::{Loaded, SinkConfig};
 use crate::printable::{printable, thousands};
 
 #[derive(Subcommand)]
@@ -65,7 +63,7 @@ pub(super) enum Reader {
 
 /// A table, in which lake it is, and the sink of the config that fills it.
 pub(super) struct Seen {
-    pub(super) root: PathBuf,
+    pub(super) place: Place,
     pub(super) look: Look,
     sink: Option<String>,
 }
@@ -116,38 +114,39 @@ pub(super) fn full_name(name: &str) -> Result<&'static str, Failure> {
 
 /// The tables of all lakes of the config, at least one of which has a commit.
 fn look_at_all(loaded: &Loaded) -> Result<Vec<Seen>, Failure> {
-    let mut roots: Vec<PathBuf> = Vec::new();
-    let of_sinks =
-        || loaded.config.sink.iter().filter_map(|sink| Some((sink, loaded.base.join(&sink.lake.as_ref()?.path))));
-    for (_, path) in of_sinks() {
-        let root = path.canonicalize().unwrap_or(path);
-        if !roots.contains(&root) {
-            roots.push(root);
+    let mut places: Vec<Place> = Vec::new();
+    let mut sinks: Vec<(&SinkConfig, Place)> = Vec::new();
+    for (sink, lake) in loaded.config.sink.iter().filter_map(|sink| Some((sink, sink.lake.as_ref()?))) {
+        let mut place = lake.place(&loaded.base).map_err(|reason| usage(&loaded.variables.conceal(&reason)))?;
+        place.folder = place.folder.canonicalize().unwrap_or(place.folder);
+        if !places.contains(&place) {
+            places.push(place.clone());
         }
+        sinks.push((sink, place));
     }
-    if roots.is_empty() {
+    if places.is_empty() {
         return Err(usage("the config has no lake; add a sink with `lake = { path = \"data/lake\" }`"));
     }
     let mut all = Vec::new();
-    for root in &roots {
+    for place in &places {
         let fills = |topic: &str| {
-            let mut sinks = of_sinks().filter(|(_, path)| path.canonicalize().is_ok_and(|path| path == *root));
+            let mut sinks = sinks.iter().filter(|(_, of_sink)| of_sink == place);
             sinks.find(|(sink, _)| sink.from.iter().any(|from| from == topic)).map(|(sink, _)| sink.name.clone())
         };
-        let looks = read(root).map_err(|error| failure(&error, loaded))?;
-        all.extend(looks.into_iter().map(|look| Seen { root: root.clone(), sink: fills(look.table.topic), look }));
+        let looks = read(place).map_err(|error| failure(&error, loaded))?;
+        all.extend(looks.into_iter().map(|look| Seen { place: place.clone(), sink: fills(look.table.topic), look }));
     }
     if all.iter().all(|seen| seen.look.snapshots.is_empty()) {
-        let folders = roots.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(", ");
+        let folders = places.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let reason = format!("nothing was committed to the lake in {folders} yet; `skuflow run` does");
         return Err(Failure::new(EXIT_UNAVAILABLE, &loaded.variables.conceal(&reason)));
     }
     Ok(all)
 }
 
-fn read(root: &Path) -> Result<Vec<Look>, SinkError> {
+fn read(place: &Place) -> Result<Vec<Look>, SinkError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| SinkError::Retry(error.to_string()))?.block_on(look(&Place::folder(root)))
+    runtime.map_err(|error| SinkError::Retry(error.to_string()))?.block_on(look(place))
 }
 
 pub(super) fn failure(error: &SinkError, loaded: &Loaded) -> Failure {

@@ -27,7 +27,7 @@ pub(super) fn tend(
     format: Format,
 ) -> Result<(), Failure> {
     let name = table.map(full_name).transpose()?;
-    let upkeeps = upkeeps(loaded, name);
+    let upkeeps = upkeeps(loaded, name).map_err(|reason| usage(&loaded.variables.conceal(&reason)))?;
     if upkeeps.is_empty() {
         return Err(usage(&match name {
             Some(name) => format!("no sink of the config fills table {name}"),
@@ -48,14 +48,17 @@ pub(super) fn tend(
     }
 }
 
-fn upkeeps(loaded: &Loaded, name: Option<&str>) -> Vec<Upkeep> {
-    let of_sinks = loaded.config.sink.iter().filter_map(|sink| Some((sink, sink.lake.as_ref()?)));
-    let each = of_sinks.flat_map(|(sink, lake)| {
+fn upkeeps(loaded: &Loaded, name: Option<&str>) -> Result<Vec<Upkeep>, String> {
+    let mut upkeeps = Vec::new();
+    for (sink, lake) in loaded.config.sink.iter().filter_map(|sink| Some((sink, sink.lake.as_ref()?))) {
+        let place = lake.place(&loaded.base)?;
         let tables = sink.from.iter().filter_map(|topic| Table::of_topic(topic));
         let wanted = tables.filter(|table| name.is_none_or(|name| name == table.full_name));
-        wanted.map(|table| Upkeep::new(&sink.name, lake.place(&loaded.base), table, lake.upkeep.clone(), Clock::System))
-    });
-    each.collect()
+        upkeeps.extend(
+            wanted.map(|table| Upkeep::new(&sink.name, place.clone(), table, lake.upkeep.clone(), Clock::System)),
+        );
+    }
+    Ok(upkeeps)
 }
 
 async fn done(work: Work, mut upkeep: Upkeep) -> Result<Vec<Value>, SinkError> {

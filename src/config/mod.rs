@@ -22,6 +22,7 @@ pub use model::{
 pub use problem::{CODES, Problem, Severity, Source, closest, render, to_json};
 pub use variables::Variables;
 
+use skuflow_sinks::lake::CatalogConfig;
 use tree::Parsed;
 
 /// The starter file that `skuflow init` writes: `pipelines.toml` at the root of the repository.
@@ -88,6 +89,8 @@ fn examine(text: &str, base: &Path, variable: &dyn Fn(&str) -> Option<String>) -
         for secret in config.broker.kafka.iter().flat_map(KafkaConfig::secrets) {
             secret.read(base, variable).into_iter().for_each(|secret| variables.keep_out(secret));
         }
+        let catalogs = config.sink.iter().filter_map(|sink| sink.lake.as_ref()?.catalog.as_ref());
+        catalogs.flat_map(CatalogConfig::secrets).for_each(|secret| variables.keep_out(secret));
         rules::read_all(config, &tree, base, variable, &mut problems);
     }
     problems.sort_by_key(|problem| problem.span.start);

@@ -7,6 +7,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use skuflow_ingest::{Cursor, Poll};
 use skuflow_runtime::broker::kafka::Examined;
+use skuflow_sinks::SinkError;
+use skuflow_sinks::lake::{Address, Place, Teller};
 
 use crate::config::Loaded;
 use crate::run::{cluster_subjects, cluster_topics, connector};
@@ -37,7 +39,7 @@ pub fn connect(loaded: &Loaded) -> Vec<Value> {
     for sink in &config.sink {
         let opened = match (&sink.serving, &sink.lake) {
             (Some(serving), _) => serving.database(&loaded.base).and_then(|path| database(&path)),
-            (None, Some(lake)) => database(&lake.place(&loaded.base).catalog()),
+            (None, Some(lake)) => lake.place(&loaded.base).and_then(|place| catalog(&place)),
             (None, None) => continue,
         };
         rows.push(row(&format!("sink:{}", sink.name), opened));
@@ -77,6 +79,22 @@ fn first_page(settings: &crate::config::ConnectorConfig, loaded: &Loaded) -> Res
     match connector.poll(&Cursor::new()).map_err(|error| error.to_string())? {
         Poll::Page(page) => Ok(format!("{} records in a first page", page.records.len())),
         Poll::Idle | Poll::Done => Ok("nothing there yet".into()),
+    }
+}
+
+/// Whether the catalog of a lake answers, and what it has.
+fn catalog(place: &Place) -> Result<String, String> {
+    if let Address::Sqlite(path, _) = &place.catalog {
+        return database(path);
+    }
+    let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let found = event_loop.map_err(|error| error.to_string())?.block_on(async {
+        let mut teller = Teller::open(place).await?;
+        Ok::<_, SinkError>(if teller.is_there() { Some(teller.tables().await?.len()) } else { None })
+    });
+    match found.map_err(|error| error.to_string())? {
+        Some(tables) => Ok(format!("{} answers and has {tables} tables", place.catalog)),
+        None => Ok(format!("{} answers; its tables can be made", place.catalog)),
     }
 }
 

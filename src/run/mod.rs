@@ -1,5 +1,6 @@
 //! A run: every station of the config as threads over one broker.
 
+mod catalog;
 mod cluster;
 mod complete;
 mod exposition;
@@ -166,7 +167,7 @@ impl Pipeline {
 /// Where a sink lands its batches.
 enum Store {
     Serving(Serving),
-    Lake(Lake),
+    Lake(Box<Lake>),
 }
 
 /// A sink talks SQL: its thread has an event loop of its own.
@@ -175,6 +176,6 @@ fn land(consume: &Consume, store: Store) -> Result<(), String> {
     let event_loop = event_loop.map_err(|error| error.to_string())?;
     match store {
         Store::Serving(mut serving) => event_loop.block_on(consume.run(&mut serving)),
-        Store::Lake(mut lake) => event_loop.block_on(consume.run(&mut lake)),
+        Store::Lake(mut lake) => event_loop.block_on(consume.run(&mut *lake)),
     }
 }

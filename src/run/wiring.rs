@@ -237,14 +237,14 @@ fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) ->
         );
     } else if let Some(lake) = &settings.lake {
         // A table has its topic to itself, and positions of its own: each is a loop of its own.
-        let place = lake.place(&pipeline.loaded.base);
+        let place = lake.place(&pipeline.loaded.base).map_err(OpenError::Data)?;
         let mut tables = Vec::new();
         for (table, topic) in settings.from.iter().filter_map(|name| Some((Table::of_topic(name)?, names.topic(name))))
         {
             let store = Lake::new(&settings.name, place.clone(), table, Clock::System);
             let form = if table.is_raw() { Form::Raw } else { Form::Event };
             let name = format!("{}/{}", settings.name, table.short_name());
-            add(&name, vec![topic], (form, lake.cut()), Store::Lake(store));
+            add(&name, vec![topic], (form, lake.cut()), Store::Lake(Box::new(store)));
             tables.push((format!("sink:{name}"), table));
         }
         let every = lake.upkeep.every.0.filter(|_| !pipeline.control.is_once());

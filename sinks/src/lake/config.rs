@@ -6,6 +6,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use skuflow_schemas::{ByteSize, Span};
 
+use super::catalog::{Address, Config as Catalog};
 use super::place::Place;
 use crate::batcher::Cut;
 use crate::limits::{LAKE_BYTES_MAX, LAKE_RECORDS_MAX};
@@ -17,6 +18,10 @@ pub struct Config {
     /// The folder of the tables and their catalog, relative to the config file. It stays where it is: the tables know their
     /// files by absolute paths.
     pub path: String,
+    /// Which catalog knows its tables, `{ url = "…" }`: a file of `SQLite` in the folder unless another one, a database of
+    /// Postgres or an Iceberg REST catalog is named.
+    #[serde(default)]
+    pub catalog: Option<Catalog>,
     /// Age at which rows are committed however few they are, 1s to 1h. More: fewer, larger files; less: fresher tables.
     #[serde(default = "commit_interval")]
     pub commit_interval: Span,
@@ -109,8 +114,14 @@ fn batch_bytes_max() -> ByteSize {
 
 impl Config {
     /// Where the lake is, for a config in the folder `base`.
-    pub fn place(&self, base: &Path) -> Place {
-        Place::folder(&base.join(&self.path))
+    ///
+    /// # Errors
+    /// What is wrong with the catalog's settings, and what to write.
+    pub fn place(&self, base: &Path) -> Result<Place, String> {
+        let folder = base.join(&self.path);
+        let catalog = self.catalog.as_ref().map(|catalog| catalog.address(base)).transpose()?;
+        let catalog = catalog.unwrap_or_else(|| Address::beside(&folder));
+        Ok(Place { folder, catalog })
     }
 
     /// When a batch is committed.

@@ -26,14 +26,16 @@ mod snapshot;
 mod steps;
 mod storage;
 mod tables;
+mod told;
 mod upkeep;
 mod writer;
 
-pub use catalog::{CATALOG_FILE, CATALOG_NAME};
+pub use catalog::{Address, CATALOG_FILE, CATALOG_NAME, Config as CatalogConfig, Login, Rest};
 pub use config::{Config, Period, Upkeep as UpkeepConfig};
 pub use look::{ColumnSeen, FileSeen, Look, SnapshotSeen, look};
 pub use place::Place;
 pub use steps::{Hook, Step};
 pub use tables::{TABLES, Table};
+pub use told::{Teller, Told};
 pub use upkeep::{Deed, Difference, Tended, Upkeep};
 pub use writer::Lake;

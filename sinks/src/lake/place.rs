@@ -3,13 +3,15 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::catalog::CATALOG_FILE;
+use super::catalog::Address;
 
 /// Where the files of a lake are, and the catalog that says which of them are its tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The folder of its files.
     pub folder: PathBuf,
+    /// The catalog.
+    pub catalog: Address,
 }
 
 impl fmt::Display for Place {
@@ -21,11 +23,6 @@ impl fmt::Display for Place {
 impl Place {
     /// A folder with files and catalog.
     pub fn folder(folder: &Path) -> Self {
-        Self { folder: folder.into() }
-    }
-
-    /// The file of the catalog.
-    pub fn catalog(&self) -> PathBuf {
-        self.folder.join(CATALOG_FILE)
+        Self { folder: folder.into(), catalog: Address::beside(folder) }
     }
 }

@@ -20,7 +20,7 @@ use crate::{Batch, Identity};
 const LAST_COMMIT: &str = "skuflow.last-commit";
 /// In the summary of a snapshot: which commit made it.
 pub(super) const COMMIT_ID: &str = "skuflow.commit-id";
-const WRITER: &str = "skuflow.writer";
+pub(super) const WRITER: &str = "skuflow.writer";
 pub(super) const FROM: &str = "skuflow.from";
 pub(super) const TO: &str = "skuflow.to";
 

@@ -1,6 +1,8 @@
 //! Topics of made-up events, a lake that takes them, and who reads its files.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use arrow_array::types::Int64Type;
 use iceberg::io::FileIO;
 use iceberg::spec::{DataFile, ManifestList, TableMetadata};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use reqwest::Url;
+use serde_json::Value;
 use skuflow_runtime::broker::memory::Memory;
 use skuflow_runtime::broker::{Broker, Commit, Offset, Record, TopicPartition};
 use skuflow_runtime::clock::Clock;
@@ -20,9 +24,11 @@ use skuflow_schemas::{
 };
 use skuflow_sinks::batcher::Cut;
 use skuflow_sinks::consume::{Consume, Form, Progress};
-use skuflow_sinks::lake::{CATALOG_FILE, CATALOG_NAME, Hook, Lake, Place, TABLES, Table};
+use skuflow_sinks::lake::{Address, Hook, Lake, Place, TABLES, Table};
 use skuflow_sinks::{Batch, Identity, Incoming, Part, Range, Sink as _};
-use sqlx::ConnectOptions as _;
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 
 pub const PARTITIONS: u32 = 3;
 /// When the lake takes rows in.
@@ -35,8 +41,37 @@ pub const PACE: i64 = 7_000_000;
 /// Small batches, so that there are many.
 pub const SMALL: Cut = Cut { records_max: 20, bytes_max: usize::MAX, age_max: Duration::from_hours(1) };
 
+thread_local! {
+    /// The thread's event loop: connections of a lake go with theirs.
+    static EVENT_LOOP: tokio::runtime::Runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
+}
+
 pub fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop").block_on(future)
+    EVENT_LOOP.with(|event_loop| event_loop.block_on(future))
+}
+
+/// Where a lake is: a folder with its catalog, or a place.
+pub trait Home {
+    fn place(&self) -> Place;
+}
+
+impl Home for Path {
+    fn place(&self) -> Place {
+        Place::folder(self)
+    }
+}
+
+impl Home for PathBuf {
+    fn place(&self) -> Place {
+        Place::folder(self)
+    }
+}
+
+impl Home for Place {
+    fn place(&self) -> Place {
+        self.clone()
+    }
 }
 
 fn money(minor: i64, code: &str, exponent: u8) -> Money {
@@ -150,9 +185,9 @@ pub fn publish(broker: &Memory, table: &Table, numbers: std::ops::Range<u64>) {
     producer.commit(Commit::default()).expect("no faults");
 }
 
-pub fn lake(folder: &Path, table: &'static Table, hook: Option<Hook>) -> Lake {
+pub fn lake(home: &(impl Home + ?Sized), table: &'static Table, hook: Option<Hook>) -> Lake {
     let clock = Clock::Fixed(Arc::new(NOW.into()));
-    let mut lake = Lake::new("test", Place::folder(folder), table, clock);
+    let mut lake = Lake::new("test", home.place(), table, clock);
     if let Some(hook) = hook {
         lake.set_hook(hook);
     }
@@ -160,7 +195,13 @@ pub fn lake(folder: &Path, table: &'static Table, hook: Option<Hook>) -> Lake {
 }
 
 /// Lands all there is for `table`.
-pub fn land(broker: &Memory, folder: &Path, table: &'static Table, cut: Cut, hook: Option<Hook>) -> Arc<Progress> {
+pub fn land(
+    broker: &Memory,
+    home: &(impl Home + ?Sized),
+    table: &'static Table,
+    cut: Cut,
+    hook: Option<Hook>,
+) -> Arc<Progress> {
     let control = Arc::new(Control::new(true));
     let topics: Vec<Arc<str>> = vec![table.topic.into()];
     control.complete(&topics[0]);
@@ -168,7 +209,7 @@ pub fn land(broker: &Memory, folder: &Path, table: &'static Table, cut: Cut, hoo
     let broker = Arc::new(broker.clone());
     let form = if table.is_raw() { Form::Raw } else { Form::Event };
     let consume = Consume { name: "lake".into(), topics, broker, form, cut, control, progress: progress.clone() };
-    wait(consume.run(&mut lake(folder, table, hook))).expect("lands");
+    wait(consume.run(&mut lake(home, table, hook))).expect("lands");
     progress
 }
 
@@ -226,19 +267,45 @@ pub fn ready(broker: &Memory, mut lake: Lake) -> Lake {
 }
 
 /// Where the catalog says that the table is.
-pub fn pointer(folder: &Path, table: &Table) -> Option<String> {
-    let path = folder.join(CATALOG_FILE);
-    if !path.exists() {
-        return None;
+pub fn pointer(home: &(impl Home + ?Sized), table: &Table) -> Option<String> {
+    const QUERY: &str = "SELECT metadata_location FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3";
+    match home.place().catalog {
+        Address::Sqlite(path, name) => {
+            if !path.exists() {
+                return None;
+            }
+            wait(async {
+                let options = SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_secs(10));
+                let mut connection = options.connect().await.expect("there");
+                let query = sqlx::query_scalar(QUERY).bind(name).bind(table.zone).bind(table.name);
+                query.fetch_optional(&mut connection).await.expect("a query")
+            })
+        }
+        Address::Postgres(url, name) => wait(async {
+            let mut connection = PgConnection::connect(url.as_str()).await.expect("there");
+            let query = sqlx::query_scalar(QUERY).bind(name).bind(table.zone).bind(table.name);
+            let found = query.fetch_optional(&mut connection).await;
+            found.unwrap_or_else(|error| {
+                let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+                assert_eq!(code.as_deref(), Some("42P01"), "{error}"); // there is no such table yet
+                None
+            })
+        }),
+        Address::Rest(rest) => location(&rest.url, table),
     }
-    wait(async {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_secs(10));
-        let mut connection = options.connect().await.expect("there");
-        let query = "SELECT metadata_location FROM iceberg_tables WHERE catalog_name = ?1 AND table_namespace = ?2 AND \
-             table_name = ?3";
-        let query = sqlx::query_scalar(query).bind(CATALOG_NAME).bind(table.zone).bind(table.name);
-        query.fetch_optional(&mut connection).await.expect("a query")
-    })
+}
+
+/// Asks a catalog without tokens where a table is.
+fn location(url: &Url, table: &Table) -> Option<String> {
+    let address = format!("{}:{}", url.host_str().expect("a host"), url.port().expect("a port"));
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let path = format!("{}/v1/p/namespaces/{}/tables/{}", url.path().trim_end_matches('/'), table.zone, table.name);
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nx-look: 1\r\nconnection: close\r\n\r\n").expect("it listens");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("an answer");
+    let body: Value = serde_json::from_str(body).expect("JSON");
+    body["metadata-location"].as_str().map(str::to_owned)
 }
 
 /// What the ledger says.
@@ -252,8 +319,8 @@ pub fn path_of(address: &str) -> PathBuf {
 }
 
 /// The table's metadata, and the files that it names.
-pub fn table_files(folder: &Path, table: &Table) -> Option<(TableMetadata, Vec<DataFile>)> {
-    let location = pointer(folder, table)?;
+pub fn table_files(home: &(impl Home + ?Sized), table: &Table) -> Option<(TableMetadata, Vec<DataFile>)> {
+    let location = pointer(home, table)?;
     Some(wait(async {
         let io = FileIO::new_with_fs();
         let metadata = TableMetadata::read_from(&io, &location).await.expect("readable");
@@ -271,9 +338,9 @@ pub fn table_files(folder: &Path, table: &Table) -> Option<(TableMetadata, Vec<D
 }
 
 /// The rows of a table as a reader finds them, in order.
-pub fn rows(folder: &Path, table: &Table) -> Vec<RowId> {
+pub fn rows(home: &(impl Home + ?Sized), table: &Table) -> Vec<RowId> {
     let mut rows = Vec::new();
-    for file in table_files(folder, table).map(|(_, files)| files).unwrap_or_default() {
+    for file in table_files(home, table).map(|(_, files)| files).unwrap_or_default() {
         let before = rows.len();
         let open = std::fs::File::open(path_of(file.file_path())).expect("a file that is named is there");
         let reader = ParquetRecordBatchReaderBuilder::try_new(open).expect("whole").build().expect("readable");

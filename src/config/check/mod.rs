@@ -299,7 +299,7 @@ impl Check<'_> {
                 "make two sinks of it",
             ),
             (Some(serving), None) => self.serving(index, serving, base),
-            (None, Some(lake)) => self.lake(index, sink, lake),
+            (None, Some(lake)) => self.lake(index, sink, lake, base),
         }
     }
 
@@ -314,10 +314,13 @@ impl Check<'_> {
         }
     }
 
-    fn lake(&mut self, index: usize, sink: &SinkConfig, lake: &lake::Config) {
+    fn lake(&mut self, index: usize, sink: &SinkConfig, lake: &lake::Config, base: &Path) {
         let at = |field| [Field("sink"), Item(index), Field("lake"), Field(field)];
         if lake.path.trim().is_empty() {
             self.report("SKU-050", &at("path"), "the folder of the lake has no name".into(), "write \"data/lake\"");
+        }
+        if let Err(reason) = lake.place(base) {
+            self.report("SKU-050", &at("catalog"), reason, "");
         }
         if !LAKE_COMMIT_INTERVALS.contains(&lake.commit_interval) {
             let message = format!("`commit_interval` cannot be {}", lake.commit_interval);
@@ -354,7 +357,9 @@ impl Check<'_> {
             let message = format!("the lake has no table for `{name}`");
             self.report("SKU-033", path, message, &format!("it has tables for [{}]", known.join(", ")));
         }
-        let into_it = |other: &&SinkConfig| other.lake.as_ref().is_some_and(|other| other.path == lake.path);
+        let is_same =
+            |other: &lake::Config| other.path == lake.path || (lake.catalog.is_some() && other.catalog == lake.catalog);
+        let into_it = |other: &&SinkConfig| other.lake.as_ref().is_some_and(is_same);
         let other = self.config.sink[..index].iter().filter(into_it).find(|other| other.from.contains(name));
         if let Some(other) = other {
             let message = format!("sink `{}` lands `{name}` in this lake already", other.name);

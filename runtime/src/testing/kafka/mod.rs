@@ -173,8 +173,9 @@ fn start_process(jars: &Path, dir: &Path, properties: &str, cluster_id: &str, po
         .output()
         .expect("java runs");
     assert!(format.status.success(), "Kafka's directory: {}", String::from_utf8_lossy(&format.stderr));
-    let arguments = java.into_iter().chain(["kafka.Kafka".to_owned(), config.display().to_string()]);
-    Leash::start("Kafka", dir.into(), port, Path::new("java"), arguments)
+    let mut command = Command::new("java");
+    command.args(java).arg("kafka.Kafka").arg(&config);
+    Leash::start("Kafka", dir.into(), port, &command, "KILL")
 }
 
 /// What makes a broker alone of what is both; what comes later counts.
