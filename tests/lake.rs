@@ -270,6 +270,32 @@ fn where_there_is_no_lake_it_is_said() {
     assert!(exit == 65 && text.contains("catalog.db"), "{exit}: {text}");
 }
 
+#[test]
+fn a_lake_is_tended_by_hand_and_what_is_wrong_with_it_is_named() {
+    let project = with_lake(Project::sample(), &[SALES, INVENTORY]);
+    let (exit, text) = said(&project, &["lake", "compact"]);
+    assert!(exit == 0 && !lake::folder(&project).exists(), "nothing is made: {text}");
+    project.run_once();
+    let before = counts(&project);
+    for command in ["compact", "expire", "gc"] {
+        for arguments in [&["lake", command, "--dry-run"][..], &["lake", command, "sales"]] {
+            let (exit, text) = said(&project, arguments);
+            assert_eq!(exit, 0, "{arguments:?}: {text}");
+        }
+    }
+    assert_eq!(counts(&project), before, "rows are neither old nor many");
+    let (exit, text) = said(&project, &["lake", "fsck"]);
+    assert_eq!((exit, text.as_str()), (0, "(nothing)\n"));
+    let (exit, text) = said(&project, &["lake", "fsck", "offers"]);
+    assert!(exit == 64 && text.contains("no sink of the config fills table processed.offers"), "{exit}: {text}");
+    let shown = project.json(&["lake", "show", "sales", "--format", "json"]);
+    let file = shown["files"][0]["file"].as_str().expect("a path");
+    std::fs::remove_file(Path::new(shown["folder"].as_str().expect("a path")).join(file)).expect("there");
+    let (exit, text) = said(&project, &["lake", "fsck", "sales"]);
+    assert!(exit == 65 && text.contains("missing") && text.contains(file), "{exit}: {text}");
+    assert_eq!(said(&project, &["lake", "fsck", "inventory"]).0, 0);
+}
+
 /// What a Python program prints that is given `input`.
 fn python(python: &str, arguments: &[&str], input: &str) -> String {
     let started = Command::new(python)

@@ -16,7 +16,7 @@ use skuflow_runtime::testing::SmallDisk;
 use sqlx::{ConnectOptions as _, Connection as _};
 
 const KINDS: &[&str] = &["counter", "gauge", "histogram"];
-const UNITS: &[&str] = &["seconds", "bytes", "records", "events", "errors", "rows", "keys", "ids", "timers"];
+const UNITS: &[&str] = &["seconds", "bytes", "records", "events", "errors", "rows", "files", "keys", "ids", "timers"];
 /// Gauges that are 1 or 0 count nothing.
 const YES_OR_NO: &[&str] = &["skuflow_component_ready", "skuflow_intake_paused", "skuflow_build_info"];
 const LABELS: &[&str] =
@@ -132,6 +132,10 @@ fn the_lint_finds_what_it_is_for() {
 fn a_scrape_shows_every_station_moving_under_the_names_that_are_listed() {
     let expected = Project::sample().run_once();
     let project = sample();
+    let path = project.data.path().join("lake");
+    let lake = format!("lake = {{ path = \"{}\", commit_interval = \"1s\" }}", path.display());
+    let block = format!("[[sink]]\nname = \"lake\"\nfrom = [\"inventory.v1\"]\n{lake}\n\n[[sink]]");
+    project.edit("[[sink]]", &block);
     let served = serve(&project);
     let count = |of: &str| expected[of].as_u64().expect("a number");
     wait_until("everything is read and landed", || {
@@ -142,6 +146,8 @@ fn a_scrape_shows_every_station_moving_under_the_names_that_are_listed() {
                 >= count("dead_letters")
             && scrape.sum("skuflow_component_late_events_total", &[]) >= count("late")
             && scrape.sum_of_kind("skuflow_component_received_events_total", "sink:") > 0
+            && scrape.sum("skuflow_lake_files", &[]) > 0
+            && scrape.sum("skuflow_lake_upkeep_timestamp_seconds", &[]) > 0
             && served.not_ready().is_empty()
     });
     let scrape = served.scrape();
@@ -154,6 +160,7 @@ fn a_scrape_shows_every_station_moving_under_the_names_that_are_listed() {
         "stage:catalog",
         "stage:clean",
         "sink:tables",
+        "sink:lake/inventory",
     ] {
         for name in [
             "skuflow_component_received_events_total",

@@ -419,7 +419,7 @@ fn a_topic_that_was_made_anew_is_another_one() {
 /// The coordinator goes away in the middle of a commit, which is repeated until there is an answer.
 #[test]
 fn a_commit_outlives_the_broker() {
-    let Some(mut server) = Server::start() else { return };
+    let Some(mut server) = Server::start_to_be_killed() else { return };
     let states = tempfile::tempdir().expect("a temporary directory");
     let settings = Settings {
         // A start takes a while on a busy machine.

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use skuflow_runtime::broker::{Broker, BrokerError, Offset, Reader, RecordView, TopicPartition};
+use skuflow_runtime::broker::{Broker, BrokerError, Offset, OwnedRecord, Reader, RecordView, TopicPartition};
 use skuflow_runtime::limits::{FETCH_BYTES_MAX, POLL_MAX};
 use skuflow_runtime::measure::{BATCH_BYTES, BATCH_RECORDS, COMMIT_MICROS, Condition, Distribution};
 use skuflow_runtime::stage::{Control, back_off};
 use skuflow_schemas::{DEAD_LETTER_PREFIX, DeadLetter, Decoder, HEADER_PREFIX};
 
 use crate::batcher::{Batcher, Cut};
-use crate::sink::{Identity, Incoming, Landed, Sink, SinkError};
+use crate::sink::{Identity, Incoming, Landed, RawRecord, Sink, SinkError};
 
 /// What a sink has landed in this run, and how it does.
 pub struct Progress {
@@ -124,6 +124,15 @@ impl Progress {
     }
 }
 
+/// What a sink gets of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The event in it; a value that holds none ends the run.
+    Event,
+    /// The record as it is, whatever it holds.
+    Raw,
+}
+
 /// Feeds one sink.
 pub struct Consume {
     /// Its name in the config.
@@ -132,6 +141,8 @@ pub struct Consume {
     pub topics: Vec<Arc<str>>,
     /// The broker.
     pub broker: Arc<dyn Broker>,
+    /// What it gets of each record.
+    pub form: Form,
     /// When a batch is landed.
     pub cut: Cut,
     /// Shared with the rest of the run.
@@ -195,6 +206,9 @@ impl Consume {
             turn: 0,
             batcher: Batcher::new(self.cut),
         };
+        for place in &session.places {
+            session.reader.begin(&place.of, place.next)?;
+        }
         self.progress.condition.begun();
         let mut seen = 0;
         loop {
@@ -297,7 +311,10 @@ impl Session<'_> {
                     if self.batcher.is_full() {
                         break;
                     }
-                    let incoming = read(&place.of, &record)?;
+                    let incoming = match self.consume.form {
+                        Form::Event => read(&place.of, &record)?,
+                        Form::Raw => Some(raw(&record)),
+                    };
                     let bytes = record.value.map_or(0, <[u8]>::len);
                     place.next = record.offset + 1;
                     self.batcher.add(&place.of, (place.stored, place.next), (incoming, bytes), now);
@@ -343,6 +360,22 @@ fn read(of: &TopicPartition, record: &RecordView<'_>) -> Result<Option<Incoming>
     let Some(value) = record.value else { return Ok(None) };
     let event = Decoder.decode(value).map_err(|error| refuse(error.to_string()))?;
     Ok(Some(Incoming::Event(event, record.offset)))
+}
+
+/// A record as it is.
+fn raw(record: &RecordView<'_>) -> Incoming {
+    let event = record.value.and_then(|value| Decoder.decode(value).ok());
+    let headers = record.headers().map(|(name, value)| (name.to_owned(), value.to_vec()));
+    Incoming::Raw(Box::new(RawRecord {
+        offset: record.offset,
+        appended_at: record.appended_at,
+        envelope: event.and_then(|event| event.envelope().cloned()),
+        record: OwnedRecord {
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers: headers.collect(),
+        },
+    }))
 }
 
 #[cfg(test)]

@@ -13,4 +13,4 @@ pub mod limits;
 pub mod serving;
 mod sink;
 
-pub use sink::{Batch, Identity, Incoming, Landed, Part, Range, Sink, SinkError};
+pub use sink::{Batch, Identity, Incoming, Landed, Part, Range, RawRecord, Sink, SinkError};

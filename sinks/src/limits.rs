@@ -20,8 +20,12 @@ pub const ROW_GROUP_ROWS_MAX: usize = 262_144;
 pub const ROW_GROUP_BYTES_MAX: usize = 64 << 20;
 /// Rows that are turned into columns at a time.
 pub const ENCODE_ROWS_MAX: usize = 1_024;
-/// How long a statement waits for another writer of the catalog.
-pub const CATALOG_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a catalog may take to let us in.
+pub const CATALOG_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it may take to answer. It gives up waiting for another writer before that.
+pub const CATALOG_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Commits of a table whose lineage the catalog keeps: of ten weeks, at one a minute.
+pub const LINEAGE_COMMITS_KEPT: i64 = 100_000;
 /// How often a commit that lost against another one, or had no answer, is tried before the batch begins anew.
 pub const COMMIT_TRIES_MAX: u32 = 20;
 /// Of how many commits one expires snapshots and merges manifests.
@@ -52,6 +56,19 @@ pub const S3_RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 pub const S3_BACKOFF: Duration = Duration::from_millis(50);
 /// See [`S3_BACKOFF`].
 pub const S3_BACKOFF_MAX: Duration = Duration::from_secs(3);
+/// A file below this is small: it is put together with others when its day is over.
+pub const SMALL_FILE_BYTES: u64 = 32 << 20;
+/// Bytes of the files that become one at most, roughly those of the file that they become.
+pub const COMPACT_BYTES_MAX: u64 = 256 << 20;
+/// Files that become one at most: all of them are open at a time, with `ENCODE_ROWS_MAX` rows of each.
+pub const MERGE_FILES_MAX: usize = 128;
+/// How long a file and its part of the table are left alone before the file is put together with others, in microseconds.
+pub const QUIET_MICROS: i64 = 3_600_000_000;
+/// Rows of a table whose offsets `fsck` compares one by one at most, 8 bytes each.
+pub const FSCK_ROWS_MAX: u64 = 1 << 25;
+/// How long who tends a lake may be silent before another takes over, in microseconds.
+pub const LEASE_MICROS: i64 = 600_000_000;
 
 const _: () = assert!(PUT_PART_BYTES >= 5 << 20, "what S3 allows");
+const _: () = assert!(SMALL_FILE_BYTES < COMPACT_BYTES_MAX && MERGE_FILES_MAX > 1);
 const _: () = assert!(ENCODE_ROWS_MAX <= ROW_GROUP_ROWS_MAX && TIDY_EVERY > 0);

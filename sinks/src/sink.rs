@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 
-use skuflow_runtime::broker::{Offset, TopicPartition};
-use skuflow_schemas::{DeadLetter, Event, Timestamp};
+use skuflow_runtime::broker::{Offset, OwnedRecord, TopicPartition};
+use skuflow_schemas::{DeadLetter, Envelope, Event, Timestamp};
 
 /// A store that lands batches effectively once. Each sink has a thread of its own, so its futures stay on it.
 pub trait Sink {
@@ -72,6 +72,21 @@ pub enum Incoming {
     Event(Event, Offset),
     /// A dead letter, and when it was written.
     DeadLetter(Box<DeadLetter>, Timestamp),
+    /// A record as it came.
+    Raw(Box<RawRecord>),
+}
+
+/// A record as its topic holds it.
+#[derive(Debug)]
+pub struct RawRecord {
+    /// Where it is.
+    pub offset: Offset,
+    /// When the broker took it in.
+    pub appended_at: Timestamp,
+    /// Key, value and headers.
+    pub record: OwnedRecord,
+    /// What its event says of itself; nothing where the value is none that can be read.
+    pub envelope: Option<Envelope>,
 }
 
 /// What a call landed. Empty where the batch had landed before.

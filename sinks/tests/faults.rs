@@ -21,7 +21,7 @@ use skuflow_schemas::{
     Outcome, Quality, Role, Sale, Text, Timestamp, Track,
 };
 use skuflow_sinks::batcher::Cut;
-use skuflow_sinks::consume::{Consume, Progress};
+use skuflow_sinks::consume::{Consume, Form, Progress};
 use skuflow_sinks::serving::Serving;
 use skuflow_sinks::{Batch, Identity, Landed, Sink, SinkError};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
@@ -173,7 +173,7 @@ fn land(broker: Arc<dyn Broker>, database: &Path, cut: Cut, progress: Arc<Progre
     for topic in &topics {
         control.complete(topic);
     }
-    let consume = Consume { name: "tables".into(), topics, broker, cut, control, progress };
+    let consume = Consume { name: "tables".into(), topics, broker, form: Form::Event, cut, control, progress };
     wait(consume.run(&mut Hooked { serving: Serving::new("tables", database), landed })).expect("lands");
 }
 

@@ -1,12 +1,13 @@
-//! `skuflow lake`: the tables of a config's lakes, what one is made of, and statements for those who read them.
+//! `skuflow lake`: the tables of a config's lakes, what one is made of, statements for those who read them, and upkeep by hand.
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 use skuflow_runtime::clock::Clock;
 use skuflow_schemas::Timestamp;
 use skuflow_sinks::SinkError;
-use skuflow_sinks::lake::{Look, Place, Root, SnapshotSeen, TABLES, look};
+use skuflow_sinks::lake::{self, Look, Place, Root, SnapshotSeen, TABLES, look};
 
+use super::upkeep::{Work, tend};
 use super::{EXIT_DATA, EXIT_IO, EXIT_UNAVAILABLE, Failure, Format, output, statements, usage};
 use crate::config::{Loaded, SinkConfig};
 use crate::printable::{printable, thousands};
@@ -31,6 +32,26 @@ pub(super) enum Lake {
         #[arg(long, value_enum)]
         reader: Option<Reader>,
     },
+    /// Put small files together, of days that are over.
+    Compact(Tend),
+    /// Let rows go that are older than their zone keeps rows, and snapshots that nobody needs.
+    Expire(Tend),
+    /// Remove files that nobody can find any more.
+    Gc(Tend),
+    /// Compare what the tables say with what there is, and name each difference; exit with 65 if there are any.
+    Fsck {
+        /// Only this table.
+        table: Option<String>,
+    },
+}
+
+#[derive(Args)]
+pub(super) struct Tend {
+    /// Only this table.
+    table: Option<String>,
+    /// Only say what would be done.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -47,10 +68,22 @@ pub(super) struct Seen {
     sink: Option<String>,
 }
 
-/// Runs one of the commands. Nothing is changed.
+/// Runs one of the commands.
 pub(super) fn lake(command: &Lake, loaded: &Loaded, format: Format) -> Result<(), Failure> {
+    let by_hand = |work, Tend { table, dry_run }: &Tend| tend(work, table.as_deref(), *dry_run, loaded, format);
+    match command {
+        Lake::Compact(of) => by_hand(Work::Compact, of),
+        Lake::Expire(of) => by_hand(Work::Expire, of),
+        Lake::Gc(of) => by_hand(Work::Gc, of),
+        Lake::Fsck { table } => tend(Work::Fsck, table.as_deref(), true, loaded, format),
+        Lake::Ls | Lake::Show { .. } | Lake::Sql { .. } => look_at(command, loaded, format),
+    }
+}
+
+/// Shows what is there. Nothing is changed.
+fn look_at(command: &Lake, loaded: &Loaded, format: Format) -> Result<(), Failure> {
     let wanted = match command {
-        Lake::Ls => None,
+        Lake::Ls | Lake::Compact(_) | Lake::Expire(_) | Lake::Gc(_) | Lake::Fsck { .. } => None,
         Lake::Show { table, .. } => Some(table.as_str()),
         Lake::Sql { table, .. } => table.as_deref(),
     };
@@ -65,13 +98,14 @@ pub(super) fn lake(command: &Lake, loaded: &Loaded, format: Format) -> Result<()
         Lake::Ls => output::rows(&seen.iter().map(row).collect::<Vec<_>>(), format),
         Lake::Show { limit, .. } => seen.iter().for_each(|seen| show(seen, *limit, format)),
         Lake::Sql { reader, .. } => print_statements(&seen, *reader, format),
+        Lake::Compact(_) | Lake::Expire(_) | Lake::Gc(_) | Lake::Fsck { .. } => {}
     }
     Ok(())
 }
 
 /// The table that is meant.
-fn full_name(name: &str) -> Result<&'static str, Failure> {
-    let found = TABLES.iter().find(|table| table.name == name || table.full_name == name);
+pub(super) fn full_name(name: &str) -> Result<&'static str, Failure> {
+    let found = TABLES.iter().find(|table| table.short_name() == name || table.full_name == name);
     let names = || TABLES.each_ref().map(|table| table.full_name).join(", ");
     found
         .map(|table| table.full_name)
@@ -79,29 +113,27 @@ fn full_name(name: &str) -> Result<&'static str, Failure> {
 }
 
 /// The lakes of the config, each with the sink that fills it.
-fn places(loaded: &Loaded) -> Result<Vec<(&SinkConfig, Place)>, Failure> {
+pub(super) fn places(loaded: &Loaded) -> Result<Vec<(&SinkConfig, &lake::Config, Place)>, Failure> {
     let of_sinks = loaded.config.sink.iter().filter_map(|sink| Some((sink, sink.lake.as_ref()?)));
-    let places = of_sinks.map(|(sink, lake)| Ok((sink, known(loaded.lake_place(lake)?))));
+    let places = of_sinks.map(|(sink, lake)| Ok((sink, lake, known(loaded.lake_place(lake)?))));
     let places: Result<Vec<_>, String> = places.collect();
-    places.map_err(|reason| Failure::new(EXIT_DATA, &loaded.variables.conceal(&reason)))
+    places.map_err(|reason| usage(&loaded.variables.conceal(&reason)))
 }
 
 /// A place as everybody knows it, wherever they are.
 fn known(place: Place) -> Place {
-    match &place.root {
-        Root::Folder(folder) => folder.canonicalize().map_or_else(|_| place.clone(), |folder| Place::folder(&folder)),
-        Root::Bucket(bucket, access) => {
-            let catalog = std::path::absolute(place.catalog()).unwrap_or_else(|_| place.catalog());
-            Place::bucket(bucket.clone(), access.clone(), &catalog)
-        }
-    }
+    let root = match place.root {
+        Root::Folder(folder) => Root::Folder(folder.canonicalize().unwrap_or(folder)),
+        bucket @ Root::Bucket(..) => bucket,
+    };
+    Place { root, ..place }
 }
 
 /// The tables of all lakes of the config, at least one of which has a commit.
 fn look_at_all(loaded: &Loaded) -> Result<Vec<Seen>, Failure> {
     let of_sinks = places(loaded)?;
     let mut places: Vec<&Place> = Vec::new();
-    for (_, place) in &of_sinks {
+    for (_, _, place) in &of_sinks {
         if !places.contains(&place) {
             places.push(place);
         }
@@ -112,8 +144,8 @@ fn look_at_all(loaded: &Loaded) -> Result<Vec<Seen>, Failure> {
     let mut all = Vec::new();
     for &place in &places {
         let fills = |topic: &str| {
-            let mut sinks = of_sinks.iter().filter(|(_, of_sink)| of_sink == place);
-            sinks.find(|(sink, _)| sink.from.iter().any(|from| from == topic)).map(|(sink, _)| sink.name.clone())
+            let mut sinks = of_sinks.iter().filter(|(_, _, of_sink)| of_sink == place);
+            sinks.find(|(sink, ..)| sink.from.iter().any(|from| from == topic)).map(|(sink, ..)| sink.name.clone())
         };
         let looks = read(place).map_err(|error| failure(&error, loaded))?;
         all.extend(looks.into_iter().map(|look| Seen { place: place.clone(), sink: fills(look.table.topic), look }));
@@ -131,7 +163,7 @@ fn read(place: &Place) -> Result<Vec<Look>, SinkError> {
     runtime.map_err(|error| SinkError::Retry(error.to_string()))?.block_on(look(place))
 }
 
-fn failure(error: &SinkError, loaded: &Loaded) -> Failure {
+pub(super) fn failure(error: &SinkError, loaded: &Loaded) -> Failure {
     let exit = if matches!(error, SinkError::Retry(_)) { EXIT_IO } else { EXIT_DATA };
     Failure::new(exit, &loaded.variables.conceal(&error.to_string()))
 }

@@ -7,6 +7,7 @@ mod logs;
 mod output;
 mod schema;
 mod statements;
+mod upkeep;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -134,7 +135,7 @@ enum Command {
     },
     /// Show how far each stage and sink is behind, in records and in seconds of event time.
     Freshness(Thresholds),
-    /// Look at the tables of the lake, and print statements that read them.
+    /// Look at the tables of the lake, print statements that read them, and tend them.
     Lake {
         #[command(subcommand)]
         command: lake::Lake,

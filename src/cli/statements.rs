@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use skuflow_schemas::Timestamp;
-use skuflow_sinks::lake::{CATALOG_NAME, Look, Root};
+use skuflow_sinks::lake::{Address, CATALOG_NAME, Look, Place, Root};
 
 use super::lake::Seen;
 use crate::printable::{printable, printable_json};
@@ -137,23 +137,53 @@ fn pyiceberg_access(root: &Root) -> String {
     format!(", **{{\"s3.region\": {region}{more}}}")
 }
 
+/// The statement that opens a lake's catalog; passwords are the reader's to give.
+fn opened(place: &Place) -> String {
+    let warehouse = python_text(&match &place.root {
+        Root::Folder(folder) => format!("file://{}", folder.display()),
+        Root::Bucket(bucket, _) => bucket.to_string(),
+    });
+    let access = pyiceberg_access(&place.root);
+    let sql = |name: &str, uri: &str| {
+        let (name, uri) = (python_text(name), python_text(uri));
+        format!("catalog = SqlCatalog({name}, uri={uri}, warehouse={warehouse}{access})")
+    };
+    match &place.catalog {
+        Address::Sqlite(path, name) => {
+            let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+            sql(name, &format!("sqlite:///{}", path.display()))
+        }
+        Address::Postgres(_, name) => {
+            let uri = place.catalog.to_string().replacen("postgres:", "postgresql+psycopg2:", 1);
+            format!("# the password is that of PGPASSWORD or ~/.pgpass\n{}", sql(name, &uri))
+        }
+        Address::Rest(rest) => {
+            let fields = [("uri", Some(rest.url.as_str())), ("warehouse", rest.warehouse.as_deref())];
+            let fields = fields.into_iter().filter_map(|(name, value)| Some((name, value?)));
+            let fields = fields.map(|(name, value)| format!(", {name}={}", python_text(value)));
+            let fields = fields.collect::<Vec<_>>().concat();
+            let about = if rest.entry.is_some() { "# it wants a credential= or token=\n" } else { "" };
+            format!("{about}catalog = RestCatalog({}{fields}{access})", python_text(CATALOG_NAME))
+        }
+    }
+}
+
 /// For `PyIceberg`: by the catalog.
 pub(super) fn pyiceberg(seen: &[Seen]) -> String {
     let (full, empty) = split(seen);
-    let mut text = String::from("# PyIceberg 0.12\nfrom pyiceberg.catalog.sql import SqlCatalog\n");
-    let mut opened = None;
+    let mut text = String::from("# PyIceberg 0.12\n");
+    let is_rest = |seen: &&Seen| matches!(seen.place.catalog, Address::Rest(_));
+    for (module, class, is_used) in
+        [("rest", "RestCatalog", full.iter().any(is_rest)), ("sql", "SqlCatalog", !full.iter().all(is_rest))]
+    {
+        if is_used {
+            text.push_str(&format!("from pyiceberg.catalog.{module} import {class}\n"));
+        }
+    }
+    let mut open = None;
     for Seen { place, look, .. } in full {
-        if opened.replace(place) != Some(place) {
-            let uri = python_text(&format!("sqlite:///{}", place.catalog().display()));
-            let warehouse = match &place.root {
-                Root::Folder(folder) => python_text(&format!("file://{}", folder.display())),
-                Root::Bucket(bucket, _) => python_text(&bucket.to_string()),
-            };
-            text.push_str(&format!(
-                "\ncatalog = SqlCatalog({}, uri={uri}, warehouse={warehouse}{})\n",
-                python_text(CATALOG_NAME),
-                pyiceberg_access(&place.root)
-            ));
+        if open.replace(place) != Some(place) {
+            text.push_str(&format!("\n{}\n", opened(place)));
         }
         let (name, day) = (look.table.full_name, latest_day(look));
         let fields = example(look).fields.iter().map(|field| python_text(field)).collect::<Vec<_>>().join(", ");

@@ -15,7 +15,7 @@ mod variables;
 
 use std::path::{Path, PathBuf};
 
-use skuflow_sinks::lake::{self, Place, S3Config};
+use skuflow_sinks::lake::{self, CatalogConfig, Place, S3Config};
 
 pub use model::{
     AlertsConfig, BrokerConfig, Config, ConnectorConfig, EmbeddedConfig, HttpConfig, KafkaConfig, RegistryConfig,
@@ -100,6 +100,8 @@ fn examine(text: &str, base: &Path, variable: &dyn Fn(&str) -> Option<String>) -
         for secret in config.broker.kafka.iter().flat_map(KafkaConfig::secrets).chain(of_buckets) {
             secret.read(base, variable).into_iter().for_each(|secret| variables.keep_out(secret));
         }
+        let catalogs = config.sink.iter().filter_map(|sink| sink.lake.as_ref()?.catalog.as_ref());
+        catalogs.flat_map(CatalogConfig::secrets).for_each(|secret| variables.keep_out(secret));
         rules::read_all(config, &tree, base, variable, &mut problems);
     }
     problems.sort_by_key(|problem| problem.span.start);

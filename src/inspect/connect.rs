@@ -7,7 +7,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use skuflow_ingest::{Cursor, Poll};
 use skuflow_runtime::broker::kafka::Examined;
-use skuflow_sinks::lake::{Place, examine};
+use skuflow_sinks::SinkError;
+use skuflow_sinks::lake::{Address, Place, Teller, examine};
 
 use crate::config::Loaded;
 use crate::run::{cluster_subjects, cluster_topics, connector};
@@ -81,12 +82,24 @@ fn first_page(settings: &crate::config::ConnectorConfig, loaded: &Loaded) -> Res
     }
 }
 
-/// Whether a lake finds its catalog and, in a bucket, what its files need.
+/// Whether the catalog of a lake answers, and what it has; and, in a bucket, whether files can be kept there.
 fn kept(place: &Place) -> Result<String, String> {
-    let found = database(&place.catalog())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| error.to_string())?;
-    runtime.block_on(examine(place)).map(|()| found).map_err(|error| error.to_string())
+    let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let event_loop = event_loop.map_err(|error| error.to_string())?;
+    let found = match &place.catalog {
+        Address::Sqlite(path, _) => database(path)?,
+        _ => event_loop.block_on(catalog(place)).map_err(|error| error.to_string())?,
+    };
+    event_loop.block_on(examine(place)).map(|()| found).map_err(|error| error.to_string())
+}
+
+async fn catalog(place: &Place) -> Result<String, SinkError> {
+    let mut teller = Teller::open(place).await?;
+    Ok(if teller.is_there() {
+        format!("{} answers and has {} tables", place.catalog, teller.tables().await?.len())
+    } else {
+        format!("{} answers; its tables can be made", place.catalog)
+    })
 }
 
 fn database(path: &Path) -> Result<String, String> {

@@ -1,5 +1,6 @@
-//! Health and metrics over HTTP, on loopback: `/livez`, `/readyz`, `/metrics`. Anyone on the machine may read them; they
-//! change nothing and hold no values from the environment.
+//! Health, metrics and the lake's catalog over HTTP, on loopback: `/livez`, `/readyz`, `/metrics`, `/v1/…`. Anyone on the
+//! machine may read them; they change nothing. The catalog tells where files are; nothing else holds values from the
+//! environment.
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
@@ -15,8 +16,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::OpenError;
 use super::overview::Overview;
+use super::{OpenError, catalog};
 
 /// Connections at a time; one more is closed at once.
 const CONNECTIONS_MAX: usize = 16;
@@ -28,6 +29,8 @@ const LOOK_MAX: Duration = Duration::from_secs(3);
 const LOOKING_THREADS_MAX: usize = 2;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const DEFECT: &str = "this is a defect of skuflow\n";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Takes the address, before anything is started.
@@ -106,7 +109,10 @@ async fn accept(listener: TcpListener, overview: Arc<Overview>) {
 }
 
 async fn respond(request: Request<Incoming>, overview: Arc<Overview>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (status, kind, text) = if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    let (status, kind, text) = if request.uri().path().starts_with(catalog::ROOT) {
+        let answered = tokio::task::spawn_blocking(move || catalog_page(&request, &overview)).await;
+        answered.unwrap_or((StatusCode::INTERNAL_SERVER_ERROR, PLAIN, DEFECT.to_owned()))
+    } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
         (StatusCode::METHOD_NOT_ALLOWED, PLAIN, "only GET\n".to_owned())
     } else if request.uri().path() == "/livez" {
         (StatusCode::OK, PLAIN, "alive\n".to_owned())
@@ -118,11 +124,19 @@ async fn respond(request: Request<Incoming>, overview: Arc<Overview>) -> Result<
             let _what_takes_longer_is_shown_next_time = tokio::time::timeout(LOOK_MAX, look).await;
         }
         let page = tokio::task::spawn_blocking(move || page(&path, &query, &overview)).await;
-        page.unwrap_or((StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "this is a defect of skuflow\n".to_owned()))
+        page.unwrap_or((StatusCode::INTERNAL_SERVER_ERROR, PLAIN, DEFECT.to_owned()))
     };
     let answer = Response::builder().status(status).header(CONTENT_TYPE, kind).header(CACHE_CONTROL, "no-store");
     let answer = if status == StatusCode::METHOD_NOT_ALLOWED { answer.header(ALLOW, "GET, HEAD") } else { answer };
     Ok(answer.body(Full::new(Bytes::from(text))).expect("constant headers"))
+}
+
+fn catalog_page<T>(request: &Request<T>, overview: &Overview) -> (StatusCode, &'static str, String) {
+    let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+    let path = path.trim_start_matches(catalog::ROOT);
+    let (status, body) = catalog::answer(request.method(), path, query, &overview.loaded);
+    let text = if status == StatusCode::NO_CONTENT { String::new() } else { body.to_string() };
+    (status, JSON, text)
 }
 
 fn page(path: &str, query: &str, overview: &Overview) -> (StatusCode, &'static str, String) {
@@ -133,6 +147,10 @@ fn page(path: &str, query: &str, overview: &Overview) -> (StatusCode, &'static s
             (if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, PLAIN, text)
         }
         "/metrics" => (StatusCode::OK, PROMETHEUS, overview.metrics()),
-        _ => (StatusCode::NOT_FOUND, PLAIN, "there are /livez, /readyz, /readyz?verbose and /metrics\n".to_owned()),
+        _ => (
+            StatusCode::NOT_FOUND,
+            PLAIN,
+            "there are /livez, /readyz, /readyz?verbose, /metrics and /v1/config\n".to_owned(),
+        ),
     }
 }

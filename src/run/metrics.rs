@@ -1,5 +1,7 @@
 //! The metrics of a run, gathered when they are asked for from where the stations count. `docs/metrics.md` lists them.
 
+use std::sync::atomic::Ordering;
+
 use skuflow_runtime::broker::TopicPartition;
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::measure::Distribution;
@@ -10,6 +12,7 @@ use super::exposition::Kind::{Counter, Gauge, Histogram};
 use super::exposition::{Family, text};
 use super::overview::Overview;
 use super::stations::{Counts, Station};
+use super::upkeep::Seen;
 use crate::inspect::places;
 use crate::names::Names;
 
@@ -29,7 +32,7 @@ impl Overview {
     /// out.
     pub(super) fn metrics(&self) -> String {
         let seen = self.seen.lock().expect("no holder panics");
-        text(gather(&self.stations).iter().chain(seen.iter()))
+        text(gather(&self.stations).iter().chain(&tended(&self.tended)).chain(seen.iter()))
     }
 
     /// How far those who read are behind.
@@ -245,6 +248,42 @@ fn work(stations: &[Station]) -> Vec<Family> {
     vec![ready, errors, took, pauses, batch, batch_bytes, rows]
 }
 
+/// What upkeep has come to in the tables of the lakes.
+fn tended(tables: &[Seen]) -> Vec<Family> {
+    let family = |name, kind, about| Family::new(name, kind, &["station"], about);
+    let mut files = family("skuflow_lake_files", Gauge, "Data files of the table, as of the last round of upkeep.");
+    let mut bytes = family("skuflow_lake_bytes", Gauge, "Bytes of these.");
+    let mut compacted =
+        family("skuflow_lake_compacted_files_total", Counter, "Small files that were put together with others.");
+    let mut removed = family(
+        "skuflow_lake_removed_files_total",
+        Counter,
+        "Files that were removed because nobody could find them any more.",
+    );
+    let mut removed_bytes = family("skuflow_lake_removed_bytes_total", Counter, "Bytes of these.");
+    let mut failures = family("skuflow_lake_upkeep_errors_total", Counter, "Rounds of upkeep that failed.");
+    let mut last = family(
+        "skuflow_lake_upkeep_timestamp_seconds",
+        Gauge,
+        "When the last round of upkeep ended; 0 before the first.",
+    );
+    for Seen { station, tended } in tables {
+        let counts = [
+            (&mut files, &tended.files),
+            (&mut bytes, &tended.bytes),
+            (&mut compacted, &tended.compacted_files),
+            (&mut removed, &tended.removed_files),
+            (&mut removed_bytes, &tended.removed_bytes),
+            (&mut failures, &tended.failures),
+        ];
+        for (family, count) in counts {
+            family.add(&[station], count.load(Ordering::Relaxed) as f64);
+        }
+        last.add(&[station], tended.last_round.load(Ordering::Relaxed) as f64 / MICROS);
+    }
+    vec![files, bytes, compacted, removed, removed_bytes, failures, last]
+}
+
 /// What the tasks of the stages hold in memory.
 fn held(stations: &[Station]) -> Vec<Family> {
     let family = |name, about| Family::new(name, Gauge, &["station"], about);
@@ -318,7 +357,7 @@ mod tests {
         match name.trim_end_matches("_total").rsplit('_').next() {
             Some("seconds") => "seconds",
             Some("bytes") => "bytes",
-            Some("records" | "events" | "rows" | "errors" | "keys" | "ids" | "timers") => "count",
+            Some("records" | "events" | "files" | "rows" | "errors" | "keys" | "ids" | "timers") => "count",
             _ => "1 or 0",
         }
     }
@@ -340,7 +379,8 @@ mod tests {
         let known = std::fs::read_to_string(&path).expect("UTF-8");
         let (before, rest) = known.split_once("<!-- metrics -->\n").expect("a mark before the list");
         let (_, after) = rest.split_once("<!-- end -->").expect("a mark behind it");
-        let families: Vec<Family> = gather(&[]).into_iter().chain(behind_families()).chain(stored_families()).collect();
+        let families = gather(&[]).into_iter().chain(tended(&[])).chain(behind_families()).chain(stored_families());
+        let families: Vec<Family> = families.collect();
         let list = format!("{before}<!-- metrics -->\n{}<!-- end -->{after}", table(&families));
         if std::env::var_os("UPDATE_EXPECT").is_some() {
             std::fs::write(&path, &list).expect("writable");

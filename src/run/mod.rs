@@ -1,5 +1,6 @@
 //! A run: every station of the config as threads over one broker.
 
+mod catalog;
 mod cluster;
 mod complete;
 mod exposition;
@@ -14,6 +15,7 @@ mod overview;
 mod socket;
 mod stations;
 mod summary;
+mod upkeep;
 mod watchdog;
 mod wiring;
 
@@ -40,6 +42,7 @@ use crate::config::Loaded;
 use complete::Writers;
 use overview::Overview;
 use stations::Station;
+use upkeep::{Seen, Tending};
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,7 @@ pub struct Pipeline {
     sinks: Vec<(Consume, Store)>,
     writers: Arc<Writers>,
     stations: Vec<Station>,
+    tended: Vec<Tending>,
     http: Option<TcpListener>,
 }
 
@@ -90,7 +94,8 @@ impl Pipeline {
     /// The first station that cannot go on; the others have committed what they had done and stopped.
     pub fn run(self, report: &(dyn Fn(Look<'_>) + Sync)) -> Result<Summary, RunError> {
         let started = Instant::now();
-        let Self { loaded, broker, control, connectors, workers, sinks, writers, stations, http } = self;
+        let Self { loaded, broker, control, connectors, workers, sinks, writers, stations, tended, http } = self;
+        let seen: Vec<Seen> = tended.iter().map(|table| table.tended.clone()).collect();
         let stations: Arc<[Station]> = stations.into();
         let look = || {
             let summary = Summary::of(&stations, started.elapsed());
@@ -108,6 +113,7 @@ impl Pipeline {
             broker: broker.clone(),
             control: control.clone(),
             stations: stations.clone(),
+            tended: seen.clone(),
             seen: Mutex::default(),
             looking: Mutex::default(),
         };
@@ -139,6 +145,7 @@ impl Pipeline {
                     }
                 }));
             }
+            let tending = scope.spawn(|| upkeep::tend(tended, &control));
             let housekeeping = scope.spawn(|| housekeeping::keep(&loaded, &broker, &control, &report));
             for thread in threads {
                 thread.join().unwrap_or_else(|_| fail("a station panicked; this is a defect of skuflow".into()));
@@ -146,6 +153,7 @@ impl Pipeline {
             control.stop();
             is_over.store(true, Ordering::Relaxed);
             watchdog.thread().unpark();
+            tending.join().unwrap_or_else(|_| fail("upkeep panicked; this is a defect of skuflow".into()));
             housekeeping.join().unwrap_or_else(|_| fail("housekeeping panicked; this is a defect of skuflow".into()));
         });
         drop((socket, server));
@@ -159,7 +167,7 @@ impl Pipeline {
 /// Where a sink lands its batches.
 enum Store {
     Serving(Serving),
-    Lake(Lake),
+    Lake(Box<Lake>),
 }
 
 /// A sink talks SQL: its thread has an event loop of its own.
@@ -168,6 +176,6 @@ fn land(consume: &Consume, store: Store) -> Result<(), String> {
     let event_loop = event_loop.map_err(|error| error.to_string())?;
     match store {
         Store::Serving(mut serving) => event_loop.block_on(consume.run(&mut serving)),
-        Store::Lake(mut lake) => event_loop.block_on(consume.run(&mut lake)),
+        Store::Lake(mut lake) => event_loop.block_on(consume.run(&mut *lake)),
     }
 }

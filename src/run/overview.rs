@@ -7,6 +7,7 @@ use skuflow_runtime::stage::Control;
 use super::Opened;
 use super::exposition::Family;
 use super::stations::Station;
+use super::upkeep::Seen;
 use crate::config::Loaded;
 
 /// Space below which a run is not ready: a transaction may need as much.
@@ -18,6 +19,7 @@ pub(super) struct Overview {
     pub(super) broker: Opened,
     pub(super) control: Arc<Control>,
     pub(super) stations: Arc<[Station]>,
+    pub(super) tended: Vec<Seen>,
     /// What the broker told for the metrics when it was last asked.
     pub(super) seen: Mutex<Vec<Family>>,
     /// Held while it is asked.

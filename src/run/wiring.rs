@@ -12,12 +12,13 @@ use skuflow_runtime::clock::Clock;
 use skuflow_runtime::stage::{Control, InputSpec, StageSettings, StageSpec, Step, Tally, Worker, step};
 use skuflow_schemas::topic;
 use skuflow_sinks::batcher::Cut;
-use skuflow_sinks::consume::{Consume, Progress};
-use skuflow_sinks::lake::{Lake, Table};
+use skuflow_sinks::consume::{Consume, Form, Progress};
+use skuflow_sinks::lake::{Lake, Table, Upkeep};
 use skuflow_sinks::serving::Serving;
 
 use super::first_pass::{Behind, FirstPass, InTurn, feeds_tables, is_table, table_sources};
 use super::stations::{Counts, Station};
+use super::upkeep::{Seen, Tending};
 use super::{Only, OpenError, Opened, Pipeline, Store, complete};
 use crate::config::{Config, ConnectorConfig, Loaded, SinkConfig, StageConfig, StepConfig};
 use crate::names::{CONNECTOR, Names, QUALITY, dead_letters, late};
@@ -40,6 +41,7 @@ pub(super) fn wire(
         sinks: Vec::new(),
         writers: Arc::default(),
         stations: Vec::new(),
+        tended: Vec::new(),
         http: config.http.as_ref().map(|http| super::http::bind(http.listen)).transpose()?,
         loaded: loaded.clone(),
     };
@@ -204,7 +206,7 @@ fn step_factory(settings: &StepConfig) -> Arc<dyn Step> {
 }
 
 fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) -> Result<(), OpenError> {
-    let mut add = |name: &str, topics: Vec<Arc<str>>, cut: Cut, store: Store| {
+    let mut add = |name: &str, topics: Vec<Arc<str>>, (form, cut): (Form, Cut), store: Store| {
         let progress = Arc::new(Progress::default());
         pipeline.stations.push(Station {
             name: format!("sink:{name}"),
@@ -217,6 +219,7 @@ fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) ->
             name: settings.name.clone(),
             topics,
             broker: pipeline.broker.shared(),
+            form,
             cut,
             control: pipeline.control.clone(),
             progress,
@@ -226,14 +229,29 @@ fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) ->
     if let Some(serving) = &settings.serving {
         let database = serving.database(&pipeline.loaded.base).map_err(OpenError::Data)?;
         let cut = Cut { age_max: serving.batch_age.into(), ..Cut::default() };
-        add(&settings.name, names.topics(&settings.from), cut, Store::Serving(Serving::new(&settings.name, &database)));
+        add(
+            &settings.name,
+            names.topics(&settings.from),
+            (Form::Event, cut),
+            Store::Serving(Serving::new(&settings.name, &database)),
+        );
     } else if let Some(lake) = &settings.lake {
         // A table has its topic to itself, and positions of its own: each is a loop of its own.
         let place = pipeline.loaded.lake_place(lake).map_err(OpenError::Refused)?;
+        let mut tables = Vec::new();
         for (table, topic) in settings.from.iter().filter_map(|name| Some((Table::of_topic(name)?, names.topic(name))))
         {
             let store = Lake::new(&settings.name, place.clone(), table, Clock::System);
-            add(&format!("{}/{}", settings.name, table.name), vec![topic], lake.cut(), Store::Lake(store));
+            let form = if table.is_raw() { Form::Raw } else { Form::Event };
+            let name = format!("{}/{}", settings.name, table.short_name());
+            add(&name, vec![topic], (form, lake.cut()), Store::Lake(Box::new(store)));
+            tables.push((format!("sink:{name}"), table));
+        }
+        let every = lake.upkeep.every.0.filter(|_| !pipeline.control.is_once());
+        for ((station, table), every) in tables.into_iter().zip(every.into_iter().cycle()) {
+            let upkeep = Upkeep::new(&settings.name, place.clone(), table, lake.upkeep.clone(), Clock::System);
+            let tended = Seen { station, tended: Arc::default() };
+            pipeline.tended.push(Tending { upkeep, every: every.into(), tended });
         }
     } else {
         return Err(OpenError::Data(format!("sink `{}` has no kind", settings.name)));

@@ -20,7 +20,7 @@ pub fn compare(python: &str, root: &Path, lake: &Path, broker: &dyn Broker, say:
         let Some(table) = Table::of_topic(&topic.name).filter(|table| lake.join(table.folder).exists()) else {
             continue;
         };
-        let mut rows = Rows::of(python, root, &lake.join(table.folder));
+        let mut rows = Rows::of(python, root, lake, table);
         let (mut compared, mut count) = (Ok(()), 0_u64);
         records::each(broker, &topic, None, &mut |of, record| {
             compared = rows.next_is(of.partition, record);
@@ -36,21 +36,23 @@ pub fn compare(python: &str, root: &Path, lake: &Path, broker: &dyn Broker, say:
 
 /// The rows of a table, by partition and offset.
 struct Rows {
+    table: &'static Table,
     command: Command,
     /// Starts when it is known which columns are asked for.
     running: Option<(Child, Lines<BufReader<ChildStdout>>)>,
 }
 
 impl Rows {
-    fn of(python: &str, root: &Path, table: &Path) -> Self {
+    fn of(python: &str, root: &Path, lake: &Path, table: &'static Table) -> Self {
         let mut command = Command::new(python);
-        command.arg(root.join("sinks/tests/lake/rows.py")).arg(table).stdout(Stdio::piped());
-        Self { command, running: None }
+        command.arg(root.join("sinks/tests/lake/rows.py")).arg(lake.join(table.folder)).stdout(Stdio::piped());
+        Self { table, command, running: None }
     }
 
     /// Whether the next row says what the record does.
     fn next_is(&mut self, partition: u32, record: &RecordView<'_>) -> Result<()> {
-        let expected = expected(partition, record.offset, &Decoder.decode(record.value.context("a tombstone")?)?);
+        let expected =
+            expected(self.table, partition, record.offset, &Decoder.decode(record.value.context("a tombstone")?)?);
         if self.running.is_none() {
             let mut child = self.command.args(expected.keys()).spawn()?;
             let lines = BufReader::new(child.stdout.take().context("piped")?).lines();

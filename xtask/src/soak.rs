@@ -39,8 +39,8 @@ const PARTITIONS: u32 = 4;
 const WARM_UP: usize = 3;
 /// What the second half of the rest may have more than the first, for noise.
 const GROWTH: f64 = 1.1;
-/// Bytes of memory that an id takes, which `dedup` remembers for a week: these do grow.
-const ID_BYTES: f64 = 32.0;
+/// Bytes of memory that an id takes, which `dedup` remembers for a week, see `runtime/src/stage/seen.rs`: these do grow.
+const ID_BYTES: f64 = 38.0;
 /// Seconds' worth of records by which the lag may have changed: it swings with the moment of the sample.
 const LAG_S: u64 = 2;
 

@@ -121,6 +121,11 @@ pub struct Member {
 
 /// Reads committed records from any position.
 pub trait Reader: Send {
+    /// Says from where on a partition will be fetched, so that all of them may be on their way before the first is asked for.
+    fn begin(&mut self, _of: &TopicPartition, _from: Offset) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
     /// Committed records of a partition from `from` on, at most `bytes_max` (one larger record comes alone); empty at the
     /// end. The first batch may begin before `from`: use [`RecordBatch::from`]. Each other begins where the one before ends,
     /// and the last one at the end of the partition ends there too, whatever the last offsets hold.

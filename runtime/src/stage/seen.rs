@@ -1,34 +1,30 @@
 //! The ids a task has seen: exact, in memory, one packed value per commit and day in the committed state.
 //!
-//! In memory an id takes 22 bytes and a byte of the table, at most two slots each: 96 bits of the id (of a billion ids two
-//! are taken for one with a chance of 1 in 10^11), a 64-bit hash of what was said, and the day it was taken in. The committed state holds runs of (id, hash) under `seen/<day>/<sequence>`; a run smaller
-//! than [`RUN_BYTES_MIN`] is open: once enough of them are together they are written again as one, so a slow stream
+//! In memory an id takes 22 bytes and a byte of its table, in 38 bytes of slots on the average: 96 bits of the id (of a billion
+//! ids two are taken for one with a chance of 1 in 10^11), a 64-bit hash of what was said, and the day it was taken in. The
+//! committed state holds runs of (id, hash) under `seen/<day>/<sequence>`; a run smaller than
+//! [`RUN_BYTES_MIN`] is open: once enough of them are together they are written again as one, so a slow stream
 //! leaves few runs behind. A day that expires drops its runs and its ids.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
 use skuflow_processors::{Seen, SeenIds};
 use skuflow_schemas::{Day, EventId};
 
+use self::table::{Entry, Table, prefix};
 use crate::broker::{BrokerError, StateChange, StateReader};
 use crate::limits::{OPEN_RUNS_MAX, RUN_BYTES_MIN};
+
+mod table;
 
 const PREFIX: &[u8] = b"seen/";
 const ENTRY_BYTES: usize = 24;
 
-/// An id as the table holds it; bytes only, so that it has no padding.
-struct Entry {
-    id: [u8; 12],
-    body: [u8; 8],
-    day: [u8; 2],
-}
-
 /// The ids of one task.
 pub(super) struct SeenTable {
     owner: Arc<str>,
-    table: HashTable<Entry>,
+    table: Table,
     days: BTreeMap<u16, Runs>,
     /// Latest day on which anything was taken in; what is expired follows from it.
     latest: u16,
@@ -62,7 +58,7 @@ impl SeenTable {
     pub(super) fn restore(owner: Arc<str>, committed: &dyn StateReader) -> Result<Self, BrokerError> {
         let mut seen = Self {
             owner,
-            table: HashTable::new(),
+            table: Table::default(),
             days: BTreeMap::new(),
             latest: 0,
             committed_latest: 0,
@@ -71,7 +67,7 @@ impl SeenTable {
         };
         let runs = committed.scan(PREFIX)?;
         let ids: usize = runs.iter().map(|(_, run)| run.len() / ENTRY_BYTES).sum();
-        seen.table.reserve(ids, hash_entry);
+        seen.table.reserve(ids);
         for (key, run) in &runs {
             let (day, sequence) = parse_key(key).ok_or_else(|| damaged(&seen.owner, "a key of a run of ids"))?;
             if run.len() % ENTRY_BYTES != 0 {
@@ -100,8 +96,7 @@ impl SeenTable {
                 body: body.try_into().expect("8 bytes"),
                 day: day.to_le_bytes(),
             };
-            let hash = hash_entry(&entry);
-            self.table.insert_unique(hash, entry, hash_entry);
+            self.table.insert(entry);
         }
     }
 
@@ -182,9 +177,7 @@ impl SeenTable {
     pub(super) fn aborted(&mut self) {
         for (day, id, _) in std::mem::take(&mut self.fresh) {
             let same = |entry: &Entry| entry.id == prefix(&id.0) && entry.day == day.to_le_bytes();
-            if let Ok(found) = self.table.find_entry(hash_id(prefix(&id.0)), same) {
-                found.remove();
-            }
+            self.table.remove(prefix(&id.0), same);
         }
         self.days.values_mut().for_each(|runs| runs.pending = None);
         self.days.retain(|_, runs| runs.next_sequence > 0);
@@ -204,28 +197,14 @@ impl SeenIds for SeenTable {
         self.latest = self.latest.max(day);
         let first_live = self.first_live();
         let live = |entry: &Entry| entry.id == prefix(&id.0) && u16::from_le_bytes(entry.day) >= first_live;
-        if let Some(entry) = self.table.find(hash_id(prefix(&id.0)), live) {
+        if let Some(entry) = self.table.find(prefix(&id.0), live) {
             return if entry.body == body.to_le_bytes() { Seen::Same } else { Seen::Different };
         }
         let entry = Entry { id: prefix(&id.0), body: body.to_le_bytes(), day: day.to_le_bytes() };
-        self.table.insert_unique(hash_id(prefix(&id.0)), entry, hash_entry);
+        self.table.insert(entry);
         self.fresh.push((day, id, body));
         Seen::New
     }
-}
-
-/// The part of an id that is kept.
-fn prefix(id: &[u8; 16]) -> [u8; 12] {
-    *id.first_chunk().expect("12 of 16")
-}
-
-/// An id is a piece of SHA-256: any 8 bytes of it are a hash.
-fn hash_id(id: [u8; 12]) -> u64 {
-    u64::from_le_bytes(id[..8].try_into().expect("8 bytes"))
-}
-
-fn hash_entry(entry: &Entry) -> u64 {
-    hash_id(entry.id)
 }
 
 fn change(owner: &Arc<str>, day: u16, sequence: u64, value: Option<Vec<u8>>) -> StateChange {

@@ -126,7 +126,7 @@ struct Session<'a> {
     producer: Box<dyn Producer>,
     consumer: Box<dyn Consumer>,
     tasks: Vec<Task>,
-    /// The first assignment has come; it may be empty where there are more workers than partitions.
+    /// It has what the group gave it, which may be nothing where there are more workers than partitions.
     is_assigned: bool,
     /// Records processed since the last commit.
     pending_records: usize,
@@ -206,7 +206,10 @@ impl Session<'_> {
                         matches!(attended, Ok(true))
                     };
                     let restored = Task::restore(&self.worker.spec, partition, broker, &committed, goes_on);
-                    attended?; // what it was left for
+                    if !attended? {
+                        self.is_assigned = false; // the group has decided anew: the next poll says what is given up
+                        return Ok(None);
+                    }
                     self.tasks.push(restored?);
                 }
                 if let Some(since) = self.idle_since.take() {
@@ -220,7 +223,7 @@ impl Session<'_> {
                     return Ok(Some(ended));
                 }
                 self.tasks.retain(|task| !partitions.contains(&task.partition));
-                self.idle_since = Some(Instant::now());
+                (self.is_assigned, self.idle_since) = (false, Some(Instant::now()));
             }
             Polled::Lost(_) => {
                 self.producer.abort();

@@ -1,6 +1,5 @@
 //! Programs that tests start: on a leash that a killed test lets go of, out of a cache in cargo's target folder.
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -12,15 +11,15 @@ const START_MAX: Duration = Duration::from_secs(90);
 
 /// Holds a program: the shell's input is a pipe from the test's process, which says when to kill the program and when to
 /// start it again. Whichever way that process ends, the pipe closes, and the shell ends the program and removes what it wrote.
-const SHELL: &str = r#"start() { "$PROGRAM" "$@" >>"$DIR/server.log" 2>&1 & pid=$!; }
+const SHELL: &str = r#"start() { "$@" >>"$DIR/server.log" 2>&1 & pid=$!; }
 start "$@"
 while read -r word; do
     case $word in
-        kill) kill -9 $pid; wait $pid 2>/dev/null ;;
+        kill) kill -"$END" $pid; wait $pid 2>/dev/null ;;
         start) start "$@" ;;
     esac
 done
-kill -9 $pid; wait $pid 2>/dev/null; rm -rf "$DIR""#;
+kill -"$END" $pid; wait $pid 2>/dev/null; rm -rf "$DIR""#;
 
 /// A running program that listens on a port of the loopback.
 pub(super) struct Leash {
@@ -31,19 +30,16 @@ pub(super) struct Leash {
 }
 
 impl Leash {
-    /// Starts `program` with these arguments and waits until it listens on `port`. What it writes in `dir` goes with it.
-    pub(super) fn start(
-        name: &'static str,
-        dir: PathBuf,
-        port: u16,
-        program: &Path,
-        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
-    ) -> Self {
+    /// Starts `command` and waits until it listens on `port`. What it writes in `dir` goes with it. The signal `end` ends it
+    /// at once.
+    pub(super) fn start(name: &'static str, dir: PathBuf, port: u16, command: &Command, end: &str) -> Self {
         let shell = Command::new("sh")
             .args(["-c", SHELL, "sh"])
-            .args(arguments)
-            .env("PROGRAM", program)
+            .arg(command.get_program())
+            .args(command.get_args())
+            .current_dir(command.get_current_dir().unwrap_or(Path::new(".")))
             .env("DIR", &dir)
+            .env("END", end)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -54,7 +50,7 @@ impl Leash {
         leash
     }
 
-    /// Ends the program with `kill -9`.
+    /// Ends the program at once.
     pub(super) fn kill(&mut self) {
         self.say("kill\n");
         self.wait_until("ends", |is_there| !is_there);

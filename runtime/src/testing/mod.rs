@@ -3,6 +3,7 @@
 
 pub mod kafka;
 mod leash;
+pub mod postgres;
 pub mod registry;
 pub mod s3;
 
@@ -49,8 +50,8 @@ impl Drop for SmallDisk {
 /// # Panics
 /// See above.
 pub fn lake_readers() -> Option<String> {
-    const IMPORTS: &str =
-        "import duckdb, duckdb_extension_avro, duckdb_extension_httpfs, duckdb_extension_iceberg, pyarrow, pyiceberg";
+    const IMPORTS: &str = "import duckdb, duckdb_extension_avro, duckdb_extension_httpfs, duckdb_extension_iceberg, \
+        psycopg2, pyarrow, pyiceberg";
     let python = std::env::var("SKUFLOW_PYTHON").unwrap_or_else(|_| "python3".into());
     let imported = Command::new(&python).args(["-c", IMPORTS]).output();
     if imported.is_ok_and(|output| output.status.success()) {

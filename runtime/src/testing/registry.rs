@@ -46,7 +46,9 @@ impl Registry {
             "-jar".to_owned(),
             app.join("quarkus-run.jar").display().to_string(),
         ];
-        Self(Leash::start("the registry", dir, port, java, arguments))
+        let mut command = Command::new(java);
+        command.args(arguments);
+        Self(Leash::start("the registry", dir, port, &command, "KILL"))
     }
 
     /// Where clients find it.

@@ -75,13 +75,13 @@ impl S3 {
         let names = ["s3.port", "s3.port.grpc", "filer.port", "filer.port.grpc", "master.port", "master.port.grpc"];
         let names = names.into_iter().chain(["volume.port", "volume.port.grpc", "admin.port", "admin.port.grpc"]);
         let listening = names.zip(ports).map(|(name, port)| format!("-{name}={port}"));
-        let arguments = [
-            "mini".to_owned(),
+        let mut command = Command::new(weed);
+        command.arg("mini").args([
             format!("-dir={}", dir.join("data").display()),
             format!("-s3.config={}", dir.join("s3.json").display()),
             format!("-bucket={}", Self::BUCKET),
-        ];
-        let fixed = [
+        ]);
+        command.args([
             "-ip=127.0.0.1",
             "-ip.bind=127.0.0.1",
             "-webdav=false",
@@ -90,9 +90,9 @@ impl S3 {
             "-s3.autoCreateBucket=false", // a wrong name would be a new bucket
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
-        ];
-        let arguments = arguments.into_iter().chain(fixed.map(str::to_owned)).chain(listening);
-        let server = Self { leash: Leash::start("SeaweedFS", dir, ports[0], weed, arguments) };
+        ]);
+        command.args(listening);
+        let server = Self { leash: Leash::start("SeaweedFS", dir, ports[0], &command, "KILL") };
         let bucket = format!("/buckets/{}/", Self::BUCKET);
         until("SeaweedFS has a bucket", || answers(ports[2], &bucket) && answers(ports[0], "/status"));
         server
@@ -105,9 +105,19 @@ impl S3 {
         fs::create_dir_all(dir.join("data").join(Self::BUCKET)).expect("new");
         let [port] = free_ports();
         let (address, data) = (format!("127.0.0.1:{port}"), dir.join("data").display().to_string());
-        let arguments =
-            ["--access", Self::KEY_ID, "--secret", Self::SECRET, "--quiet", "--port", &address, "posix", &data];
-        Self { leash: Leash::start("versitygw", dir, port, &program, arguments) }
+        let mut command = Command::new(program);
+        command.args([
+            "--access",
+            Self::KEY_ID,
+            "--secret",
+            Self::SECRET,
+            "--quiet",
+            "--port",
+            &address,
+            "posix",
+            &data,
+        ]);
+        Self { leash: Leash::start("versitygw", dir, port, &command, "KILL") }
     }
 
     /// Where versitygw keeps the bucket, an object being a file.

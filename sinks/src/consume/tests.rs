@@ -72,6 +72,7 @@ fn consume(broker: &Memory, topics: &[&str], cut: Cut) -> Consume {
         name: "notes".into(),
         topics: topics.iter().map(|topic| (*topic).into()).collect(),
         broker: Arc::new(broker.clone()),
+        form: Form::Event,
         cut,
         control,
         progress: Arc::default(),

@@ -7,17 +7,15 @@ use iceberg::io::FileIO;
 use uuid::Uuid;
 
 use super::catalog::{self, Catalog, Entry, Swap};
+use super::ledger::{EXPIRED, Note};
 use super::offsets::{OFFSETS, Offsets, Verdict};
 use super::place::Place;
-use super::snapshot::{Append, has_commit, undone, updates};
+use super::snapshot::{Change, Changes, Kind, changes, has_commit, undone};
 use super::steps::{Step, Steps};
-use super::storage::{Files, Folders, unkept};
+use super::storage::{Files, unkept};
 use super::tables::Table;
 use crate::SinkError;
 use crate::limits::COMMIT_TRIES_MAX;
-
-/// The folder of the ledger in the lake.
-const PENDING: &str = "pending";
 
 /// A table that commits may be made to.
 pub(super) struct Loaded {
@@ -32,23 +30,31 @@ pub(super) enum Committed {
     Now,
     /// They had been before it.
     Before,
+    /// A file that was to go is not in the table any more: somebody else was faster.
+    Gone,
 }
 
 /// An open lake.
 pub(super) struct Open {
     pub(super) catalog: Box<dyn Catalog>,
     pub(super) files: Files,
-    io: FileIO,
+    pub(super) io: FileIO,
 }
 
 impl Open {
     /// Opens the lake at `place`, or makes one.
     pub(super) async fn open(place: &Place) -> Result<Self, SinkError> {
-        let files = Files::open(place);
-        let files = files.map_err(|error| unkept(&format!("opening {place}"), &error))?;
+        let files = Files::open(place)?;
         let catalog = catalog::open(place, &files).await?;
         let io = files.file_io();
         Ok(Self { catalog, files, io })
+    }
+
+    /// The lake at `place` for who looks at it; `None` where there is none yet.
+    pub(super) async fn open_to_read(place: &Place) -> Result<Option<Self>, SinkError> {
+        let files = Files::open_to_read(place)?;
+        let io = files.file_io();
+        Ok(catalog::open_to_read(place, &files).await?.map(|catalog| Self { catalog, files, io }))
     }
 
     /// The table as it is; `None` where there is none.
@@ -70,35 +76,15 @@ impl Open {
         Ok(Some(Loaded { entry, offsets }))
     }
 
-    /// Where the ledger notes a commit: its files are in it before they are made, so that what nobody will ever name can be
-    /// found without listing all that there is.
-    fn pending(&self, commit_id: &str) -> String {
-        self.files.address(&format!("{PENDING}/{commit_id}.json"))
-    }
-
-    /// Notes what a commit is about to make.
-    pub(super) async fn pend(&self, commit_id: &str, body: &str) -> std::io::Result<()> {
-        let mut unflushed = Folders::default();
-        self.files.create(&self.pending(commit_id), &mut unflushed, |out| out.write_all(body.as_bytes())).await?;
-        unflushed.flush()
-    }
-
-    /// Takes a commit out of the ledger: its files are the table's.
-    async fn settle(&self, commit_id: &str) {
-        if let Err(error) = self.files.delete(&self.pending(commit_id)).await {
-            tracing::warn!(commit_id, %error, "a commit stays in the ledger, whose files are in the table");
-        }
-    }
-
-    /// Makes `append` the newest snapshot of `table`, once: what is in the way is tried again, what had no answer is looked
+    /// Makes `change` the newest snapshot of `table`, once: what is in the way is tried again, what had no answer is looked
     /// up. Files that are not committed stay, they may be named by then; the ledger knows them.
     ///
     /// # Errors
-    /// `Fenced` where the table does not end where the batch begins.
+    /// `Fenced` where the table does not end where the batch begins, or the ledger has given the commit up.
     pub(super) async fn commit(
         &mut self,
         table: &Table,
-        append: &Append<'_>,
+        change: &Change<'_>,
         steps: &mut Steps,
     ) -> Result<Committed, SinkError> {
         for attempt in 0..COMMIT_TRIES_MAX {
@@ -106,29 +92,57 @@ impl Open {
             let Some(Loaded { entry, offsets }) = loaded else {
                 return Err(SinkError::Fenced(format!("table {} was taken away", table.full_name)));
             };
-            if has_commit(&entry.metadata, append.commit_id) {
-                return self.committed(table, append).await;
+            if has_commit(&entry.metadata, change.commit_id) {
+                return self.committed(table, change, attempt).await;
             }
-            match offsets.judge(append.batch, append.identity) {
-                Verdict::Lands => {}
-                Verdict::HasLanded => return Ok(Committed::Before),
-                Verdict::Elsewhere(reason) => return Err(SinkError::Fenced(reason)),
+            if let Kind::Append { batch, identity } = &change.kind {
+                match offsets.judge(batch, identity) {
+                    Verdict::Lands => {}
+                    Verdict::HasLanded => return Ok(Committed::Before),
+                    Verdict::Elsewhere(reason) => return Err(SinkError::Fenced(reason)),
+                }
             }
-            let tag = format!("{}-{attempt}", append.commit_id);
-            let changes = updates(&self.io, &entry.metadata, append, &offsets, &tag).await;
-            let changes = changes.map_err(|error| failed(&entry.location, &error))?;
+            if !self.is_pending(change.commit_id).await? {
+                let reason = format!("the ledger has given up commit {}, its files may be gone", change.commit_id);
+                return Err(SinkError::Fenced(reason));
+            }
+            let tag = format!("{}-{attempt}", change.commit_id);
+            let changes = changes(&self.io, &entry.metadata, change, &offsets, &tag).await;
+            let Some(changes) = changes.map_err(|error| failed(&entry.location, &error))? else {
+                return Ok(Committed::Gone);
+            };
             steps.reach(Step::Listed).map_err(|error| SinkError::Retry(error.to_string()))?;
-            let swap = self.catalog.swap(table, entry, changes, steps).await?;
+            let swap = self.swap(table, (entry, &tag), changes, change.now_ms, steps).await?;
             if steps.reach(Step::Swapped).map_or(Swap::Unknown, |()| swap) == Swap::Won {
-                return self.committed(table, append).await;
+                return self.committed(table, change, attempt + 1).await;
             }
             tokio::time::sleep(pause(attempt)).await;
         }
         Err(SinkError::Retry(format!("{COMMIT_TRIES_MAX} commits to {} lost against others", table.full_name)))
     }
 
-    async fn committed(&mut self, table: &Table, append: &Append<'_>) -> Result<Committed, SinkError> {
-        self.settle(append.commit_id).await;
+    /// Makes `changes`, and enters before into the ledger, under `tag`, what they put out of reach.
+    pub(super) async fn swap(
+        &mut self,
+        table: &Table,
+        (entry, tag): (Entry, &str),
+        changes: Changes,
+        now_ms: i64,
+        steps: &mut Steps,
+    ) -> Result<Swap, SinkError> {
+        if !changes.manifest_lists.is_empty() {
+            let (begun_at, manifest_lists) = (now_ms * 1_000, changes.manifest_lists);
+            let note = Note { table: table.full_name.into(), begun_at, manifest_lists, ..Note::default() };
+            self.enter(EXPIRED, tag, &note).await.map_err(|error| SinkError::Retry(error.to_string()))?;
+        }
+        self.catalog.swap(table, entry, changes.updates, steps).await
+    }
+
+    /// A commit that took one try leaves nothing behind but what the table names.
+    async fn committed(&mut self, table: &Table, change: &Change<'_>, tries: u32) -> Result<Committed, SinkError> {
+        if tries <= 1 {
+            self.settle(change.commit_id).await;
+        }
         self.hint(table).await?;
         Ok(Committed::Now)
     }

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use skuflow_runtime::secret::Secret;
 use skuflow_schemas::{ByteSize, Span};
 
-use super::place::{Access, BucketPlace, Keys, Place};
+use super::catalog::{Address, Config as Catalog};
+use super::place::{Access, BucketPlace, Keys, Place, Root};
 use crate::batcher::Cut;
 use crate::limits::{LAKE_BYTES_MAX, LAKE_RECORDS_MAX};
 
@@ -17,12 +19,13 @@ pub struct Config {
     /// The folder of the tables and their catalog, relative to the config file, or `s3://bucket/prefix`. It stays where it is:
     /// the tables know their files by absolute paths.
     pub path: String,
-    /// The catalog of tables in a bucket: `sqlite:<path>`, relative to the config file. In a folder it is among them.
-    #[serde(default)]
-    pub catalog: Option<String>,
     /// How the bucket is reached; left out: Amazon's S3, with the credentials of the environment or the machine.
     #[serde(default)]
     pub s3: Option<S3Config>,
+    /// Which catalog knows its tables, `{ url = "…" }`: a file of `SQLite` in the folder unless another one, a database of
+    /// Postgres or an Iceberg REST catalog is named. Tables in a bucket need one that is named.
+    #[serde(default)]
+    pub catalog: Option<Catalog>,
     /// Age at which rows are committed however few they are, 1s to 1h. More: fewer, larger files; less: fresher tables.
     #[serde(default = "commit_interval")]
     pub commit_interval: Span,
@@ -30,6 +33,79 @@ pub struct Config {
     /// memory, of which decoded records take about five times as much.
     #[serde(default = "batch_bytes_max")]
     pub batch_bytes_max: ByteSize,
+    /// How the tables are tended.
+    #[serde(default)]
+    pub upkeep: Upkeep,
+}
+
+/// What happens to the tables beside landing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upkeep {
+    /// Time from one round to the next, 1m or more, or `never`: then `skuflow lake` does it. More: small files stay longer;
+    /// less: files are written again more often.
+    pub every: Period,
+    /// How many small files of a day make it worth to write them again as one, 2 or more.
+    pub files_min: usize,
+    /// How long rows of the raw zone are kept from when the lake took them in, or `forever`.
+    pub raw_kept: Period,
+    /// How long those of the processed zone are.
+    pub processed_kept: Period,
+    /// How long those of the curated zone are.
+    pub curated_kept: Period,
+    /// How long snapshots are kept at least; the last hundred are however old. More: older states can be read; less: less
+    /// metadata for each commit and each reader.
+    pub snapshots_kept: Span,
+    /// How long a file stays that nobody can find any more, for those who found it before.
+    pub grace: Span,
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        let days = |days| Period(Some(Span::from_days(days)));
+        Self {
+            every: Period(Some(Span::from_millis(3_600_000))),
+            files_min: 8,
+            raw_kept: days(90),
+            processed_kept: days(730),
+            curated_kept: days(1_825),
+            snapshots_kept: Span::from_millis(600_000),
+            grace: Span::from_days(1),
+        }
+    }
+}
+
+impl Upkeep {
+    /// How long rows of a zone are kept.
+    pub fn kept(&self, zone: &str) -> Period {
+        match zone {
+            "raw" => self.raw_kept,
+            "processed" => self.processed_kept,
+            _ => self.curated_kept,
+        }
+    }
+}
+
+/// A length of time that may have no end: written like a span, or `forever` or `never`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Period(pub Option<Span>);
+
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(span) => span.serialize(serializer),
+            None => serializer.serialize_str("forever"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "forever" | "never" => Ok(Self(None)),
+            span => span.parse().map(|span| Self(Some(span))).map_err(D::Error::custom),
+        }
+    }
 }
 
 /// How a bucket is reached.
@@ -87,21 +163,29 @@ impl Config {
     /// What cannot be, or a secret that cannot be had.
     pub fn place(&self, base: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Place, String> {
         let bucket = BucketPlace::parse(&self.path).map_err(|(wrong, help)| format!("{wrong}; {help}"))?;
-        let Some(bucket) = bucket else { return Ok(Place::folder(&base.join(&self.path))) };
-        let access = self.s3.as_ref().map(|s3| s3.access(&|secret| secret.read(base, variable))).transpose()?;
-        Ok(Place::bucket(bucket, access.unwrap_or_default(), &base.join(self.catalog_file()?)))
+        let catalog = self.catalog(base)?;
+        let root = match bucket {
+            None => Root::Folder(base.join(&self.path)),
+            Some(bucket) => {
+                let access = self.s3.as_ref().map(|s3| s3.access(&|secret| secret.read(base, variable))).transpose()?;
+                Root::Bucket(bucket, access.unwrap_or_default())
+            }
+        };
+        Ok(Place { root, catalog })
     }
 
-    /// The file of the catalog of tables in a bucket.
+    /// The catalog that knows its tables, for a config in the folder `base`.
     ///
     /// # Errors
-    /// What is wrong with it, and what to write.
-    pub fn catalog_file(&self) -> Result<&str, String> {
-        const HELP: &str = "write catalog = \"sqlite:data/lake-catalog.db\"";
-        match self.catalog.as_deref().map(|catalog| (catalog, catalog.strip_prefix("sqlite:"))) {
-            None => Err(format!("files in a bucket need a catalog elsewhere; {HELP}")),
-            Some((_, Some(path))) if !path.trim_start_matches('/').is_empty() => Ok(path),
-            Some((catalog, _)) => Err(format!("`{catalog}` names no SQLite file; {HELP}")),
+    /// What is wrong with its settings, and what to write.
+    pub fn catalog(&self, base: &Path) -> Result<Address, String> {
+        match &self.catalog {
+            Some(catalog) => catalog.address(base),
+            None if matches!(BucketPlace::parse(&self.path), Ok(Some(_))) => {
+                let help = "write catalog = { url = \"sqlite:data/lake-catalog.db\" }";
+                Err(format!("files in a bucket need a catalog elsewhere; {help}"))
+            }
+            None => Ok(Address::beside(&base.join(&self.path))),
         }
     }
 

@@ -8,7 +8,6 @@ use arrow_schema::SchemaRef as ArrowSchemaRef;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{
     DataContentType, DataFile, DataFileBuilder, DataFileFormat, Literal, SchemaRef, Struct, TableMetadata, Transform,
-    Type,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -20,7 +19,7 @@ use super::bounds::Facts;
 use super::columns::{Column, Row, array, null_array};
 use super::plan::Part;
 use super::storage::{Files, Folders};
-use super::tables::Table;
+use super::tables::{Division, Table};
 use crate::limits::{ENCODE_ROWS_MAX, ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX};
 
 /// Text in statistics is cut to this length; an upper bound that is cut is made larger.
@@ -38,33 +37,40 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// Of a table that has all columns of `table`, see [`super::schema::additions`].
+    ///
     /// # Errors
-    /// Where the schema is not one that this program can write.
+    /// Where it has others that may not be empty.
     pub(super) fn of(table: &Table, metadata: &TableMetadata) -> Result<Self, String> {
         let schema = metadata.current_schema().clone();
         let mut own = table.columns();
         let mut columns = Vec::new();
         for field in schema.as_struct().fields() {
             let column = own.iter().position(|column| column.name == field.name).map(|place| own.remove(place));
-            match &column {
-                Some(column) if *field.field_type != Type::Primitive(column.kind()) => {
-                    return Err(format!("its column `{}` is {}, not {}", field.name, field.field_type, column.kind()));
-                }
-                None if field.required => return Err(format!("its column `{}` must have a value", field.name)),
-                _ => columns.push(column),
+            if column.is_none() && field.required {
+                return Err(format!("its column `{}` must have a value, and we know none", field.name));
             }
+            columns.push(column);
         }
-        if let Some(missing) = own.first() {
-            return Err(format!("it has no column `{}`", missing.name));
-        }
+        debug_assert!(own.is_empty(), "missing: {own:?}");
         let arrow = schema_to_arrow_schema(&schema).map_err(|error| error.to_string())?;
         let properties = properties(columns.iter().flatten());
         Ok(Self { schema, arrow: Arc::new(arrow), columns, properties })
     }
 
+    /// The columns of its files.
+    pub(super) fn arrow(&self) -> &ArrowSchemaRef {
+        &self.arrow
+    }
+
+    /// Writes a file.
+    pub(super) fn writer<W: Write + Send>(&self, out: W) -> io::Result<ArrowWriter<W>> {
+        Ok(ArrowWriter::try_new(out, self.arrow.clone(), Some(self.properties.clone()))?)
+    }
+
     /// Writes `rows` as one file, a piece at a time.
     pub(super) fn write(&self, rows: &[Row<'_>], out: impl Write + Send) -> io::Result<ParquetMetaData> {
-        let mut writer = ArrowWriter::try_new(out, self.arrow.clone(), Some(self.properties.clone()))?;
+        let mut writer = self.writer(out)?;
         for rows in rows.chunks(ENCODE_ROWS_MAX) {
             let arrays = self.columns.iter().zip(self.arrow.fields()).map(|(column, field)| match column {
                 Some(column) => array(column, rows.iter()),
@@ -90,6 +96,9 @@ fn properties<'a>(columns: impl Iterator<Item = &'a Column>) -> WriterProperties
         if column.is_rising() || column.is_distinct() {
             properties = properties.set_column_dictionary_enabled(path.clone(), false);
         }
+        if column.is_payload() {
+            properties = properties.set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
+        }
         if column.is_rising() {
             properties = properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
         }
@@ -114,14 +123,25 @@ pub(super) async fn write_part(
     });
     let (file, bytes) = made.await?;
     let facts = Facts::of(&file, &shape.schema);
+    described(metadata, address, part_value(metadata, part)?, (rows.len() as u64, bytes), facts)
+}
+
+/// What the catalog is told of a file of so many rows and bytes, sorted as the table is.
+pub(super) fn described(
+    metadata: &TableMetadata,
+    address: &str,
+    partition: Struct,
+    (rows, bytes): (u64, u64),
+    facts: Facts,
+) -> io::Result<DataFile> {
     let order = metadata.default_sort_order_id() as i32; // few orders, counted from 1
     let data_file = DataFileBuilder::default()
         .content(DataContentType::Data)
         .file_path(address.to_owned())
         .file_format(DataFileFormat::Parquet)
-        .partition(part_value(metadata, part)?)
+        .partition(partition)
         .partition_spec_id(metadata.default_partition_spec_id())
-        .record_count(rows.len() as u64)
+        .record_count(rows)
         .file_size_in_bytes(bytes)
         .column_sizes(facts.sizes)
         .value_counts(facts.values)
@@ -137,9 +157,11 @@ pub(super) async fn write_part(
 /// The part, as the table's partition spec has it.
 fn part_value(metadata: &TableMetadata, part: &Part) -> io::Result<Struct> {
     let fields = metadata.default_partition_spec().fields().iter();
-    let values = fields.map(|field| match (field.transform, &part.customer) {
-        (Transform::Identity, Some(customer)) if field.name == "customer" => Ok(Some(Literal::string(customer))),
-        (Transform::Day, _) if field.name == "date" => Ok(Some(Literal::date(part.day))),
+    let values = fields.map(|field| match (part.division, field.transform, field.name.as_str()) {
+        (Division::CustomerDate, Transform::Identity, "customer")
+        | (Division::SourceHour, Transform::Identity, "source") => Ok(part.whose.as_ref().map(Literal::string)),
+        (Division::CustomerDate | Division::Date, Transform::Day, "date") => Ok(Some(Literal::date(part.time))),
+        (Division::SourceHour, Transform::Hour, "hour") => Ok(Some(Literal::int(part.time))),
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is divided by `{}`", field.name))),
     });
     Ok(Struct::from_iter(values.collect::<io::Result<Vec<_>>>()?))

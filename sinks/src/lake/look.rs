@@ -11,7 +11,7 @@ use super::catalog::{self, Entry};
 use super::commit::failed;
 use super::place::Place;
 use super::snapshot::{COMMIT_ID, FROM, TO, stored};
-use super::storage::{Files, path_of, unkept};
+use super::storage::{Files, path_of};
 use super::tables::{TABLES, Table};
 use crate::SinkError;
 
@@ -103,7 +103,7 @@ impl Look {
 /// # Errors
 /// `Retry` where something cannot be read now, `Fatal` where it cannot be understood.
 pub async fn look(place: &Place) -> Result<Vec<Look>, SinkError> {
-    let files = Files::open_to_read(place).map_err(|error| unkept(&place.to_string(), &error))?;
+    let files = Files::open_to_read(place)?;
     let Some(mut catalog) = catalog::open_to_read(place, &files).await? else { return Ok(Vec::new()) };
     let mut entries = Vec::new();
     for table in &TABLES {

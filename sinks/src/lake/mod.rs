@@ -8,7 +8,7 @@
 //!
 //! Files first, then one swap of the pointer, which shows them and moves the positions together. `plan`, `columns`,
 //! `bounds`, `offsets` and `tables` are pure. What a file or a swap came to is looked up where it is not known, and nothing is
-//! deleted that anybody may name.
+//! deleted that anybody may name: the `ledger` says what is on its way and what is over, `upkeep` removes that.
 
 mod bounds;
 mod catalog;
@@ -16,21 +16,27 @@ mod columns;
 mod commit;
 mod config;
 mod file;
+mod ledger;
 mod look;
 mod offsets;
 mod place;
 mod plan;
+mod schema;
 mod snapshot;
 mod steps;
 mod storage;
 mod tables;
+mod told;
+mod upkeep;
 mod writer;
 
-pub use catalog::{CATALOG_FILE, CATALOG_NAME};
-pub use config::{Config, S3Config};
+pub use catalog::{Address, CATALOG_FILE, CATALOG_NAME, Config as CatalogConfig, Login, Rest};
+pub use config::{Config, Period, S3Config, Upkeep as UpkeepConfig};
 pub use look::{ColumnSeen, FileSeen, Look, SnapshotSeen, look};
 pub use place::{Access, BucketPlace, Keys, Place, Root};
 pub use steps::{Hook, Step};
 pub use storage::examine;
 pub use tables::{TABLES, Table};
+pub use told::{Teller, Told};
+pub use upkeep::{Deed, Difference, Tended, Upkeep};
 pub use writer::Lake;

@@ -3,14 +3,15 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::catalog::CATALOG_FILE;
+use super::catalog::Address;
 
 /// Where the files of a lake are, and the catalog that says which of them are its tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Where its files are.
     pub root: Root,
-    catalog: PathBuf,
+    /// The catalog.
+    pub catalog: Address,
 }
 
 /// Where files are.
@@ -119,17 +120,7 @@ impl fmt::Display for Place {
 impl Place {
     /// A folder with files and catalog.
     pub fn folder(folder: &Path) -> Self {
-        Self { root: Root::Folder(folder.into()), catalog: folder.join(CATALOG_FILE) }
-    }
-
-    /// Files in a bucket, and a catalog beside.
-    pub fn bucket(bucket: BucketPlace, access: Access, catalog: &Path) -> Self {
-        Self { root: Root::Bucket(bucket, access), catalog: catalog.into() }
-    }
-
-    /// The file of the catalog.
-    pub fn catalog(&self) -> PathBuf {
-        self.catalog.clone()
+        Self { root: Root::Folder(folder.into()), catalog: Address::beside(folder) }
     }
 }
 
@@ -167,11 +158,9 @@ mod tests {
     #[test]
     fn a_secret_is_not_shown() {
         let keys = Keys { id: "me".into(), secret: "hidden".into(), token: Some("hidden".into()) };
-        let place = Place::bucket(
-            BucketPlace { bucket: "bkt".into(), prefix: String::new() },
-            Access { keys: Some(keys), ..Access::default() },
-            Path::new("c.db"),
-        );
+        let bucket = BucketPlace { bucket: "bkt".into(), prefix: String::new() };
+        let root = Root::Bucket(bucket, Access { keys: Some(keys), ..Access::default() });
+        let place = Place { root, catalog: Address::beside(Path::new("lake")) };
         assert!(!format!("{place:?} {place}").contains("hidden"));
     }
 }

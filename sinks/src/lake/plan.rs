@@ -5,25 +5,37 @@ use std::hash::{Hash, Hasher};
 
 use skuflow_schemas::{BusinessDate, Envelope, Event, Text};
 
-use super::columns::Row;
-use super::tables::Table;
+use super::columns::{Content, Row};
+use super::tables::{Division, Table};
+
+const HOUR: i64 = 3_600_000_000;
 
 /// What a file holds: one part of a table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Part {
-    /// Whose events; `None` where the table is not divided by customer.
-    pub(super) customer: Option<Text>,
-    /// The day of event time, UTC.
-    pub(super) day: i32,
+    pub(super) division: Division,
+    /// The customer or the source; `None` where the table is not divided so, or a record does not say it.
+    pub(super) whose: Option<Text>,
+    /// The day or the hour since the epoch.
+    pub(super) time: i32,
 }
 
 impl Part {
     /// Its folder under the table's, Hive-style.
     pub(super) fn folder(&self) -> String {
-        let date = format!("date={}", encoded(&BusinessDate(self.day).to_string()));
-        match &self.customer {
-            Some(customer) => format!("customer={}/{date}", encoded(customer)),
-            None => date,
+        let date = |day| encoded(&BusinessDate(day).to_string());
+        let whose = encoded(self.whose.as_deref().unwrap_or_default());
+        match self.division {
+            Division::CustomerDate => format!("customer={whose}/date={}", date(self.time)),
+            Division::Date => format!("date={}", date(self.time)),
+            Division::SourceHour => {
+                let (day, hour) = (self.time.div_euclid(24), self.time.rem_euclid(24));
+                let day = date(day);
+                let mut parts = day.rsplitn(3, '-');
+                let mut part = || parts.next().unwrap_or_default();
+                let (day, month, year) = (part(), part(), part());
+                format!("source={whose}/year={year}/month={month}/day={day}/hour={hour:02}")
+            }
         }
     }
 }
@@ -32,25 +44,35 @@ impl Part {
 type Order = (u32, i64, usize);
 
 /// The rows of each part, by key and in each key by event time, so that what belongs together is read together. Rows of one
-/// time stay in the order of the log.
+/// time stay in the order of the log, and so do records as they came.
 pub(super) fn files<'a>(table: &Table, rows: &[Row<'a>]) -> Vec<(Part, Vec<Row<'a>>)> {
     let mut numbers: HashMap<Key<'a>, u32> = HashMap::new();
     let mut parts: BTreeMap<(Option<&str>, i32), Vec<Order>> = BTreeMap::new();
     for (place, row) in rows.iter().enumerate() {
-        let (key, time, next) = (Key::of(row.event), row.event.observed_at(), numbers.len() as u32);
-        let customer = key.0[0].filter(|_| table.by_customer);
-        let number = *numbers.entry(key).or_insert(next);
-        parts.entry((customer, time.day().0)).or_default().push((number, time.micros(), place));
+        let (whose, time, order) = match row.content {
+            Content::Event(event) => {
+                let (key, time, next) = (Key::of(event), event.observed_at(), numbers.len() as u32);
+                let customer = key.0[0].filter(|_| table.division == Division::CustomerDate);
+                let number = *numbers.entry(key).or_insert(next);
+                (customer, time.day().0, (number, time.micros(), place))
+            }
+            Content::Raw(raw) => {
+                let source = raw.envelope.as_ref().map(|envelope| envelope.source.as_str());
+                (source, row.ingested_at.div_euclid(HOUR) as i32, (0, 0, place))
+            }
+        };
+        parts.entry((whose, time)).or_default().push(order);
     }
     let ranks = ranks(numbers);
     let sorted = |mut order: Vec<Order>| {
         for (number, _, _) in &mut order {
-            *number = ranks[*number as usize];
+            *number = ranks.get(*number as usize).copied().unwrap_or(0);
         }
         order.sort_unstable();
         order.into_iter().map(|(_, _, place)| rows[place]).collect()
     };
-    let part = |(customer, day): (Option<&str>, i32)| Part { customer: customer.map(Text::from), day };
+    let part =
+        |(whose, time): (Option<&str>, i32)| Part { division: table.division, whose: whose.map(Text::from), time };
     parts.into_iter().map(|(key, order)| (part(key), sorted(order))).collect()
 }
 
@@ -65,7 +87,7 @@ fn ranks(numbers: HashMap<Key<'_>, u32>) -> Vec<u32> {
     ranks
 }
 
-/// What an event is about, as the columns of [`Table::key`] say it. Where there are fewer it is `None`, not `""`: an empty text
+/// What an event is about, as the columns of [`Table::order`] say it. Where there are fewer it is `None`, not `""`: an empty text
 /// that has no place in memory takes some processors a hundred times as long to compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key<'a>([Option<&'a str>; 4]);
@@ -131,7 +153,13 @@ mod tests {
     fn check(table: &Table, events: &[Event], expected: &[(&str, &[u64])]) {
         let rows: Vec<Row<'_>> = (0..)
             .zip(events)
-            .map(|(offset, event)| Row { event, topic: "t", partition: 0, offset, ingested_at: 0 })
+            .map(|(offset, event)| Row {
+                content: Content::Event(event),
+                topic: "t",
+                partition: 0,
+                offset,
+                ingested_at: 0,
+            })
             .collect();
         let files = files(table, &rows);
         let found: Vec<(String, Vec<u64>)> =
@@ -175,9 +203,16 @@ mod tests {
 
     #[test]
     fn what_has_a_meaning_in_a_path_is_encoded() {
-        let folder = |customer: &str| Part { customer: Some(customer.into()), day: 0 }.folder();
+        let folder =
+            |customer: &str| Part { division: Division::CustomerDate, whose: Some(customer.into()), time: 0 }.folder();
         assert_eq!(folder("../x=1"), "customer=%2E%2E%2Fx%3D1/date=1970-01-01");
         assert_eq!(folder(""), "customer=__HIVE_DEFAULT_PARTITION__/date=1970-01-01");
-        assert_eq!(Part { customer: None, day: i32::MIN }.folder(), "date=-000768-02-04");
+        assert_eq!(Part { division: Division::Date, whose: None, time: i32::MIN }.folder(), "date=-000768-02-04");
+        let hour =
+            |source: Option<&str>, time| Part { division: Division::SourceHour, whose: source.map(Text::from), time };
+        let expected = "source=shop%20A/year=1970/month=01/day=03/hour=02";
+        assert_eq!(hour(Some("shop A"), 50).folder(), expected);
+        let expected = "source=__HIVE_DEFAULT_PARTITION__/year=1969/month=12/day=31/hour=23";
+        assert_eq!(hour(None, -1).folder(), expected);
     }
 }

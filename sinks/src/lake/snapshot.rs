@@ -20,19 +20,44 @@ use crate::{Batch, Identity};
 const LAST_COMMIT: &str = "skuflow.last-commit";
 /// In the summary of a snapshot: which commit made it.
 pub(super) const COMMIT_ID: &str = "skuflow.commit-id";
-const WRITER: &str = "skuflow.writer";
+pub(super) const WRITER: &str = "skuflow.writer";
 pub(super) const FROM: &str = "skuflow.from";
 pub(super) const TO: &str = "skuflow.to";
 
-/// What a commit adds.
-pub(super) struct Append<'a> {
+/// What a commit makes of a table.
+pub(super) struct Change<'a> {
     pub(super) commit_id: &'a str,
-    /// The sink that commits.
+    /// Who commits: a sink.
     pub(super) writer: &'a str,
-    pub(super) batch: &'a Batch,
-    pub(super) identity: &'a Identity,
-    pub(super) files: Vec<DataFile>,
     pub(super) now_ms: i64,
+    pub(super) added: Vec<DataFile>,
+    pub(super) kind: Kind<'a>,
+}
+
+/// What becomes of the rows. Only an append moves the positions.
+pub(super) enum Kind<'a> {
+    /// Those of a batch come.
+    Append { batch: &'a Batch, identity: &'a Identity },
+    /// They stand in other files than these.
+    Replace { removed: HashSet<String> },
+    /// Those of these files go.
+    Delete { removed: HashSet<String> },
+}
+
+impl Kind<'_> {
+    fn removed(&self) -> Option<&HashSet<String>> {
+        match self {
+            Self::Append { .. } => None,
+            Self::Replace { removed } | Self::Delete { removed } => Some(removed),
+        }
+    }
+}
+
+/// How a table's metadata is changed.
+pub(super) struct Changes {
+    pub(super) updates: Vec<TableUpdate>,
+    /// The manifest lists of the snapshots that expire by it.
+    pub(super) manifest_lists: Vec<String>,
 }
 
 /// Whether a snapshot that the table stands on is of this commit.
@@ -40,10 +65,12 @@ pub(super) fn has_commit(metadata: &TableMetadata, commit_id: &str) -> bool {
     lineage(metadata).filter_map(commit_of).any(|known| known == commit_id)
 }
 
-/// The newest commit of a lake, where somebody has put the table back behind it: its positions would pass over rows.
+/// The newest commit of a sink, where somebody has put the table back behind it: its positions would pass over rows. Commits
+/// that move no positions may be put back.
 pub(super) fn undone(metadata: &TableMetadata) -> Option<&str> {
     let last = metadata.properties().get(LAST_COMMIT)?;
-    let is_undone = match lineage(metadata).find_map(commit_of) {
+    let of_sink = |snapshot: &Snapshot| snapshot.summary().operation == Operation::Append;
+    let is_undone = match lineage(metadata).filter(|snapshot| of_sink(snapshot)).find_map(commit_of) {
         Some(newest) => newest != last,
         // Nothing of ours: undone if the table's history is whole, and else expired.
         None => lineage(metadata).last().is_none_or(|first| first.parent_snapshot_id().is_none()),
@@ -51,37 +78,49 @@ pub(super) fn undone(metadata: &TableMetadata) -> Option<&str> {
     is_undone.then_some(last)
 }
 
-fn commit_of(snapshot: &Snapshot) -> Option<&String> {
+pub(super) fn commit_of(snapshot: &Snapshot) -> Option<&String> {
     snapshot.summary().additional_properties.get(COMMIT_ID)
 }
 
 /// The table's snapshot, the one before it, and so on as far as they are kept.
-fn lineage(metadata: &TableMetadata) -> impl Iterator<Item = &Snapshot> {
+pub(super) fn lineage(metadata: &TableMetadata) -> impl Iterator<Item = &Snapshot> {
     let first = metadata.current_snapshot().map(AsRef::as_ref);
     std::iter::successors(first, |snapshot| {
         snapshot.parent_snapshot_id().and_then(|id| metadata.snapshot_by_id(id)).map(AsRef::as_ref)
     })
 }
 
-/// The changes that make `append` the table's newest snapshot, `offsets` being its positions so far. Writes the snapshot's
-/// manifests, under names with `tag`.
-pub(super) async fn updates(
+/// The changes that make `change` the table's newest snapshot, `offsets` being its positions so far; `None` where a file that
+/// it removes is not in the table. Writes the snapshot's manifests, under names with `tag`.
+pub(super) async fn changes(
     io: &FileIO,
     metadata: &TableMetadata,
-    append: &Append<'_>,
+    change: &Change<'_>,
     offsets: &Offsets,
     tag: &str,
-) -> Result<Vec<TableUpdate>> {
+) -> Result<Option<Changes>> {
     let is_tidy = metadata.next_sequence_number() % TIDY_EVERY == 0;
     let snapshot_id = new_id(metadata);
     let mut manifests = Manifests { io, metadata, snapshot_id, tag, count: 0 };
     let mut list = stored(io, metadata).await?;
-    if is_tidy {
-        list = manifests.merged(list).await?;
+    list.retain(names_files);
+    let mut gone = Vec::new();
+    if let Some(removed) = change.kind.removed() {
+        (list, gone) = manifests.without(list, removed).await?;
+        if gone.len() < removed.len() {
+            return Ok(None);
+        }
     }
-    if !append.files.is_empty() {
+    if is_tidy {
+        // What this commit wrote stays as it is: a manifest that no list names would be found by nobody.
+        let (fresh, old): (Vec<_>, Vec<_>) =
+            list.into_iter().partition(|manifest| manifest.added_snapshot_id == snapshot_id);
+        list = manifests.merged(old).await?;
+        list.extend(fresh);
+    }
+    if !change.added.is_empty() {
         let mut writer = manifests.begin(metadata.default_partition_spec_id())?;
-        for file in &append.files {
+        for file in &change.added {
             writer.add_file(file.clone(), UNASSIGNED_SEQUENCE_NUMBER)?; // it takes that of the snapshot
         }
         list.insert(0, writer.write_manifest_file().await?);
@@ -90,27 +129,55 @@ pub(super) async fn updates(
         .with_snapshot_id(snapshot_id)
         .with_parent_snapshot_id(metadata.current_snapshot_id())
         .with_sequence_number(metadata.next_sequence_number())
-        .with_timestamp_ms(append.now_ms.max(metadata.last_updated_ms())) // a clock that was put back stops no commit
+        .with_timestamp_ms(change.now_ms.max(metadata.last_updated_ms())) // a clock that was put back stops no commit
         .with_manifest_list(manifests.list(list).await?)
-        .with_summary(summary(metadata, append))
+        .with_summary(summary(metadata, change, &gone))
         .with_schema_id(metadata.current_schema_id())
         .build();
     let retention = SnapshotRetention::branch(None, None, None);
-    let moved = offsets.moved(append.batch, append.identity);
-    let properties = [(OFFSETS.into(), moved.to_text()), (LAST_COMMIT.into(), append.commit_id.into())];
+    let reference = SnapshotReference::new(snapshot_id, retention);
     let mut updates = vec![
         TableUpdate::AddSnapshot { snapshot },
-        TableUpdate::SetSnapshotRef {
-            ref_name: MAIN_BRANCH.into(),
-            reference: SnapshotReference::new(snapshot_id, retention),
-        },
-        TableUpdate::SetProperties { updates: HashMap::from(properties) },
+        TableUpdate::SetSnapshotRef { ref_name: MAIN_BRANCH.into(), reference },
     ];
-    let snapshot_ids = if is_tidy { expired(metadata) } else { Vec::new() };
-    if !snapshot_ids.is_empty() {
-        updates.push(TableUpdate::RemoveSnapshots { snapshot_ids });
+    if let Kind::Append { batch, identity } = &change.kind {
+        let moved = offsets.moved(batch, identity);
+        let properties = [(OFFSETS.into(), moved.to_text()), (LAST_COMMIT.into(), change.commit_id.into())];
+        updates.push(TableUpdate::SetProperties { updates: HashMap::from(properties) });
     }
-    Ok(updates)
+    let mut changes = Changes { updates, manifest_lists: Vec::new() };
+    if is_tidy {
+        let age_ms = snapshot_age_ms(metadata);
+        changes.expire(metadata, SNAPSHOTS_KEPT - 1, (change.now_ms, age_ms)); // and the new one
+    }
+    Ok(Some(changes))
+}
+
+impl Changes {
+    /// Lets the snapshots expire that are neither among the last `count`, nor younger than `age_ms`, nor named by anybody; says
+    /// how many.
+    pub(super) fn expire(&mut self, metadata: &TableMetadata, count: usize, (now_ms, age_ms): (i64, i64)) -> usize {
+        let snapshot_ids = expired(metadata, count, now_ms.max(metadata.last_updated_ms()) - age_ms);
+        let number = snapshot_ids.len();
+        if number > 0 {
+            let lists = snapshot_ids.iter().filter_map(|id| metadata.snapshot_by_id(*id));
+            self.manifest_lists.extend(lists.map(|snapshot| snapshot.manifest_list().to_owned()));
+            self.updates.push(TableUpdate::RemoveSnapshots { snapshot_ids });
+        }
+        number
+    }
+}
+
+/// How long snapshots stay at least, as other engines call it too.
+pub(super) const SNAPSHOT_AGE: &str = "history.expire.max-snapshot-age-ms";
+
+fn snapshot_age_ms(metadata: &TableMetadata) -> i64 {
+    metadata.properties().get(SNAPSHOT_AGE).and_then(|age| age.parse().ok()).unwrap_or(0)
+}
+
+/// Whether a manifest has a file that is in the table, as far as it says.
+fn names_files(manifest: &ManifestFile) -> bool {
+    manifest.added_files_count != Some(0) || manifest.existing_files_count != Some(0)
 }
 
 fn new_id(metadata: &TableMetadata) -> i64 {
@@ -146,14 +213,46 @@ impl Manifests<'_> {
         Ok(ManifestWriterBuilder::new(output, Some(self.snapshot_id), schema, spec).build_v2_data())
     }
 
+    /// The manifests without the files of these addresses, and those files. Manifests that name none of them stay as they are.
+    async fn without(
+        &mut self,
+        list: Vec<ManifestFile>,
+        removed: &HashSet<String>,
+    ) -> Result<(Vec<ManifestFile>, Vec<DataFile>)> {
+        let (mut kept, mut gone) = (Vec::with_capacity(list.len()), Vec::with_capacity(removed.len()));
+        for manifest in list {
+            if manifest.content != ManifestContentType::Data || gone.len() == removed.len() {
+                kept.push(manifest);
+                continue;
+            }
+            let loaded = manifest.load_manifest(self.io).await?;
+            let alive = || loaded.entries().iter().filter(|entry| entry.is_alive());
+            if !alive().any(|entry| removed.contains(entry.file_path())) {
+                kept.push(manifest);
+                continue;
+            }
+            let mut writer = self.begin(manifest.partition_spec_id)?;
+            for entry in alive() {
+                let (file, sequence) = (entry.data_file().clone(), entry.sequence_number().ok_or_else(lost)?);
+                if removed.contains(entry.file_path()) {
+                    gone.push(file.clone());
+                    writer.add_delete_file(file, sequence, entry.file_sequence_number)?;
+                } else {
+                    let added_by = entry.snapshot_id().ok_or_else(lost)?;
+                    writer.add_existing_file(file, added_by, sequence, entry.file_sequence_number)?;
+                }
+            }
+            kept.push(writer.write_manifest_file().await?);
+        }
+        Ok((kept, gone))
+    }
+
     /// The same files in fewer manifests: the small ones become one.
     async fn merged(&mut self, list: Vec<ManifestFile>) -> Result<Vec<ManifestFile>> {
         let (small, mut kept) = small_ones(list, self.metadata.default_partition_spec_id());
         if small.is_empty() {
             return Ok(kept);
         }
-        let lost =
-            || Error::new(ErrorKind::DataInvalid, "a manifest names a file without saying which snapshot added it");
         let mut writer = self.begin(self.metadata.default_partition_spec_id())?;
         for manifest in small {
             for entry in manifest.load_manifest(self.io).await?.entries().iter().filter(|entry| entry.is_alive()) {
@@ -179,6 +278,10 @@ impl Manifests<'_> {
         list.close().await?;
         Ok(path)
     }
+}
+
+fn lost() -> Error {
+    Error::new(ErrorKind::DataInvalid, "a manifest names a file without saying which snapshot added it")
 }
 
 /// The smallest manifests, as many as may become one, and the others. One alone stays as it is.
@@ -211,11 +314,12 @@ fn small_ones(list: Vec<ManifestFile>, spec_id: i32) -> (Vec<ManifestFile>, Vec<
     })
 }
 
-/// Snapshots behind the last ones, but for those that somebody has given a name.
-fn expired(metadata: &TableMetadata) -> Vec<i64> {
-    let mut kept: HashSet<i64> = lineage(metadata).take(SNAPSHOTS_KEPT - 1).map(Snapshot::snapshot_id).collect();
+/// Snapshots behind the last `count`, but for those after `since_ms`, and those that somebody has given a name.
+fn expired(metadata: &TableMetadata, count: usize, since_ms: i64) -> Vec<i64> {
+    let mut kept: HashSet<i64> = lineage(metadata).take(count).map(Snapshot::snapshot_id).collect();
     kept.extend(named(metadata));
-    metadata.snapshots().map(|snapshot| snapshot.snapshot_id()).filter(|id| !kept.contains(id)).collect()
+    let goes = |snapshot: &Snapshot| !kept.contains(&snapshot.snapshot_id()) && snapshot.timestamp_ms() <= since_ms;
+    metadata.snapshots().filter(|snapshot| goes(snapshot)).map(|snapshot| snapshot.snapshot_id()).collect()
 }
 
 /// Snapshots that branches and tags point at; the library tells them in its JSON alone.
@@ -226,30 +330,42 @@ fn named(metadata: &TableMetadata) -> Vec<i64> {
 }
 
 /// What the snapshot says of itself, totals included.
-fn summary(metadata: &TableMetadata, append: &Append<'_>) -> Summary {
+fn summary(metadata: &TableMetadata, change: &Change<'_>, gone: &[DataFile]) -> Summary {
     let mut collected = SnapshotSummaryCollector::default();
-    for file in &append.files {
-        collected.add_file(file, metadata.current_schema().clone(), metadata.default_partition_spec().clone());
+    let parts = || (metadata.current_schema().clone(), metadata.default_partition_spec().clone());
+    for file in &change.added {
+        collected.add_file(file, parts().0, parts().1);
+    }
+    for file in gone {
+        collected.remove_file(file, parts().0, parts().1);
     }
     let mut properties = collected.build();
     let before = metadata.current_snapshot().map(|snapshot| &snapshot.summary().additional_properties);
     let number = |properties: Option<&HashMap<String, String>>, name: &str| {
         properties.and_then(|properties| properties.get(name)?.parse::<u64>().ok()).unwrap_or(0)
     };
-    for (total, added) in [
-        ("total-data-files", "added-data-files"),
-        ("total-records", "added-records"),
-        ("total-files-size", "added-files-size"),
-        ("total-delete-files", "added-delete-files"),
-        ("total-position-deletes", "added-position-deletes"),
-        ("total-equality-deletes", "added-equality-deletes"),
+    for (total, added, removed) in [
+        ("total-data-files", "added-data-files", "deleted-data-files"),
+        ("total-records", "added-records", "deleted-records"),
+        ("total-files-size", "added-files-size", "removed-files-size"),
+        ("total-delete-files", "added-delete-files", "removed-delete-files"),
+        ("total-position-deletes", "added-position-deletes", "removed-position-deletes"),
+        ("total-equality-deletes", "added-equality-deletes", "removed-equality-deletes"),
     ] {
         let sum = number(before, total) + number(Some(&properties), added);
-        properties.insert(total.into(), sum.to_string());
+        let left = sum.saturating_sub(number(Some(&properties), removed));
+        properties.insert(total.into(), left.to_string());
     }
-    let [from, to] = ranges(append.batch);
-    for (name, value) in [(COMMIT_ID, append.commit_id), (WRITER, append.writer), (FROM, &from), (TO, &to)] {
+    for (name, value) in [(COMMIT_ID, change.commit_id), (WRITER, change.writer)] {
         properties.insert(name.into(), value.into());
     }
-    Summary { operation: Operation::Append, additional_properties: properties }
+    let operation = match &change.kind {
+        Kind::Append { batch, .. } => {
+            properties.extend([FROM, TO].map(str::to_owned).into_iter().zip(ranges(batch)));
+            Operation::Append
+        }
+        Kind::Replace { .. } => Operation::Replace,
+        Kind::Delete { .. } => Operation::Delete,
+    };
+    Summary { operation, additional_properties: properties }
 }

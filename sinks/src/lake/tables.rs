@@ -18,18 +18,28 @@ pub struct Table {
     /// The topic it takes, by its name in the catalogue of topics.
     pub topic: &'static str,
     pub(super) family: Family,
-    /// Whether it is divided by customer before it is by date.
-    pub(super) by_customer: bool,
+    pub(super) division: Division,
 }
 
-/// Processed tables are divided by data type, customer and date, curated ones by use case and date. The date is that of event
-/// time, in UTC.
-pub static TABLES: [Table; 5] = [
+/// What a table is divided by. Dates are those of event time, hours those in which the lake took rows in; both in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Division {
+    CustomerDate,
+    Date,
+    SourceHour,
+}
+
+/// Raw tables hold records as they came, processed ones what is valid, once, and curated ones what was made of it.
+pub static TABLES: [Table; 9] = [
     processed("offers", "processed.offers", "processed/data_type=offers", "offers.v1", Family::Offer),
     processed("sales", "processed.sales", "processed/data_type=sales", "sales.v1", Family::Sale),
     processed("inventory", "processed.inventory", "processed/data_type=inventory", "inventory.v1", Family::Inventory),
     curated("features", "curated.features", "curated/use_case=features", "features.v1", Family::Features),
     curated("alerts", "curated.alerts", "curated/use_case=alerts", "alerts.v1", Family::Alert),
+    raw("catalog", "raw.catalog", "raw/data_type=catalog", "raw.catalog.v1", Family::Catalog),
+    raw("offers", "raw.offers", "raw/data_type=offers", "raw.offers.v1", Family::Offer),
+    raw("sales", "raw.sales", "raw/data_type=sales", "raw.sales.v1", Family::Sale),
+    raw("inventory", "raw.inventory", "raw/data_type=inventory", "raw.inventory.v1", Family::Inventory),
 ];
 
 const fn processed(
@@ -39,7 +49,7 @@ const fn processed(
     topic: &'static str,
     family: Family,
 ) -> Table {
-    Table { zone: "processed", name, full_name, folder, topic, family, by_customer: true }
+    Table { zone: "processed", name, full_name, folder, topic, family, division: Division::CustomerDate }
 }
 
 const fn curated(
@@ -49,7 +59,17 @@ const fn curated(
     topic: &'static str,
     family: Family,
 ) -> Table {
-    Table { zone: "curated", name, full_name, folder, topic, family, by_customer: false }
+    Table { zone: "curated", name, full_name, folder, topic, family, division: Division::Date }
+}
+
+const fn raw(
+    name: &'static str,
+    full_name: &'static str,
+    folder: &'static str,
+    topic: &'static str,
+    family: Family,
+) -> Table {
+    Table { zone: "raw", name, full_name, folder, topic, family, division: Division::SourceHour }
 }
 
 impl Table {
@@ -63,14 +83,29 @@ impl Table {
         event.topic() == self.topic
     }
 
-    /// The columns by which the rows of a file are sorted, before event time.
-    pub(super) fn key(&self) -> &'static [&'static str] {
-        if self.by_customer { &["customer", "source", "marketplace", "native_id"] } else { &["customer", "product"] }
+    /// What it is called where its zone is not said: raw tables have the names of processed ones.
+    pub fn short_name(&self) -> &'static str {
+        if self.is_raw() { self.full_name } else { self.name }
+    }
+
+    /// Whether it holds records as they came.
+    pub fn is_raw(&self) -> bool {
+        self.division == Division::SourceHour
+    }
+
+    /// The columns by which the rows of a file are sorted.
+    pub(super) fn order(&self) -> &'static [&'static str] {
+        match self.division {
+            Division::CustomerDate => &["customer", "source", "marketplace", "native_id", "observed_at"],
+            Division::Date => &["customer", "product", "observed_at"],
+            Division::SourceHour => &["_partition", "_offset"],
+        }
     }
 
     /// Its columns, in order.
     pub(super) fn columns(&self) -> Vec<Column> {
         match self.family {
+            _ if self.is_raw() => columns::raw_columns(),
             Family::Offer => columns::offers(),
             Family::Sale => columns::sales(),
             Family::Inventory => columns::inventory(),
@@ -95,6 +130,6 @@ mod tests {
             assert_eq!(topic(table.topic).map(|topic| topic.family), Some(table.family), "{}", table.topic);
             assert_eq!(Table::of_topic(table.topic), Some(table));
         }
-        assert_eq!(Table::of_topic("raw.offers.v1"), None);
+        assert_eq!(Table::of_topic("quality.v1"), None);
     }
 }

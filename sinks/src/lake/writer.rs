@@ -3,27 +3,24 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use iceberg::TableCreation;
-use iceberg::spec::{
-    DataFile, FormatVersion, NestedField, NullOrder, Schema, SortDirection, SortField, SortOrder, TableMetadata,
-    TableMetadataBuilder, Transform, Type, UnboundPartitionSpec,
-};
-use serde_json::json;
+use iceberg::spec::{DataFile, TableMetadata};
 use skuflow_runtime::broker::{Offset, TopicPartition};
 use skuflow_runtime::clock::Clock;
 use uuid::Uuid;
 
-use super::columns::Row;
+use super::columns::{Content, Row};
 use super::commit::{Committed, Loaded, Open, failed};
 use super::file::{Shape, write_part};
+use super::ledger::{Note, NotedFile, PENDING};
 use super::offsets::{Verdict, ranges};
 use super::place::Place;
 use super::plan::{Part, files};
-use super::snapshot::Append;
+use super::schema::{additions, created};
+use super::snapshot::{Change, Kind};
 use super::steps::{Hook, Step, Steps};
 use super::storage::{Folders, unkept};
 use super::tables::Table;
-use crate::limits::METADATA_FILES_KEPT;
+use crate::limits::COMMIT_TRIES_MAX;
 use crate::{Batch, Identity, Incoming, Landed, Sink, SinkError};
 
 /// A table of the lake in a folder.
@@ -63,6 +60,7 @@ impl Lake {
         }
         let (open, table) = (self.open.as_mut().expect("opened above"), self.table);
         if let Some(loaded) = open.load(table).await? {
+            let loaded = widened(open, table, loaded, &self.place).await?;
             return Ok((open, loaded));
         }
         let metadata = created(table, open.files.address(table.folder));
@@ -73,14 +71,7 @@ impl Lake {
     }
 
     fn shape(&self, loaded: &Loaded) -> Result<Shape, SinkError> {
-        Shape::of(self.table, &loaded.entry.metadata).map_err(|reason| {
-            SinkError::Fatal(format!(
-                "table {} in {} is not one that this skuflow can write: {reason}; give the sink a new, empty `path`, which \
-                 will be filled with what the topics still have",
-                self.table.full_name,
-                self.place
-            ))
-        })
+        Shape::of(self.table, &loaded.entry.metadata).map_err(|reason| foreign(self.table, &self.place, &reason))
     }
 
     /// What a call came to. After an error nothing stays open, and with it nothing that was not committed.
@@ -121,24 +112,48 @@ impl Lake {
         let commit_id = Uuid::new_v4().to_string();
         let planned = plan(self.table, &loaded.entry.metadata, &commit_id, &rows);
         let Self { open: Some(open), steps, table, .. } = self else { unreachable!("opened by `load`") };
-        let pended = open.pend(&commit_id, &ledger(table, ingested_at, batch, &planned)).await;
-        pended.map_err(|error| unkept(&format!("table {}", table.full_name), &error))?;
+        let pended = open.enter(PENDING, &commit_id, &note(table, ingested_at, batch, &planned)).await;
+        pended.map_err(|error| unwritten(table, &error))?;
         let written = write_files(open, &loaded.entry.metadata, &shape, &planned, steps).await;
-        let files = written.map_err(|error| unkept(&format!("table {}", table.full_name), &error))?;
+        let files = written.map_err(|error| unwritten(table, &error))?;
         let bytes = files.iter().map(DataFile::file_size_in_bytes).sum();
         let (file_count, row_count) = (files.len() as u64, rows.len() as u64);
         let (writer, identity) = (self.name.as_str(), &self.identity);
-        let append = Append { commit_id: &commit_id, writer, batch, identity, files, now_ms: ingested_at / 1000 };
-        let committed = open.commit(table, &append, steps).await?;
+        let kind = Kind::Append { batch, identity };
+        let change = Change { commit_id: &commit_id, writer, now_ms: ingested_at / 1000, added: files, kind };
+        let committed = open.commit(table, &change, steps).await?;
         steps.reach(Step::Over).map_err(|error| SinkError::Retry(error.to_string()))?;
         Ok(match committed {
-            Committed::Before => Landed::default(),
+            Committed::Before | Committed::Gone => Landed::default(),
             Committed::Now => {
                 let rows = BTreeMap::from([(table.full_name, row_count)]);
                 Landed { records: row_count, rows, files: file_count, bytes }
             }
         })
     }
+}
+
+/// The table with all columns that this program writes: those that it lacks are added.
+async fn widened(open: &mut Open, table: &Table, mut loaded: Loaded, place: &Place) -> Result<Loaded, SinkError> {
+    for _ in 0..COMMIT_TRIES_MAX {
+        let changes = additions(table, &loaded.entry.metadata).map_err(|reason| foreign(table, place, &reason))?;
+        if changes.is_empty() {
+            return Ok(loaded);
+        }
+        // Whatever comes of it, the table says which columns it has.
+        open.catalog.swap(table, loaded.entry, changes, &mut Steps::default()).await?;
+        let again = open.load(table).await?;
+        loaded = again.ok_or_else(|| SinkError::Retry(format!("table {} was taken away", table.full_name)))?;
+    }
+    Err(SinkError::Retry(format!("columns of {} are changed all the time", table.full_name)))
+}
+
+fn foreign(table: &Table, place: &Place, reason: &str) -> SinkError {
+    SinkError::Fatal(format!(
+        "table {} in {place} is not one that this skuflow can write: {reason}; give the sink a new, empty `path`, which will \
+         be filled with what the topics still have",
+        table.full_name
+    ))
 }
 
 impl Sink for Lake {
@@ -158,19 +173,21 @@ fn rows<'a>(table: &Table, batch: &'a Batch, ingested_at: i64) -> Result<Vec<Row
     let mut rows = Vec::with_capacity(batch.records().count());
     for (of, part) in &batch.parts {
         for record in &part.records {
-            let (event, offset) = match record {
-                Incoming::Event(event, offset) if table.takes(event) => (event, *offset),
+            let (content, offset) = match record {
+                Incoming::Event(event, offset) if table.takes(event) => (Content::Event(event), *offset),
+                Incoming::Raw(raw) if table.is_raw() => (Content::Raw(raw), raw.offset),
                 Incoming::Event(event, offset) => {
                     let (found, wanted) = (event.topic(), table.full_name);
                     return Err(SinkError::Fatal(format!(
                         "offset {offset} of {of} belongs to {found}, not in {wanted}"
                     )));
                 }
-                Incoming::DeadLetter(..) => {
-                    return Err(SinkError::Fatal(format!("{of} holds dead letters, for which the lake has no table")));
+                Incoming::DeadLetter(..) | Incoming::Raw(_) => {
+                    let wanted = table.full_name;
+                    return Err(SinkError::Fatal(format!("{of} holds what does not belong in {wanted}")));
                 }
             };
-            rows.push(Row { event, topic: &of.topic, partition: of.partition, offset, ingested_at });
+            rows.push(Row { content, topic: &of.topic, partition: of.partition, offset, ingested_at });
         }
     }
     Ok(rows)
@@ -186,10 +203,11 @@ fn plan<'a>(table: &Table, metadata: &TableMetadata, commit_id: &str, rows: &[Ro
 }
 
 /// What the ledger keeps of a commit.
-fn ledger(table: &Table, begun_at: i64, batch: &Batch, planned: &[Planned<'_>]) -> String {
-    let [from, to] = ranges(batch);
-    let files: Vec<_> = planned.iter().map(|file| json!({ "path": file.address, "rows": file.rows.len() })).collect();
-    json!({ "table": table.full_name, "begun_at": begun_at, "from": from, "to": to, "files": files }).to_string()
+fn note(table: &Table, begun_at: i64, batch: &Batch, planned: &[Planned<'_>]) -> Note {
+    let [from, to] = ranges(batch).map(Some);
+    let file = |file: &Planned<'_>| NotedFile { path: file.address.clone(), rows: file.rows.len() as u64 };
+    let files = planned.iter().map(file).collect();
+    Note { table: table.full_name.into(), begun_at, from, to, files, manifest_lists: Vec::new() }
 }
 
 /// One file after the other: of all of them, one row group is held in memory.
@@ -212,44 +230,6 @@ async fn write_files(
     Ok(files)
 }
 
-/// A new table.
-fn created(table: &Table, location: String) -> iceberg::Result<TableMetadata> {
-    let columns = table.columns();
-    let fields = (1..).zip(&columns).map(|(id, column)| {
-        let kind = Type::Primitive(column.kind());
-        let field = NestedField::new(id, &column.name, kind, column.is_required);
-        std::sync::Arc::new(field)
-    });
-    let id_of = |name: &str| (1..).zip(&columns).find(|(_, column)| column.name == name).map_or(0, |(id, _)| id);
-    let mut spec = UnboundPartitionSpec::builder();
-    if table.by_customer {
-        spec = spec.add_partition_field(id_of("customer"), "customer", Transform::Identity)?;
-    }
-    let spec = spec.add_partition_field(id_of("observed_at"), "date", Transform::Day)?.build();
-    let mut order = SortOrder::builder();
-    for name in table.key().iter().chain(&["observed_at"]) {
-        order.with_sort_field(
-            SortField::builder()
-                .source_id(id_of(name))
-                .transform(Transform::Identity)
-                .direction(SortDirection::Ascending)
-                .null_order(NullOrder::First)
-                .build(),
-        );
-    }
-    let properties = [
-        ("write.parquet.compression-codec", "zstd".into()),
-        ("write.metadata.previous-versions-max", METADATA_FILES_KEPT.to_string()),
-        ("write.metadata.delete-after-commit.enabled", "true".to_owned()),
-    ];
-    let creation = TableCreation::builder()
-        .name(table.name.into())
-        .location(location)
-        .schema(Schema::builder().with_fields(fields).build()?)
-        .partition_spec(spec)
-        .sort_order(order.with_order_id(1).build_unbound()?)
-        .properties(properties.map(|(name, value)| (name.to_owned(), value)))
-        .format_version(FormatVersion::V2)
-        .build();
-    Ok(TableMetadataBuilder::from_table_creation(creation)?.build()?.metadata)
+fn unwritten(table: &Table, error: &io::Error) -> SinkError {
+    unkept(&format!("table {}", table.full_name), error)
 }

@@ -101,6 +101,7 @@ impl Rows {
                 Incoming::Event(Event::Alert(alert), _) => rows.alert(alert),
                 Incoming::Event(Event::Catalog(_) | Event::Listing(_), _) => {}
                 Incoming::DeadLetter(letter, at) => rows.dead_letter(letter, at.micros()),
+                Incoming::Raw(_) => {}
             }
         }
         rows

@@ -17,7 +17,7 @@ mod market;
 
 use super::Serving;
 use crate::batcher::Cut;
-use crate::consume::{Consume, Progress};
+use crate::consume::{Consume, Form, Progress};
 use crate::{Batch, Identity, Incoming, Landed, Part, Range, Sink, SinkError};
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
@@ -392,6 +392,7 @@ fn consume(broker: &Memory, path: &Path) -> (Result<(), String>, u64) {
     let control = Arc::new(Control::new(true));
     control.complete(&"sales.v1".into());
     let consume = Consume {
+        form: Form::Event,
         name: "tables".into(),
         topics: vec!["sales.v1".into()],
         broker: Arc::new(broker.clone()),

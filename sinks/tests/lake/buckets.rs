@@ -1,18 +1,22 @@
 //! The lake in a bucket: rows once, whatever its server answers and whoever dies.
 
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use skuflow_runtime::testing::s3::{S3, seaweedfs, versitygw};
-use skuflow_sinks::lake::{Access, BucketPlace, Keys, Place, Step, TABLES, examine};
+use skuflow_sinks::lake::{Access, Address, BucketPlace, CATALOG_NAME, Keys, Place, Root, Step, TABLES, examine};
 use skuflow_sinks::{Sink as _, SinkError};
 
 use super::crashes::{SIGABRT, crash_at};
 use super::proxy::{Fault, Proxy};
-use super::world::{SMALL, broker, identity, lake_at, land_at, pending_at, publish, records, rows_at, wait};
+use super::upkeep::{DAY, LATER, MUCH_LATER, is_clean, upkeep};
+use super::world::{
+    SMALL, batch, broker, identity, lake, land, pending, publish, ready, records, rows, table_files, wait,
+};
+use super::writers::once;
 
 /// What the child is told: the server, the lake's name, and the folder of its catalog.
 const BUCKET: &str = "SKUFLOW_TEST_BUCKET";
@@ -29,7 +33,11 @@ fn access(endpoint: &str) -> Access {
 /// A lake of its own for each `name`, reached by `endpoint`; its catalog is in `dir`.
 pub fn place(endpoint: &str, name: &str, dir: &Path) -> Place {
     let bucket = BucketPlace { bucket: S3::BUCKET.into(), prefix: format!("tests/{name}") };
-    Place::bucket(bucket, access(endpoint), &dir.join(format!("{name}.db")))
+    place_of(bucket, access(endpoint), dir.join(format!("{name}.db")))
+}
+
+fn place_of(bucket: BucketPlace, access: Access, catalog: PathBuf) -> Place {
+    Place { root: Root::Bucket(bucket, access), catalog: Address::Sqlite(catalog, CATALOG_NAME.into()) }
 }
 
 fn dir() -> tempfile::TempDir {
@@ -44,11 +52,11 @@ fn every_table_in_a_bucket_has_the_rows_of_its_topic() {
         wait(examine(&place)).expect("does what it must");
         let broker = broker(60);
         for table in &TABLES {
-            assert_eq!(land_at(&broker, &place, table, SMALL, None).records(), 60);
-            assert_eq!(rows_at(&place, table), records(&broker, table), "{}", table.full_name);
+            assert_eq!(land(&broker, &place, table, SMALL, None).records(), 60);
+            assert_eq!(rows(&place, table), records(&broker, table), "{}", table.full_name);
             publish(&broker, table, 60..80);
-            assert_eq!(land_at(&broker, &place, table, SMALL, None).records(), 20, "it goes on where it ended");
-            assert_eq!(rows_at(&place, table), records(&broker, table), "{}", table.full_name);
+            assert_eq!(land(&broker, &place, table, SMALL, None).records(), 20, "it goes on where it ended");
+            assert_eq!(rows(&place, table), records(&broker, table), "{}", table.full_name);
         }
     }
 }
@@ -59,7 +67,7 @@ fn child_lands_in_a_bucket_until_it_crashes() {
     let (Ok(bucket), Ok(crash)) = (std::env::var(BUCKET), std::env::var(CRASH)) else { return };
     let [endpoint, name, dir] = bucket.split(' ').collect::<Vec<_>>()[..] else { panic!("three words") };
     let place = place(endpoint, name, Path::new(dir));
-    land_at(&broker(60), &place, &TABLES[0], SMALL, Some(crash_at(&crash)));
+    land(&broker(60), &place, &TABLES[0], SMALL, Some(crash_at(&crash)));
 }
 
 #[test]
@@ -78,11 +86,35 @@ fn crashed_at_any_step_the_rows_in_the_bucket_are_those_of_the_topic() {
                 .status();
             let status = child.expect("starts");
             assert_eq!(status.signal(), Some(SIGABRT), "{step:?}, time {times}: the child ended by itself");
-            let there = rows_at(&place, table);
+            let there = rows(&place, table);
             assert_eq!(there, there_of(&records(&broker, table), &there), "{step:?}: each once, and of the topic");
         }
-        land_at(&broker, &place, table, SMALL, None);
-        assert_eq!(rows_at(&place, table), records(&broker, table), "{step:?}");
+        land(&broker, &place, table, SMALL, None);
+        assert_eq!(rows(&place, table), records(&broker, table), "{step:?}");
+    }
+}
+
+/// A commit that nobody ends is given up, and its files go; small ones become one.
+#[test]
+fn files_in_a_bucket_are_put_together_and_removed() {
+    for server in [seaweedfs(), versitygw()].into_iter().flatten() {
+        let (dir, broker, table) = (dir(), broker(60), &TABLES[0]);
+        let place = place(&server.endpoint(), "upkeep", dir.path());
+        let fails = once(Step::Linked, || Err(std::io::ErrorKind::TimedOut.into()));
+        let mut fails = ready(&broker, lake(&place, table, Some(fails)));
+        wait(fails.land(&batch(&broker, table, 0, (None, 6)))).expect_err("it is to fail");
+        assert_eq!(pending(&place).len(), 1);
+        land(&broker, &place, table, SMALL, None);
+        let files = || table_files(&place, table).expect("made").1.len();
+        let before = files();
+        assert!(!wait(upkeep(&place, table, LATER).compact()).expect("done").is_empty());
+        assert!(files() < before, "{} files of {before}", files());
+        for at in [MUCH_LATER, MUCH_LATER + DAY] {
+            wait(upkeep(&place, table, at).gc()).expect("done");
+        }
+        assert_eq!(pending(&place), Vec::<String>::new());
+        assert_eq!(rows(&place, table), records(&broker, table));
+        is_clean(&place, table);
     }
 }
 
@@ -107,10 +139,10 @@ fn whatever_is_answered_the_rows_are_there_once() {
     let (dir, broker) = (dir(), broker(60));
     let place = place(&proxy.endpoint(), "faults", dir.path());
     for table in &TABLES[..2] {
-        land_at(&broker, &place, table, SMALL, None);
-        assert_eq!(rows_at(&place, table), records(&broker, table), "{}", table.full_name);
+        land(&broker, &place, table, SMALL, None);
+        assert_eq!(rows(&place, table), records(&broker, table), "{}", table.full_name);
     }
-    assert_eq!(pending_at(&place), Vec::<String>::new(), "each was looked up, and no batch began anew");
+    assert_eq!(pending(&place), Vec::<String>::new(), "each was looked up, and no batch began anew");
     let faults = faults.load(Ordering::Relaxed);
     assert!(faults as usize > 2 * FAULTS.len(), "{faults} faults");
 }
@@ -127,15 +159,15 @@ fn while_the_server_is_away_nothing_is_lost() {
     });
     let (dir, broker, table) = (dir(), broker(60), &TABLES[1]);
     let place = place(&proxy.endpoint(), "away", dir.path());
-    land_at(&broker, &place, table, SMALL, None);
-    assert_eq!(rows_at(&place, table), records(&broker, table));
+    land(&broker, &place, table, SMALL, None);
+    assert_eq!(rows(&place, table), records(&broker, table));
     assert!(requests.load(Ordering::Relaxed) > AWAY.end, "it was away and came back");
 }
 
 /// What a lake at `place` says: in a run and when it is checked.
 fn refused(place: &Place) -> String {
     let broker = broker(0);
-    let in_a_run = wait(lake_at(place, &TABLES[0], None).positions(&identity(&broker))).expect_err("it cannot be");
+    let in_a_run = wait(lake(place, &TABLES[0], None).positions(&identity(&broker))).expect_err("it cannot be");
     let checked = wait(examine(place)).expect_err("it cannot be");
     for error in [&in_a_run, &checked] {
         assert!(matches!(error, SinkError::Fatal(_)), "{error}");
@@ -150,7 +182,7 @@ fn what_cannot_be_is_said_with_what_to_do() {
         let with = |bucket: &str, keys: Keys| {
             let place = BucketPlace { bucket: bucket.into(), prefix: "refused".into() };
             let access = Access { keys: Some(keys), ..access(&server.endpoint()) };
-            refused(&Place::bucket(place, access, &dir.path().join("refused.db")))
+            refused(&place_of(place, access, dir.path().join("refused.db")))
         };
         let said = with("nobucket", keys());
         assert!(said.contains("NoSuchBucket") && said.contains("make the bucket"), "{said}");
@@ -175,11 +207,11 @@ fn race(server: &S3, writers: usize) {
     let (dir, broker, table) = (dir(), broker(60), &TABLES[2]);
     let place = place(&server.endpoint(), &format!("race-{writers}"), dir.path());
     let progress: Vec<_> = std::thread::scope(|scope| {
-        let land = || land_at(&broker, &place, table, SMALL, None).records();
+        let land = || land(&broker, &place, table, SMALL, None).records();
         let running: Vec<_> = (0..writers).map(|_| scope.spawn(land)).collect();
         running.into_iter().map(|writer| writer.join().expect("it lands")).collect()
     });
-    assert_eq!(rows_at(&place, table), records(&broker, table));
+    assert_eq!(rows(&place, table), records(&broker, table));
     assert_eq!(progress.iter().sum::<u64>(), 60, "each row is one writer's: {progress:?}");
 }
 

@@ -12,8 +12,8 @@ use skuflow_sinks::lake::{Hook, Step, TABLES};
 use super::watch::{READERS, Watch};
 use super::world::{SMALL, broker, lake, land, pointer, ready, records, rows};
 
-const FOLDER: &str = "SKUFLOW_TEST_LAKE";
-const CRASH: &str = "SKUFLOW_TEST_LAKE_CRASH";
+pub const FOLDER: &str = "SKUFLOW_TEST_LAKE";
+pub const CRASH: &str = "SKUFLOW_TEST_LAKE_CRASH";
 pub const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
 /// Records of the topic where the child crashes by itself, and where it is killed.
@@ -46,12 +46,13 @@ pub fn crash_at(crash: &str) -> Hook {
 }
 
 fn child(folder: &Path, crash: &str) -> Command {
+    child_of("crashes::child_lands_until_it_crashes", folder, crash)
+}
+
+/// This program again, with one test of it.
+pub fn child_of(test: &str, folder: &Path, crash: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this test"));
-    command
-        .args(["crashes::child_lands_until_it_crashes", "--exact", "--nocapture"])
-        .env(FOLDER, folder)
-        .env(CRASH, crash)
-        .stdout(Stdio::null());
+    command.args([test, "--exact", "--nocapture"]).env(FOLDER, folder).env(CRASH, crash).stdout(Stdio::null());
     command
 }
 
@@ -79,7 +80,7 @@ impl Drop for Until<'_> {
 }
 
 /// Does `work` while somebody reads all the time.
-fn while_read(folder: &Path, work: impl FnOnce()) {
+pub fn while_read(folder: &Path, work: impl FnOnce()) {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let until = Until(&stop);
@@ -91,13 +92,13 @@ fn while_read(folder: &Path, work: impl FnOnce()) {
 }
 
 /// How many rows `watch` finds, in each of its ways.
-fn look(watch: &mut Watch, folder: &Path) -> Vec<u64> {
+pub fn look(watch: &mut Watch, folder: &Path) -> Vec<u64> {
     let found = watch.look(folder).unwrap_or_else(|wrong| panic!("{wrong}"));
     found.values().map(|partitions| partitions.values().map(|[rows, ..]| rows).sum()).collect()
 }
 
 /// The readers there are: `DuckDB` and `PyIceberg`, or none.
-fn watches() -> Vec<Watch> {
+pub fn watches() -> Vec<Watch> {
     let start = |python: String| READERS.map(|reader| Watch::start(&python, reader));
     lake_readers().into_iter().flat_map(start).collect()
 }

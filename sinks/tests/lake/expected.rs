@@ -1,20 +1,26 @@
 //! What a row should say.
 
 use serde_json::{Map, Value, json};
-use skuflow_schemas::{Event, Money, Text};
+use skuflow_schemas::{Encoder, Event, Money, Text};
+use skuflow_sinks::lake::Table;
 
 /// Some of the columns that the row of an event has, said without the sink's help: times in microseconds, amounts and dates
 /// as text.
-pub fn expected(partition: u32, offset: u64, event: &Event) -> Map<String, Value> {
+pub fn expected(table: &Table, partition: u32, offset: u64, event: &Event) -> Map<String, Value> {
     let envelope = event.envelope().expect("has one");
     let mut row = json!({
-        "_topic": event.topic(), "_partition": partition, "_offset": offset,
+        "_topic": table.topic, "_partition": partition, "_offset": offset,
         "event_id": envelope.event_id.to_string(), "customer": envelope.customer, "source": envelope.source,
         "observed_at": envelope.observed_at.micros(), "ingested_at": envelope.ingested_at.micros(),
         "source_version": envelope.source_version, "source_event_id": envelope.source_event_id,
         "cause_id": envelope.cause_id.map(|id| id.to_string()),
     });
     let more = match event {
+        _ if table.is_raw() => {
+            let mut value = Vec::new();
+            Encoder.encode(event, &mut value);
+            json!({ "key": null, "value": hex(&value), "headers": r#"[{"name":"run","value":"7"}]"# })
+        }
         Event::Offer(offer) => json!({
             "native_id": offer.native_id, "seller": offer.seller,
             "price": offer.price.and_then(decimal), "price_minor": offer.price.map(|price| price.minor),
@@ -53,6 +59,14 @@ pub fn expected(partition: u32, offset: u64, event: &Event) -> Map<String, Value
 fn list(texts: &[Text]) -> Option<String> {
     let quoted = texts.iter().map(|text| format!("\"{text}\""));
     (!texts.is_empty()).then(|| format!("[{}]", quoted.collect::<Vec<_>>().join(",")))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
 }
 
 /// As `DECIMAL(18,6)` is written; `None` where it does not fit.

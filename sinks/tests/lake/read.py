@@ -18,7 +18,9 @@ EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 
 def plain(value):
-    """A value as JSON has it: times in microseconds, amounts as text."""
+    """A value as JSON has it: times in microseconds, amounts as text, bytes in hex."""
+    if isinstance(value, bytes):
+        return value.hex()
     if isinstance(value, datetime.datetime):
         return (value - EPOCH) // datetime.timedelta(microseconds=1)
     if isinstance(value, (decimal.Decimal, datetime.date)):

@@ -1,6 +1,8 @@
 //! Topics of made-up events, a lake that takes them, and who reads its files.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +14,23 @@ use iceberg::spec::{DataFile, Manifest, ManifestList, TableMetadata};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use reqwest::Url;
+use serde_json::Value;
 use skuflow_runtime::broker::memory::Memory;
 use skuflow_runtime::broker::{Broker, Commit, Offset, Record, TopicPartition};
 use skuflow_runtime::clock::Clock;
 use skuflow_runtime::stage::Control;
 use skuflow_schemas::{
-    Alert, Availability, BusinessDate, Change, Currency, Decoder, Encoder, Envelope, Event, EventId, Features,
+    Alert, Availability, BusinessDate, Catalog, Change, Currency, Decoder, Encoder, Envelope, Event, EventId, Features,
     Inventory, Money, Offer, Pack, QuantityRelation, Rank, Sale, SaleStatus, Severity, Timestamp,
 };
 use skuflow_sinks::batcher::Cut;
-use skuflow_sinks::consume::{Consume, Progress};
-use skuflow_sinks::lake::{Access, BucketPlace, CATALOG_NAME, Hook, Lake, Place, Root, TABLES, Table};
+use skuflow_sinks::consume::{Consume, Form, Progress};
+use skuflow_sinks::lake::{Access, Address, BucketPlace, Hook, Lake, Place, Root, TABLES, Table};
 use skuflow_sinks::{Batch, Identity, Incoming, Part, Range, Sink as _};
-use sqlx::ConnectOptions as _;
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 
 pub const PARTITIONS: u32 = 3;
 /// When the lake takes rows in.
@@ -38,13 +44,36 @@ pub const PACE: i64 = 7_000_000;
 pub const SMALL: Cut = Cut { records_max: 20, bytes_max: usize::MAX, age_max: Duration::from_hours(1) };
 
 thread_local! {
-    /// One for all that a thread waits for: connections to a server stay with it.
-    static LOOP: tokio::runtime::Runtime =
+    /// The thread's event loop: connections of a lake go with theirs.
+    static EVENT_LOOP: tokio::runtime::Runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
 }
 
 pub fn wait<T>(future: impl Future<Output = T>) -> T {
-    LOOP.with(|event_loop| event_loop.block_on(future))
+    EVENT_LOOP.with(|event_loop| event_loop.block_on(future))
+}
+
+/// Where a lake is: a folder with its catalog, or a place.
+pub trait Home {
+    fn place(&self) -> Place;
+}
+
+impl Home for Path {
+    fn place(&self) -> Place {
+        Place::folder(self)
+    }
+}
+
+impl Home for PathBuf {
+    fn place(&self) -> Place {
+        Place::folder(self)
+    }
+}
+
+impl Home for Place {
+    fn place(&self) -> Place {
+        self.clone()
+    }
 }
 
 fn money(minor: i64, code: &str, exponent: u8) -> Money {
@@ -102,17 +131,12 @@ pub fn event(table: &Table, number: u64) -> Event {
             relation: [QuantityRelation::Exact, QuantityRelation::AtLeast][number as usize % 2],
             ..Inventory::default()
         })),
-        "features" => {
-            let change = Change { listing: "shop/uk/L1".into(), price: Some(money(n, "GBP", 2)), ..Change::default() };
-            let mut features = Features {
-                envelope,
-                product: format!("P{}", number % 7).into(),
-                change: every(2).then_some(change),
-                ..Features::default()
-            };
-            features.values.price_index = Some(n as f64 / 7.0);
-            Event::Features(Box::new(features))
-        }
+        "catalog" => Event::Catalog(Box::new(Catalog {
+            envelope,
+            product: format!("P{}", number % 7).into(),
+            ..Catalog::default()
+        })),
+        "features" => features(envelope, number),
         _ => Event::Alert(Box::new(Alert {
             envelope,
             product: format!("P{}", number % 7).into(),
@@ -123,6 +147,19 @@ pub fn event(table: &Table, number: u64) -> Event {
             ..Alert::default()
         })),
     }
+}
+
+fn features(envelope: Envelope, number: u64) -> Event {
+    let n = number as i64;
+    let change = Change { listing: "shop/uk/L1".into(), price: Some(money(n, "GBP", 2)), ..Change::default() };
+    let mut features = Features {
+        envelope,
+        product: format!("P{}", number % 7).into(),
+        change: number.is_multiple_of(2).then_some(change),
+        ..Features::default()
+    };
+    features.values.price_index = Some(n as f64 / 7.0);
+    Event::Features(Box::new(features))
 }
 
 /// A broker whose topics have `count` events each; the same each time.
@@ -143,19 +180,16 @@ pub fn publish(broker: &Memory, table: &Table, numbers: std::ops::Range<u64>) {
         let mut value = Vec::new();
         Encoder.encode(&event(table, number), &mut value);
         let partition = Some((number % 7) as u32 % PARTITIONS);
-        let record = Record { key: None, value: Some(&value), headers: &[] };
+        let headers: &[_] = if table.is_raw() { &[("run", b"7".as_slice())] } else { &[] };
+        let record = Record { key: None, value: Some(&value), headers };
         producer.send(&table.topic.into(), partition, &record).expect("exists");
     }
     producer.commit(Commit::default()).expect("no faults");
 }
 
-pub fn lake(folder: &Path, table: &'static Table, hook: Option<Hook>) -> Lake {
-    lake_at(&Place::folder(folder), table, hook)
-}
-
-pub fn lake_at(place: &Place, table: &'static Table, hook: Option<Hook>) -> Lake {
+pub fn lake(home: &(impl Home + ?Sized), table: &'static Table, hook: Option<Hook>) -> Lake {
     let clock = Clock::Fixed(Arc::new(NOW.into()));
-    let mut lake = Lake::new("test", place.clone(), table, clock);
+    let mut lake = Lake::new("test", home.place(), table, clock);
     if let Some(hook) = hook {
         lake.set_hook(hook);
     }
@@ -163,19 +197,21 @@ pub fn lake_at(place: &Place, table: &'static Table, hook: Option<Hook>) -> Lake
 }
 
 /// Lands all there is for `table`.
-pub fn land(broker: &Memory, folder: &Path, table: &'static Table, cut: Cut, hook: Option<Hook>) -> Arc<Progress> {
-    land_at(broker, &Place::folder(folder), table, cut, hook)
-}
-
-/// The same, wherever the lake is.
-pub fn land_at(broker: &Memory, place: &Place, table: &'static Table, cut: Cut, hook: Option<Hook>) -> Arc<Progress> {
+pub fn land(
+    broker: &Memory,
+    home: &(impl Home + ?Sized),
+    table: &'static Table,
+    cut: Cut,
+    hook: Option<Hook>,
+) -> Arc<Progress> {
     let control = Arc::new(Control::new(true));
     let topics: Vec<Arc<str>> = vec![table.topic.into()];
     control.complete(&topics[0]);
     let progress = Arc::<Progress>::default();
     let broker = Arc::new(broker.clone());
-    let consume = Consume { name: "lake".into(), topics, broker, cut, control, progress: progress.clone() };
-    wait(consume.run(&mut lake_at(place, table, hook))).expect("lands");
+    let form = if table.is_raw() { Form::Raw } else { Form::Event };
+    let consume = Consume { name: "lake".into(), topics, broker, form, cut, control, progress: progress.clone() };
+    wait(consume.run(&mut lake(home, table, hook))).expect("lands");
     progress
 }
 
@@ -233,29 +269,64 @@ pub fn ready(broker: &Memory, mut lake: Lake) -> Lake {
 }
 
 /// Where the catalog says that the table is.
-pub fn pointer(folder: &Path, table: &Table) -> Option<String> {
-    pointer_at(&Place::folder(folder), table)
-}
-
-fn pointer_at(place: &Place, table: &Table) -> Option<String> {
-    let path = place.catalog();
-    if !path.exists() {
-        return None;
+pub fn pointer(home: &(impl Home + ?Sized), table: &Table) -> Option<String> {
+    const QUERY: &str = "SELECT metadata_location FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3";
+    match home.place().catalog {
+        Address::Sqlite(path, name) => {
+            if !path.exists() {
+                return None;
+            }
+            wait(async {
+                let options = SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_secs(10));
+                let mut connection = options.connect().await.expect("there");
+                let query = sqlx::query_scalar(QUERY).bind(name).bind(table.zone).bind(table.name);
+                query.fetch_optional(&mut connection).await.expect("a query")
+            })
+        }
+        Address::Postgres(url, name) => wait(async {
+            let mut connection = PgConnection::connect(url.as_str()).await.expect("there");
+            let query = sqlx::query_scalar(QUERY).bind(name).bind(table.zone).bind(table.name);
+            let found = query.fetch_optional(&mut connection).await;
+            found.unwrap_or_else(|error| {
+                let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+                assert_eq!(code.as_deref(), Some("42P01"), "{error}"); // there is no such table yet
+                None
+            })
+        }),
+        Address::Rest(rest) => location(&rest.url, table),
     }
-    wait(async {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_secs(10));
-        let mut connection = options.connect().await.expect("there");
-        let query = "SELECT metadata_location FROM iceberg_tables WHERE catalog_name = ?1 AND table_namespace = ?2 AND \
-             table_name = ?3";
-        let query = sqlx::query_scalar(query).bind(CATALOG_NAME).bind(table.zone).bind(table.name);
-        query.fetch_optional(&mut connection).await.expect("a query")
-    })
 }
 
-/// What the ledger says.
-pub fn pending(folder: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder.join("pending")) else { return Vec::new() };
-    entries.map(|entry| std::fs::read_to_string(entry.expect("readable").path()).expect("readable")).collect()
+/// Asks a catalog without tokens where a table is.
+fn location(url: &Url, table: &Table) -> Option<String> {
+    let address = format!("{}:{}", url.host_str().expect("a host"), url.port().expect("a port"));
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let path = format!("{}/v1/p/namespaces/{}/tables/{}", url.path().trim_end_matches('/'), table.zone, table.name);
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nx-look: 1\r\nconnection: close\r\n\r\n").expect("it listens");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("an answer");
+    let body: Value = serde_json::from_str(body).expect("JSON");
+    body["metadata-location"].as_str().map(str::to_owned)
+}
+
+/// What the ledger says of commits that are on their way, up to a thousand.
+pub fn pending(home: &(impl Home + ?Sized)) -> Vec<String> {
+    let place = home.place();
+    let addresses: Vec<String> = match &place.root {
+        Root::Folder(folder) => {
+            let entries = std::fs::read_dir(folder.join("pending")).into_iter().flatten();
+            entries.map(|entry| entry.expect("readable").path().display().to_string()).collect()
+        }
+        Root::Bucket(bucket, access) => {
+            let folder = object_store::path::Path::parse(format!("{}/pending", bucket.prefix)).expect("a name");
+            let listed = wait(store(bucket, access).list_with_delimiter(Some(&folder))).expect("answers");
+            let commits = listed.objects.iter().filter(|object| object.size > 0); // SeaweedFS also names the emptied folder
+            commits.map(|object| format!("s3://{}/{}", bucket.bucket, object.location)).collect()
+        }
+    };
+    let text = |address: &String| String::from_utf8(read(&place, address).into()).expect("JSON");
+    addresses.iter().map(text).collect()
 }
 
 pub fn path_of(address: &str) -> PathBuf {
@@ -282,28 +353,15 @@ fn store(bucket: &BucketPlace, Access { endpoint, keys, .. }: &Access) -> Amazon
     store.with_access_key_id(&keys.id).with_secret_access_key(&keys.secret).build().expect("complete")
 }
 
-/// The names of commits that the ledger of a lake in a bucket knows, up to a thousand.
-pub fn pending_at(place: &Place) -> Vec<String> {
-    let Root::Bucket(bucket, access) = &place.root else { panic!("a bucket") };
-    let folder = object_store::path::Path::parse(format!("{}/pending", bucket.prefix)).expect("a name");
-    let listed = wait(store(bucket, access).list_with_delimiter(Some(&folder))).expect("answers");
-    let commits = listed.objects.iter().filter(|object| object.size > 0); // SeaweedFS also names the emptied folder
-    commits.map(|object| object.location.to_string()).collect()
-}
-
 /// The table's metadata, and the files that it names.
-pub fn table_files(folder: &Path, table: &Table) -> Option<(TableMetadata, Vec<DataFile>)> {
-    table_files_at(&Place::folder(folder), table)
-}
-
-fn table_files_at(place: &Place, table: &Table) -> Option<(TableMetadata, Vec<DataFile>)> {
-    let location = pointer_at(place, table)?;
-    let metadata: TableMetadata = serde_json::from_slice(&read(place, &location)).expect("readable");
+pub fn table_files(home: &(impl Home + ?Sized), table: &Table) -> Option<(TableMetadata, Vec<DataFile>)> {
+    let (place, location) = (home.place(), pointer(home, table)?);
+    let metadata: TableMetadata = serde_json::from_slice(&read(&place, &location)).expect("readable");
     let mut files = Vec::new();
     if let Some(snapshot) = metadata.current_snapshot() {
-        let list = ManifestList::parse_with_version(&read(place, snapshot.manifest_list()), metadata.format_version());
+        let list = ManifestList::parse_with_version(&read(&place, snapshot.manifest_list()), metadata.format_version());
         for manifest in list.expect("a list").consume_entries() {
-            let manifest = Manifest::parse_avro(&read(place, &manifest.manifest_path)).expect("a manifest");
+            let manifest = Manifest::parse_avro(&read(&place, &manifest.manifest_path)).expect("a manifest");
             files.extend(manifest.entries().iter().filter(|e| e.is_alive()).map(|e| e.data_file().clone()));
         }
     }
@@ -311,16 +369,12 @@ fn table_files_at(place: &Place, table: &Table) -> Option<(TableMetadata, Vec<Da
 }
 
 /// The rows of a table as a reader finds them, in order.
-pub fn rows(folder: &Path, table: &Table) -> Vec<RowId> {
-    rows_at(&Place::folder(folder), table)
-}
-
-/// The same, wherever the lake is.
-pub fn rows_at(place: &Place, table: &Table) -> Vec<RowId> {
+pub fn rows(home: &(impl Home + ?Sized), table: &Table) -> Vec<RowId> {
+    let place = home.place();
     let mut rows = Vec::new();
-    for file in table_files_at(place, table).map(|(_, files)| files).unwrap_or_default() {
+    for file in table_files(&place, table).map(|(_, files)| files).unwrap_or_default() {
         let before = rows.len();
-        let whole = read(place, file.file_path());
+        let whole = read(&place, file.file_path());
         let reader = ParquetRecordBatchReaderBuilder::try_new(whole).expect("whole").build().expect("readable");
         for batch in reader {
             let batch = batch.expect("readable");

@@ -18,26 +18,26 @@ use super::world::{
 };
 
 /// Calls `then` the first time that a landing is at `step`.
-fn once(step: Step, then: impl FnOnce() -> io::Result<()> + Send + 'static) -> Hook {
+pub fn once(step: Step, then: impl FnOnce() -> io::Result<()> + Send + 'static) -> Hook {
     let mut then = Some(then);
     Box::new(move |at| if at == step { then.take().map_or(Ok(()), |then| then()) } else { Ok(()) })
 }
 
 /// What another writer does at `step`, with an event loop of its own.
-fn meanwhile(step: Step, then: impl FnOnce() + Send + 'static) -> Hook {
+pub fn meanwhile(step: Step, then: impl FnOnce() + Send + 'static) -> Hook {
     once(step, || {
         std::thread::scope(|scope| scope.spawn(then).join().expect("it lands"));
         Ok(())
     })
 }
 
-fn folder() -> (tempfile::TempDir, PathBuf) {
+pub fn folder() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let folder = dir.path().join("lake");
     (dir, folder)
 }
 
-fn parquet_files(folder: &Path) -> usize {
+pub fn parquet_files(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).expect("readable").flatten();
     let count = |path: PathBuf| {
         if path.is_dir() { parquet_files(&path) } else { usize::from(path.extension().is_some_and(|e| e == "parquet")) }

@@ -6,46 +6,20 @@ use super::{Check, Sources};
 use crate::config::tree::At::{self, Field, Item};
 
 impl Check<'_> {
-    /// In a folder, or in a bucket.
+    /// In a folder, or in a bucket; and the catalog that knows them.
     pub(super) fn files(&mut self, index: usize, lake: &Config, sources: Sources<'_>) {
-        match BucketPlace::parse(&lake.path) {
-            Err((wrong, help)) => self.at_lake(index, "SKU-050", &["path"], &wrong, help),
-            Ok(None) => {
-                for field in ["s3", "catalog"] {
-                    let is_there = if field == "s3" { lake.s3.is_some() } else { lake.catalog.is_some() };
-                    if is_there {
-                        let message =
-                            format!("`{field}` is for files in a bucket, and these are in the folder `{}`", lake.path);
-                        self.at_lake(
-                            index,
-                            "SKU-050",
-                            &[field],
-                            &message,
-                            "remove it, or write path = \"s3://bucket/lake\"",
-                        );
-                    }
-                }
+        match (BucketPlace::parse(&lake.path), &lake.s3) {
+            (Err((wrong, help)), _) => self.at_lake(index, "SKU-050", &["path"], &wrong, help),
+            (Ok(None), Some(_)) => {
+                let message = format!("`s3` is for files in a bucket, and these are in the folder `{}`", lake.path);
+                let help = "remove it, or write path = \"s3://bucket/lake\"";
+                self.at_lake(index, "SKU-050", &["s3"], &message, help);
             }
-            Ok(Some(_)) => {
-                if let Err(wrong) = lake.catalog_file() {
-                    self.at_lake(index, "SKU-050", &["catalog"], &wrong, "");
-                }
-                self.catalog_of_another(index, lake);
-                if let Some(s3) = &lake.s3 {
-                    self.s3(index, s3, sources);
-                }
-            }
+            (Ok(Some(_)), Some(s3)) => self.s3(index, s3, sources),
+            (Ok(_), None) => {}
         }
-    }
-
-    /// A catalog knows each table once.
-    fn catalog_of_another(&mut self, index: usize, lake: &Config) {
-        let others = self.config.sink[..index].iter().filter_map(|sink| Some((&sink.name, sink.lake.as_ref()?)));
-        let is_shared =
-            |other: &Config| lake.catalog.is_some() && other.catalog == lake.catalog && other.path != lake.path;
-        if let Some((name, other)) = others.into_iter().find(|(_, other)| is_shared(other)) {
-            let message = format!("the lake of sink `{name}` in `{}` has this catalog", other.path);
-            self.at_lake(index, "SKU-050", &["catalog"], &message, "give each lake a catalog of its own");
+        if let Err(wrong) = lake.catalog(sources.0) {
+            self.at_lake(index, "SKU-050", &["catalog"], &wrong, "");
         }
     }
 

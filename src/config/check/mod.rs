@@ -32,6 +32,8 @@ const COMMIT_INTERVAL_MAX: Span = Span::from_millis(60_000);
 const PATIENCE_MAX: Span = Span::from_millis(3_600_000);
 /// Times between commits to the lake: each makes a file per table, customer and day.
 const LAKE_COMMIT_INTERVALS: RangeInclusive<Span> = Span::from_millis(1_000)..=Span::from_millis(3_600_000);
+/// Time from one round of upkeep of a lake to the next.
+const UPKEEP_EVERY_MIN: Span = Span::from_millis(60_000);
 /// Bytes of records in one commit to the lake.
 const LAKE_BATCH_BYTES: RangeInclusive<ByteSize> = ByteSize(1 << 20)..=ByteSize(256 << 20);
 /// Shortest time of each of these.
@@ -331,8 +333,21 @@ impl Check<'_> {
             let (least, most) = LAKE_BATCH_BYTES.into_inner();
             self.report("SKU-020", &at("batch_bytes_max"), message, &format!("choose {least} to {most}"));
         }
+        self.upkeep(index, &lake.upkeep);
         for (place, name) in sink.from.iter().enumerate() {
             self.landed(&[Field("sink"), Item(index), Field("from"), Item(place)], index, (lake, name));
+        }
+    }
+
+    fn upkeep(&mut self, index: usize, upkeep: &lake::UpkeepConfig) {
+        let at = |field| [Field("sink"), Item(index), Field("lake"), Field("upkeep"), Field(field)];
+        if let Some(every) = upkeep.every.0.filter(|every| *every < UPKEEP_EVERY_MIN) {
+            let message = format!("`every` cannot be {every}");
+            self.report("SKU-020", &at("every"), message, &format!("choose {UPKEEP_EVERY_MIN} or more, or \"never\""));
+        }
+        if upkeep.files_min < 2 {
+            let message = format!("`files_min` cannot be {}", upkeep.files_min);
+            self.report("SKU-020", &at("files_min"), message, "one file alone stays as it is: choose 2 or more");
         }
     }
 
@@ -343,7 +358,9 @@ impl Check<'_> {
             let message = format!("the lake has no table for `{name}`");
             self.report("SKU-033", path, message, &format!("it has tables for [{}]", known.join(", ")));
         }
-        let into_it = |other: &&SinkConfig| other.lake.as_ref().is_some_and(|other| other.path == lake.path);
+        let is_same =
+            |other: &lake::Config| other.path == lake.path || (lake.catalog.is_some() && other.catalog == lake.catalog);
+        let into_it = |other: &&SinkConfig| other.lake.as_ref().is_some_and(is_same);
         let other = self.config.sink[..index].iter().filter(into_it).find(|other| other.from.contains(name));
         if let Some(other) = other {
             let message = format!("sink `{}` lands `{name}` in this lake already", other.name);

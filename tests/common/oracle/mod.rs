@@ -107,7 +107,7 @@ pub struct Finished {
 /// Runs the plan in `home`, a new folder, with this binary. `None` where there is no Kafka.
 pub fn run(plan: Plan, binary: &Path, home: &Path, say: &dyn Fn(String)) -> Option<Finished> {
     let began = Instant::now();
-    let server = Server::start()?;
+    let server = Server::start_to_be_killed()?;
     let site = Site { binary: binary.into(), home: home.into(), cluster: server.bootstrap_servers() };
     write_project(home);
     let mut disturbed = Disturbed::new(&site, server, plan, say);

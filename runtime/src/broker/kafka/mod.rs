@@ -144,6 +144,20 @@ fn unknown(of: &TopicPartition) -> BrokerError {
     BrokerError::Fatal(format!("there is no {of}"))
 }
 
+/// Why the positions of a group could not be had: where the coordinator answers in vain for as long as a transaction may stay
+/// open, one is that hangs.
+fn unstable(group: &str, bootstrap_servers: &str, error: &KafkaError) -> BrokerError {
+    if error.rdkafka_error_code() != Some(RDKafkaErrorCode::OperationTimedOut) {
+        return broker_error(error);
+    }
+    BrokerError::Retry(format!(
+        "the positions of group {group} cannot be had: its coordinator does not answer, or a transaction that moves them stays \
+         open for longer than it may. The cluster may have lost the end of it, and then waits for it for ever: \
+         `kafka-transactions.sh --bootstrap-server {bootstrap_servers} describe-producers --topic __consumer_offsets --partition …` \
+         shows where one is open, `kafka-transactions.sh … abort` ends it"
+    ))
+}
+
 /// A client that reads or asks.
 fn client(config: &ClientConfig) -> Result<Client, BrokerError> {
     BaseConsumer::from_config_and_context(config, Logs::default()).map_err(|error| broker_error(&error))
@@ -208,7 +222,8 @@ impl Shared {
             return Ok(Positions::new());
         }
         let timeout = ASK_MAX + self.settings.transaction_timeout;
-        let answer = self.asking(group)?.committed_offsets(asked, timeout).map_err(|error| broker_error(&error))?;
+        let answer = self.asking(group)?.committed_offsets(asked, timeout);
+        let answer = answer.map_err(|error| unstable(group, &self.settings.bootstrap_servers, &error))?;
         let mut positions = Positions::new();
         for place in answer.elements() {
             place.error().map_err(|error| broker_error(&error))?;

@@ -152,6 +152,10 @@ fn is_lasting(code: Code) -> bool {
 }
 
 impl Reader for Fetcher {
+    fn begin(&mut self, of: &TopicPartition, from: Offset) -> Result<(), BrokerError> {
+        self.go_to(of, from)
+    }
+
     fn fetch(&mut self, of: &TopicPartition, from: Offset, bytes_max: usize) -> Result<Vec<RecordBatch>, BrokerError> {
         let until = Instant::now() + FETCH_MAX;
         self.go_to(of, from)?;

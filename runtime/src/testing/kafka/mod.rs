@@ -8,14 +8,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use super::is_required;
 use super::leash::{Leash, cached, free_ports, is_there, run};
 pub use look::Look;
 
+/// How long after a kill the controller has given up the broker: its session, which begins with the last heartbeat.
+const GIVEN_UP: Duration = Duration::from_secs(10);
+
 /// A running Kafka.
 pub struct Kafka {
     leash: Leash,
+    /// Where it is a process of its own.
+    controller: Option<Leash>,
+    killed: Option<Instant>,
     dir: PathBuf,
     jars: PathBuf,
     /// Ports of the listeners that were asked for.
@@ -33,7 +40,7 @@ pub fn kafka() -> Option<&'static Kafka> {
 }
 
 impl Kafka {
-    /// Starts one of its own for a test that stops it; see [`kafka`].
+    /// Starts one of its own for a test that changes it; see [`kafka`].
     ///
     /// # Panics
     /// See [`kafka`].
@@ -41,16 +48,23 @@ impl Kafka {
         Self::start_with(&[], "")
     }
 
+    /// Starts one of its own for a test that kills it; see [`kafka`]. Its controller lives on, in a process of its own, and
+    /// has given the broker up before it is back. One that is back before that has its partitions still, loses them when its
+    /// old session ends, and takes them for deleted then: what it is about to abort stays open for ever, see "A transaction
+    /// that hangs" in docs/kafka.md.
+    ///
+    /// # Panics
+    /// See [`kafka`].
+    pub fn start_to_be_killed() -> Option<Self> {
+        Self::can_start().then(|| Self::start_from(found_jars(), &[], "", true))
+    }
+
     /// Like [`Self::start`], with further listeners (name and protocol) beside the plain one, and further properties.
     ///
     /// # Panics
     /// See [`kafka`].
     pub fn start_with(listeners: &[(&str, &str)], properties: &str) -> Option<Self> {
-        if !Self::can_start() {
-            return None;
-        }
-        let jars = jars().expect("Kafka's jars come from Maven Central, or from the cache in the target folder");
-        Some(Self::start_from(jars, listeners, properties))
+        Self::can_start().then(|| Self::start_from(found_jars(), listeners, properties, false))
     }
 
     /// Whether there is what it takes, for tests that have more to make before; see [`kafka`].
@@ -66,7 +80,7 @@ impl Kafka {
         can_start
     }
 
-    fn start_from(jars: PathBuf, listeners: &[(&str, &str)], properties: &str) -> Self {
+    fn start_from(jars: PathBuf, listeners: &[(&str, &str)], properties: &str, is_apart: bool) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory").keep();
         let [port, controller] = free_ports();
         let listening =
@@ -80,20 +94,17 @@ impl Kafka {
             .replace("@PROTOCOLS@", &protocols.collect::<String>())
             .replace("@DIR@", &dir.display().to_string())
             + properties;
-        let config = dir.join("server.properties");
-        fs::write(&config, properties).expect("writable");
-        fs::write(dir.join("log4j2.yaml"), include_str!("log4j2.yaml")).expect("writable");
-        let java = java(&jars, &dir);
-        let format = Command::new("java")
-            .args(&java)
-            .args(["kafka.tools.StorageTool", "format", "--standalone", "-t", &cluster_id(), "-c"])
-            .arg(&config)
-            .output()
-            .expect("java runs");
-        assert!(format.status.success(), "Kafka's directory: {}", String::from_utf8_lossy(&format.stderr));
-        let arguments = java.into_iter().chain(["kafka.Kafka".to_owned(), config.display().to_string()]);
-        let leash = Leash::start("Kafka", dir.clone(), port, Path::new("java"), arguments);
-        Self { leash, dir, jars, listeners: listening }
+        let id = cluster_id();
+        let (controller, properties) = if is_apart {
+            let apart = tempfile::tempdir().expect("a temporary directory").keep();
+            let controller =
+                start_process(&jars, &apart, &properties_of_controller(&apart, controller), &id, controller);
+            (Some(controller), properties + &properties_of_broker(port))
+        } else {
+            (None, properties)
+        };
+        let leash = start_process(&jars, &dir, &properties, &id, port);
+        Self { leash, controller, killed: None, dir, jars, listeners: listening }
     }
 
     /// Where clients find it.
@@ -131,12 +142,60 @@ impl Kafka {
     /// Ends it with `kill -9`.
     pub fn kill(&mut self) {
         self.leash.kill();
+        self.killed = Some(Instant::now());
     }
 
-    /// Starts it again, with what it had.
+    /// Starts it again, with what it had, when its controller has given it up.
+    ///
+    /// # Panics
+    /// Where it was not killed, or was not started for that.
     pub fn start_again(&mut self) {
+        assert!(self.controller.is_some(), "it was started by `start_to_be_killed`");
+        let until = self.killed.take().expect("it was killed") + GIVEN_UP;
+        while Instant::now() < until {
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
         self.leash.start_again();
     }
+}
+
+/// Formats a folder for these properties, and starts a Kafka with it.
+fn start_process(jars: &Path, dir: &Path, properties: &str, cluster_id: &str, port: u16) -> Leash {
+    let config = dir.join("server.properties");
+    fs::write(&config, properties).expect("writable");
+    fs::write(dir.join("log4j2.yaml"), include_str!("log4j2.yaml")).expect("writable");
+    let java = java(jars, dir);
+    let is_controller = !properties.contains("\nprocess.roles=broker\n");
+    let format = Command::new("java")
+        .args(&java)
+        .args(["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c"])
+        .arg(&config)
+        .args(is_controller.then_some("--standalone"))
+        .output()
+        .expect("java runs");
+    assert!(format.status.success(), "Kafka's directory: {}", String::from_utf8_lossy(&format.stderr));
+    let mut command = Command::new("java");
+    command.args(java).arg("kafka.Kafka").arg(&config);
+    Leash::start("Kafka", dir.into(), port, &command, "KILL")
+}
+
+/// What makes a broker alone of what is both; what comes later counts.
+fn properties_of_broker(port: u16) -> String {
+    format!(
+        "\nprocess.roles=broker\nlisteners=PLAINTEXT://127.0.0.1:{port}\nadvertised.listeners=PLAINTEXT://127.0.0.1:{port}\n"
+    )
+}
+
+fn properties_of_controller(dir: &Path, port: u16) -> String {
+    format!(
+        "process.roles=controller\nnode.id=2\ncontroller.quorum.bootstrap.servers=127.0.0.1:{port}\n\
+         listeners=CONTROLLER://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\nlog.dirs={}/data\n",
+        dir.display()
+    )
+}
+
+fn found_jars() -> PathBuf {
+    jars().expect("Kafka's jars come from Maven Central, or from the cache in the target folder")
 }
 
 /// How a program of Kafka's is run, up to the name of its class.

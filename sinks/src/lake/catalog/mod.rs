@@ -1,6 +1,10 @@
 //! Which metadata is a table's: the one thing of a lake that ever changes.
 
-mod sqlite;
+mod address;
+mod dialect;
+pub(super) mod facts;
+mod rest;
+mod sql;
 
 use async_trait::async_trait;
 use iceberg::TableUpdate;
@@ -11,10 +15,13 @@ use super::steps::Steps;
 use super::storage::Files;
 use super::tables::Table;
 use crate::SinkError;
-pub use sqlite::CATALOG_FILE;
-use sqlite::Sqlite;
+pub use address::{Address, Config, Login, Rest};
+use rest::RestCatalog;
+use sql::Sql;
 
-/// Its name in the catalog's tables, which readers give.
+/// The file of a catalog in the lake's folder.
+pub const CATALOG_FILE: &str = "catalog.db";
+/// Its name in the catalog's tables, which readers give, where it has no other.
 pub const CATALOG_NAME: &str = "lake";
 
 /// A table as its catalog has it.
@@ -60,11 +67,19 @@ pub(super) trait Catalog: Send {
 
 /// The catalog at `place`, which is made where it is missing.
 pub(super) async fn open(place: &Place, files: &Files) -> Result<Box<dyn Catalog>, SinkError> {
-    Ok(Box::new(Sqlite::open(&place.catalog(), files).await?))
+    Ok(match &place.catalog {
+        Address::Sqlite(path, name) => Box::new(Sql::sqlite(path, name, files).await?),
+        Address::Postgres(url, name) => Box::new(Sql::postgres(url, name, files).await?),
+        Address::Rest(rest) => Box::new(RestCatalog::open(rest).await?),
+    })
 }
 
 /// The catalog at `place` for who looks at it, beside its writers; `None` where there is none yet.
 pub(super) async fn open_to_read(place: &Place, files: &Files) -> Result<Option<Box<dyn Catalog>>, SinkError> {
-    let sqlite = Sqlite::open_to_read(&place.catalog(), files).await?;
-    Ok(sqlite.map(|sqlite| Box::new(sqlite) as Box<dyn Catalog>))
+    let sql = match &place.catalog {
+        Address::Rest(rest) => return Ok(Some(Box::new(RestCatalog::open(rest).await?))),
+        Address::Sqlite(path, name) => Sql::sqlite_to_read(path, name, files).await?,
+        Address::Postgres(url, name) => Sql::postgres_to_read(url, name, files).await?,
+    };
+    Ok(sql.map(|sql| Box::new(sql) as Box<dyn Catalog>))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{
-    BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int64Builder, StringBuilder,
+    BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int64Builder, LargeBinaryBuilder, StringBuilder,
     TimestampMicrosecondBuilder,
 };
 use arrow_array::{Array, ArrayRef, new_null_array};
@@ -26,6 +26,7 @@ impl Column {
     pub(in crate::lake) fn kind(&self) -> PrimitiveType {
         match self.read {
             Read::Text(_) | Read::Json(_) | Read::Id(_) | Read::Currency(_) => PrimitiveType::String,
+            Read::Bytes(_) | Read::Payload(_) => PrimitiveType::Binary,
             Read::Long(_) | Read::Rising(_) | Read::Minor(_) | Read::Exponent(_) => PrimitiveType::Long,
             Read::Double(_) | Read::Figure(_) => PrimitiveType::Double,
             Read::Flag(_) => PrimitiveType::Boolean,
@@ -42,7 +43,12 @@ impl Column {
 
     /// Whether nearly every row has a value of its own.
     pub(in crate::lake) fn is_distinct(&self) -> bool {
-        matches!(self.read, Read::Id(_))
+        matches!(self.read, Read::Id(_) | Read::Payload(_))
+    }
+
+    /// Whether readers have no use for its bounds.
+    pub(in crate::lake) fn is_payload(&self) -> bool {
+        matches!(self.read, Read::Payload(_))
     }
 }
 
@@ -68,6 +74,8 @@ pub(in crate::lake) fn array<'a>(
     Ok(match column.read {
         Read::Text(read) => build!(texts(12), read),
         Read::Json(read) => build!(texts(16), read),
+        Read::Bytes(read) => build!(LargeBinaryBuilder::with_capacity(count, count * 32), read),
+        Read::Payload(read) => build!(LargeBinaryBuilder::with_capacity(count, count * 256), read),
         Read::Id(read) => {
             let mut builder = texts(32);
             let ids = rows.map(|row| read(row).map(|id| id.hex()));

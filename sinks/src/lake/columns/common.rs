@@ -2,10 +2,13 @@
 
 use skuflow_schemas::Envelope;
 
-use super::{Column, Read, Row};
+use super::{Column, Content, Read, Row};
 
 fn envelope<'a>(row: &Row<'a>) -> &'a Envelope {
-    row.event.envelope().expect("families with a table have an envelope")
+    match row.content {
+        Content::Event(event) => event.envelope().expect("families with a table have an envelope"),
+        Content::Raw(_) => unreachable!("raw tables have columns of their own"),
+    }
 }
 
 /// What every event says about itself, then `own`, then where the row was read and when the lake took it in.

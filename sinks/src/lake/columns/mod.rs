@@ -6,26 +6,37 @@ mod common;
 mod features;
 mod inventory;
 mod offers;
+mod raw;
 mod sales;
 
 use skuflow_schemas::{Event, EventId, Money, Values};
+
+use crate::RawRecord;
 
 pub(super) use alerts::alerts;
 pub(super) use build::{array, null_array};
 pub(super) use features::features;
 pub(super) use inventory::inventory;
 pub(super) use offers::offers;
+pub(super) use raw::raw_columns;
 pub(super) use sales::sales;
 
-/// A row: an event, and where it was read.
+/// A row: what was read, and where.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row<'a> {
-    pub(super) event: &'a Event,
+    pub(super) content: Content<'a>,
     pub(super) topic: &'a str,
     pub(super) partition: u32,
     pub(super) offset: u64,
     /// When the lake took it in, microseconds.
     pub(super) ingested_at: i64,
+}
+
+/// What was read: an event, or a record as it came.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Content<'a> {
+    Event(&'a Event),
+    Raw(&'a RawRecord),
 }
 
 /// A column of a table. Its field id is that of the field of this name in the created table.
@@ -40,6 +51,9 @@ pub(super) struct Column {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Read {
     Text(for<'a> fn(&Row<'a>) -> Option<&'a str>),
+    Bytes(for<'a> fn(&Row<'a>) -> Option<&'a [u8]>),
+    /// Bytes of which nearly every row has its own, and by which nobody looks for rows.
+    Payload(for<'a> fn(&Row<'a>) -> Option<&'a [u8]>),
     /// Lists and records, as JSON.
     Json(fn(&Row<'_>) -> Option<String>),
     Id(fn(&Row<'_>) -> Option<EventId>),
@@ -90,9 +104,9 @@ fn list<T: serde::Serialize>(list: &[T]) -> Option<String> {
 macro_rules! family {
     ($name:ident, $variant:ident) => {
         fn $name<'a>(row: &Row<'a>) -> &'a skuflow_schemas::$variant {
-            match row.event {
-                skuflow_schemas::Event::$variant(event) => event,
-                other => unreachable!("a table of another family was given a {}", other.family().name()),
+            match row.content {
+                super::Content::Event(skuflow_schemas::Event::$variant(event)) => event,
+                other => unreachable!("a table of another family was given {other:?}"),
             }
         }
     };

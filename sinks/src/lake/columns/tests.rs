@@ -16,7 +16,7 @@ fn names_are_told_apart_whatever_their_case() {
         let columns = table.columns();
         let names: HashSet<String> = columns.iter().map(|column| column.name.to_lowercase()).collect();
         assert_eq!(names.len(), columns.len(), "{}", table.full_name);
-        assert!(table.key().iter().all(|key| names.contains(*key)), "{} is sorted by columns", table.full_name);
+        assert!(table.order().iter().all(|key| names.contains(*key)), "{} is sorted by columns", table.full_name);
     }
 }
 
@@ -30,8 +30,10 @@ fn amounts(amounts: &[Option<(i64, u8)>]) -> (Vec<Option<i128>>, Vec<Option<i64>
             Event::Offer(Box::new(Offer { price, ..Offer::default() }))
         })
         .collect();
-    let rows: Vec<Row<'_>> =
-        events.iter().map(|event| Row { event, topic: "t", partition: 0, offset: 0, ingested_at: 0 }).collect();
+    let rows: Vec<Row<'_>> = events
+        .iter()
+        .map(|event| Row { content: Content::Event(event), topic: "t", partition: 0, offset: 0, ingested_at: 0 })
+        .collect();
     let column = |name: &str| {
         let column = offers().into_iter().find(|column| column.name == name).expect("there");
         array(&column, rows.iter()).expect("short")
@@ -61,7 +63,7 @@ fn ids_are_hex() {
     let mut offer = Offer::default();
     offer.envelope.event_id = EventId([0xab; 16]);
     let event = Event::Offer(Box::new(offer));
-    let row = Row { event: &event, topic: "t", partition: 0, offset: 0, ingested_at: 0 };
+    let row = Row { content: Content::Event(&event), topic: "t", partition: 0, offset: 0, ingested_at: 0 };
     let ids = |name: &str| {
         let column = offers().into_iter().find(|column| column.name == name).expect("there");
         let array = array(&column, [row].iter()).expect("short");

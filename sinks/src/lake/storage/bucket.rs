@@ -1,6 +1,7 @@
 //! Files in a bucket.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek as _, Write};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use tempfile::SpooledTempFile;
 use uuid::Uuid;
 
 use super::remedy::told;
-use super::{Stored, Written, failed};
+use super::{Listed, Written, failed};
 use crate::lake::place::{Access, BucketPlace, Keys, S3};
 use crate::limits::{
     PUT_BYTES_MAX, PUT_PART_BYTES, PUT_TRIES_MAX, S3_BACKOFF, S3_BACKOFF_MAX, S3_CONNECT_TIMEOUT, S3_RETRIES_MAX,
@@ -217,21 +218,33 @@ impl Bucket {
         }
     }
 
-    /// See [`super::Files::list`]. A server may name folders that are empty by now, as files without bytes.
-    pub(super) async fn list(&self, address: &str) -> io::Result<Vec<Stored>> {
+    /// See [`super::Files::source`]: a copy that nobody else has.
+    pub(super) async fn source(&self, address: &str) -> io::Result<File> {
+        let got = self.store.get(&self.key(address)?).await;
+        let mut pieces = got.map_err(|error| self.told(address, &error))?.into_stream();
+        let mut copy = tempfile::tempfile()?;
+        while let Some(piece) = following(&mut pieces).await {
+            copy.write_all(&piece.map_err(|error| self.told(address, &error))?)?;
+        }
+        copy.rewind()?;
+        Ok(copy)
+    }
+
+    /// The objects in the folder at `address`, see [`super::Files::list`]. A server may name folders that are empty by now, as
+    /// objects without bytes, which no file of a lake is.
+    pub(super) async fn list(&self, address: &str) -> io::Result<Vec<Listed>> {
         let folder = self.key(address)?;
         let mut objects = self.store.list(Some(&folder));
         let mut all = Vec::new();
         while let Some(object) = following(&mut objects).await {
             let object = object.map_err(|error| self.told(address, &error))?;
-            if object.location == folder {
-                continue;
+            if object.size > 0 {
+                all.push(Listed {
+                    address: format!("{S3}{}/{}", self.place.bucket, object.location),
+                    bytes: object.size,
+                    modified: Timestamp::from_micros(object.last_modified.timestamp_micros()),
+                });
             }
-            all.push(Stored {
-                address: format!("{S3}{}/{}", self.place.bucket, object.location),
-                bytes: object.size,
-                modified: Timestamp::from_micros(object.last_modified.timestamp_micros()),
-            });
         }
         Ok(all)
     }

@@ -1,7 +1,7 @@
 //! Files in a folder.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use skuflow_schemas::Timestamp;
 use uuid::Uuid;
 
-use super::{Stored, Written, failed};
+use super::{Listed, Written, failed};
 
 /// Where files are written before they get their names; files of writers that died may stay there.
 const STAGED: &str = "staged";
@@ -116,12 +116,36 @@ impl Local {
         std::fs::read(path).map(Bytes::from).map_err(|error| at(path, error))
     }
 
-    /// See [`super::Files::list`].
-    pub(super) fn list(address: &str) -> io::Result<Vec<Stored>> {
-        let mut all = Vec::new();
+    /// See [`super::Files::source`].
+    pub(super) fn source(address: &str) -> io::Result<File> {
         let path = path_of(address);
-        list_into(path, &mut all).map_err(|error| at(path, error))?;
-        Ok(all)
+        File::open(path).map_err(|error| at(path, error))
+    }
+
+    /// See [`super::Files::list`]. What is taken away meanwhile is not there.
+    pub(super) fn list(&self, path: &str) -> io::Result<Vec<Listed>> {
+        let mut listed = Vec::new();
+        let mut folders = vec![self.root.join(path)];
+        while let Some(folder) = folders.pop() {
+            let entries = match std::fs::read_dir(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries.map_err(|error| at(&folder, error))?,
+            };
+            for entry in entries {
+                let entry = entry.map_err(|error| at(&folder, error))?;
+                match entry.metadata() {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(at(&entry.path(), error)),
+                    Ok(found) if found.is_dir() => folders.push(entry.path()),
+                    Ok(found) => listed.push(Listed {
+                        address: format!("{SCHEME}{}", entry.path().display()),
+                        bytes: found.len(),
+                        modified: modified(&found),
+                    }),
+                }
+            }
+        }
+        Ok(listed)
     }
 
     fn put(&self, path: &Path, text: &str) -> io::Result<()> {
@@ -133,30 +157,9 @@ impl Local {
     }
 }
 
-/// Adds the files under `folder`; those that go meanwhile are not there.
-fn list_into(folder: &Path, all: &mut Vec<Stored>) -> io::Result<()> {
-    for entry in there(std::fs::read_dir(folder))?.into_iter().flatten() {
-        let entry = entry?;
-        let Some(metadata) = there(entry.metadata())? else { continue };
-        if metadata.is_dir() {
-            list_into(&entry.path(), all)?;
-            continue;
-        }
-        let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        all.push(Stored {
-            address: format!("{SCHEME}{}", entry.path().display()),
-            bytes: metadata.len(),
-            modified: Timestamp::from_micros(modified.as_micros() as i64),
-        });
-    }
-    Ok(())
-}
-
-fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
-    match found {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        found => found.map(Some),
-    }
+fn modified(found: &Metadata) -> Timestamp {
+    let since = found.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// The second name of a file, taken away when it has its first or never will.
@@ -289,9 +292,9 @@ mod tests {
         assert_eq!(std::fs::read(path_of(&address)).expect("there"), b"first");
         assert!(!path_of(&local.address("t/y")).exists());
         unflushed.flush().expect("they are there");
-        let listed = Local::list(&local.address("t")).expect("readable");
+        let listed = local.list("t").expect("readable");
         assert_eq!(listed.iter().map(|file| (&file.address, file.bytes)).collect::<Vec<_>>(), [(&address, 5)]);
-        assert_eq!(Local::list(&local.address("u")).expect("there is none"), []);
+        assert_eq!(local.list("u").expect("there is none"), []);
         assert_eq!(Local::read(&address).expect("there"), "first");
         let staged = std::fs::read_dir(dir.path().join("a/lake").join(STAGED)).expect("there").count();
         assert_eq!(staged, 0, "nothing is left behind");

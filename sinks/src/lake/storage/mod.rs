@@ -4,6 +4,7 @@ mod bucket;
 mod local;
 mod remedy;
 
+use std::fs::File;
 use std::io::{self, Write};
 
 use async_trait::async_trait;
@@ -29,8 +30,8 @@ pub(super) enum Files {
 }
 
 /// A file that is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stored {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Listed {
     pub(super) address: String,
     pub(super) bytes: u64,
     /// When it was made, by the clock of what holds it.
@@ -39,18 +40,19 @@ pub(super) struct Stored {
 
 impl Files {
     /// Those at `place`, which is made where it is a folder that is missing.
-    pub(super) fn open(place: &Place) -> io::Result<Self> {
-        match &place.root {
+    pub(super) fn open(place: &Place) -> std::result::Result<Self, SinkError> {
+        let opened = match &place.root {
             Root::Folder(folder) => Local::open(folder).map(Self::Local),
             Root::Bucket(bucket, access) => Bucket::open(bucket, access).map(Self::Bucket),
-        }
+        };
+        opened.map_err(|error| unkept(&format!("opening {place}"), &error))
     }
 
     /// Those at `place` for who looks at them: nothing is made.
-    pub(super) fn open_to_read(place: &Place) -> io::Result<Self> {
+    pub(super) fn open_to_read(place: &Place) -> std::result::Result<Self, SinkError> {
         match &place.root {
             Root::Folder(folder) => Ok(Self::Local(Local::open_to_read(folder))),
-            Root::Bucket(bucket, access) => Bucket::open(bucket, access).map(Self::Bucket),
+            Root::Bucket(..) => Self::open(place),
         }
     }
 
@@ -105,7 +107,6 @@ impl Files {
     }
 
     /// What is in the file at `address`.
-    #[expect(dead_code, reason = "who collects orphans asks for it")]
     pub(super) async fn read(&self, address: &str) -> io::Result<Bytes> {
         match self {
             Self::Local(_) => Local::read(address),
@@ -113,12 +114,19 @@ impl Files {
         }
     }
 
-    /// All files under the folder at `address`, in no order; none where there is no such folder.
-    #[expect(dead_code, reason = "who collects orphans asks for it")]
-    pub(super) async fn list(&self, address: &str) -> io::Result<Vec<Stored>> {
+    /// The file at `address`, to be read a piece at a time.
+    pub(super) async fn source(&self, address: &str) -> io::Result<File> {
         match self {
-            Self::Local(_) => Local::list(address),
-            Self::Bucket(bucket) => bucket.list(address).await,
+            Self::Local(_) => Local::source(address),
+            Self::Bucket(bucket) => bucket.source(address).await,
+        }
+    }
+
+    /// The files whose addresses begin with the folder `path` of the lake, in no order; none where there is no such folder.
+    pub(super) async fn list(&self, path: &str) -> io::Result<Vec<Listed>> {
+        match self {
+            Self::Local(local) => local.list(path),
+            Self::Bucket(bucket) => bucket.list(&bucket.address(path)).await,
         }
     }
 }

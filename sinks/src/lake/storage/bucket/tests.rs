@@ -68,6 +68,9 @@ fn an_object_is_made_once() {
             let failing = bucket.create(&other, |_| Err::<(), _>(io::ErrorKind::StorageFull.into()));
             assert_eq!(failing.await.expect_err("no space").kind(), io::ErrorKind::StorageFull);
             assert_eq!(bucket.get(&address).await.expect("there"), "first");
+            let mut copy = String::new();
+            bucket.source(&address).await.expect("there").read_to_string(&mut copy).expect("a file");
+            assert_eq!(copy, "first");
             let listed = bucket.list(&bucket.address("t")).await.expect("answers");
             assert_eq!(listed.iter().map(|file| (&file.address, file.bytes)).collect::<Vec<_>>(), [(&address, 5)]);
             assert_eq!(bucket.list(&bucket.address("none")).await.expect("answers"), []);

@@ -1,0 +1,75 @@
+//! Columns of the tables of zone `raw`: records as they came.
+
+use serde_json::{Value, json};
+use skuflow_schemas::{Envelope, Timestamp};
+
+use super::{Column, Content, Read, Row};
+use crate::RawRecord;
+
+fn raw<'a>(row: &Row<'a>) -> &'a RawRecord {
+    match row.content {
+        Content::Raw(raw) => raw,
+        Content::Event(event) => unreachable!("a raw table was given a {}", event.family().name()),
+    }
+}
+
+fn envelope<'a>(row: &Row<'a>) -> Option<&'a Envelope> {
+    raw(row).envelope.as_ref()
+}
+
+/// The record, what its event says of itself where it is one, and where it was read.
+pub(in crate::lake) fn raw_columns() -> Vec<Column> {
+    vec![
+        Column::new("key", Read::Bytes(|row| raw(row).record.key.as_deref())),
+        Column::new("value", Read::Payload(|row| raw(row).record.value.as_deref())),
+        Column::new("headers", Read::Json(|row| headers(&raw(row).record.headers))),
+        Column::new("event_id", Read::Id(|row| Some(envelope(row)?.event_id))),
+        Column::new("customer", Read::Text(|row| Some(&envelope(row)?.customer))),
+        Column::new("source", Read::Text(|row| Some(&envelope(row)?.source))),
+        Column::new("marketplace", Read::Text(|row| Some(&envelope(row)?.marketplace))),
+        Column::new("observed_at", Read::Time(|row| Some(micros(envelope(row)?.observed_at)))),
+        Column::new("ingested_at", Read::Time(|row| Some(micros(envelope(row)?.ingested_at)))),
+        Column::new("source_event_id", Read::Text(|row| envelope(row)?.source_event_id.as_deref())),
+        Column::new("source_version", Read::Text(|row| envelope(row)?.source_version.as_deref())),
+        Column::new("cause_id", Read::Id(|row| envelope(row)?.cause_id)),
+        Column::required("_topic", Read::Text(|row| Some(row.topic))),
+        Column::required("_partition", Read::Long(|row| Some(row.partition.into()))),
+        Column::required("_offset", Read::Rising(|row| Some(row.offset as i64))),
+        Column::required("_appended_at", Read::Time(|row| Some(micros(raw(row).appended_at)))),
+        Column::required("_ingested_at", Read::Time(|row| Some(row.ingested_at))),
+    ]
+}
+
+fn micros(at: Timestamp) -> i64 {
+    at.micros()
+}
+
+/// A list of names and values as JSON; a value that is no UTF-8 is given as `hex`. Nothing where there are none.
+fn headers(headers: &[(String, Vec<u8>)]) -> Option<String> {
+    let shown = headers.iter().map(|(name, value)| match str::from_utf8(value) {
+        Ok(text) => json!({ "name": name, "value": text }),
+        Err(_) => json!({ "name": name, "hex": hex(value) }),
+    });
+    (!headers.is_empty()).then(|| Value::Array(shown.collect()).to_string())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_told_whatever_is_in_them() {
+        let given = [("a".to_owned(), b"\"x\"".to_vec()), ("b".to_owned(), vec![0xff, 0])];
+        let expected = r#"[{"name":"a","value":"\"x\""},{"name":"b","hex":"ff00"}]"#;
+        assert_eq!(headers(&given).as_deref(), Some(expected));
+        assert_eq!(headers(&[]), None);
+    }
+}

@@ -1,0 +1,64 @@
+//! Upkeep of the lakes beside what lands in them: a round now and then, one table after the other. It never ends a run.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use skuflow_runtime::stage::Control;
+use skuflow_sinks::lake::{Tended, Upkeep};
+
+/// How often a stop, or a round that is due, is looked for.
+const TICK: Duration = Duration::from_millis(100);
+/// From the start of the run to the first round, at most: the sinks catch up first.
+const FIRST_ROUND: Duration = Duration::from_secs(10);
+
+/// A table that is tended.
+pub(super) struct Tending {
+    pub(super) upkeep: Upkeep,
+    pub(super) every: Duration,
+    pub(super) tended: Seen,
+}
+
+/// What it has come to, and in which station's table.
+#[derive(Clone)]
+pub(super) struct Seen {
+    pub(super) station: String,
+    pub(super) tended: Arc<Tended>,
+}
+
+/// Works until the run stops.
+pub(super) fn tend(tables: Vec<Tending>, control: &Control) {
+    let event_loop = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(event_loop) => event_loop,
+        Err(error) => return tracing::warn!(%error, "the lake is not tended"),
+    };
+    let start = Instant::now();
+    let mut due: Vec<(Instant, Tending)> =
+        tables.into_iter().map(|table| (start + table.every.min(FIRST_ROUND), table)).collect();
+    while !control.is_stopping() && !due.is_empty() {
+        std::thread::park_timeout(TICK);
+        for (next, table) in &mut due {
+            if *next > Instant::now() || control.is_stopping() {
+                continue;
+            }
+            event_loop.block_on(round(table));
+            *next = Instant::now() + table.every;
+        }
+    }
+}
+
+async fn round(Tending { upkeep, tended: Seen { station, tended }, .. }: &mut Tending) {
+    match upkeep.round(tended).await {
+        Ok(None) => tracing::debug!(station, "another process tends the table"),
+        Ok(Some(deeds)) => {
+            for deed in deeds {
+                let (count, rows, bytes) = (deed.count, deed.rows, deed.bytes);
+                tracing::info!(station, what = deed.what, part = deed.part, count, rows, bytes, "tended the lake");
+            }
+        }
+        Err(error) => {
+            tended.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(station, %error, "a round of upkeep failed; the next one goes on");
+        }
+    }
+}
