@@ -7,11 +7,11 @@ use iceberg::spec::{DataContentType, DataFile, Datum, Literal, PrimitiveLiteral,
 use serde_json::Value;
 use skuflow_schemas::{BusinessDate, Timestamp};
 
-use super::catalog::{self, Entry};
-use super::commit::failed;
+use super::catalog::Entry;
+use super::commit::{Open, failed};
 use super::place::Place;
 use super::snapshot::{COMMIT_ID, FROM, TO, stored};
-use super::storage::{Files, path_of};
+use super::storage::path_of;
 use super::tables::{TABLES, Table};
 use crate::SinkError;
 
@@ -103,14 +103,12 @@ impl Look {
 /// # Errors
 /// `Retry` where something cannot be read now, `Fatal` where it cannot be understood.
 pub async fn look(place: &Place) -> Result<Vec<Look>, SinkError> {
-    let files = Files::open_to_read(place);
-    let Some(mut catalog) = catalog::open_to_read(place, &files).await? else { return Ok(Vec::new()) };
+    let Some(Open { mut catalog, io, .. }) = Open::open_to_read(place).await? else { return Ok(Vec::new()) };
     let mut entries = Vec::new();
     for table in &TABLES {
         entries.extend(catalog.load(table).await?.map(|entry| (table, entry)));
     }
     drop(catalog);
-    let io = files.file_io();
     let mut looks = Vec::new();
     for (table, entry) in entries {
         let seen = look_at(&io, table, &entry).await;
