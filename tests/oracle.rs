@@ -18,6 +18,7 @@ fn whatever_is_killed_each_event_has_one_effect() {
     let Some(finished) = oracle::run(PLAN, Path::new(env!("CARGO_BIN_EXE_skuflow")), home.path(), &say) else { return };
     let wrong = finished.check(Path::new(env!("CARGO_MANIFEST_DIR")), &say);
     assert_eq!(wrong, Vec::<String>::new(), "{PLAN:?}");
+    finished.aborted(&say);
     let (found, due) = finished.found();
     is_noticed(&found, due, &finished.undisturbed());
 }

@@ -20,6 +20,7 @@ pub fn check(binary: &Path, plan: Plan) -> Result<()> {
         let kept = home.keep();
         ensure!(wrong.is_empty(), "seed {}: {wrong:#?}; everything is in {}", plan.seed, kept.display());
     }
+    ensure!(finished.aborted(&say) > 0, "no record was aborted, so nothing is shown of transactions");
     println!("equal, after {:?}", began.elapsed());
     Ok(())
 }

@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use iceberg::io::FileIO;
-use iceberg::spec::{DataContentType, DataFile, Datum, Literal, PrimitiveLiteral, Struct, TableMetadata};
+use iceberg::spec::{DataFile, Datum, Literal, PrimitiveLiteral, Struct, TableMetadata};
 use serde_json::Value;
 use skuflow_schemas::{BusinessDate, Timestamp};
 
-use super::catalog::{self, Entry};
-use super::commit::failed;
+use super::catalog::Entry;
+use super::commit::{Open, failed};
 use super::place::Place;
-use super::snapshot::{COMMIT_ID, FROM, TO, stored};
-use super::storage::{Files, path_of};
+use super::snapshot::{COMMIT_ID, FROM, TO, data_files};
+use super::storage::path_of;
 use super::tables::{TABLES, Table};
 use crate::SinkError;
 
@@ -103,14 +103,12 @@ impl Look {
 /// # Errors
 /// `Retry` where something cannot be read now, `Fatal` where it cannot be understood.
 pub async fn look(place: &Place) -> Result<Vec<Look>, SinkError> {
-    let files = Files::open_to_read(place)?;
-    let Some(mut catalog) = catalog::open_to_read(place, &files).await? else { return Ok(Vec::new()) };
+    let Some(Open { mut catalog, io, .. }) = Open::open_to_read(place).await? else { return Ok(Vec::new()) };
     let mut entries = Vec::new();
     for table in &TABLES {
         entries.extend(catalog.load(table).await?.map(|entry| (table, entry)));
     }
     drop(catalog);
-    let io = files.file_io();
     let mut looks = Vec::new();
     for (table, entry) in entries {
         let seen = look_at(&io, table, &entry).await;
@@ -160,21 +158,16 @@ async fn look_at(io: &FileIO, table: &'static Table, Entry { location, metadata 
 async fn files(io: &FileIO, metadata: &TableMetadata) -> iceberg::Result<Vec<FileSeen>> {
     let event_time = metadata.current_schema().field_id_by_name(EVENT_TIME);
     let mut files = Vec::new();
-    for manifest in stored(io, metadata).await? {
-        let fields = metadata.partition_spec_by_id(manifest.partition_spec_id).map(|spec| spec.fields().to_vec());
-        let names: Vec<String> = fields.unwrap_or_default().into_iter().map(|field| field.name).collect();
-        for entry in manifest.load_manifest(io).await?.entries().iter().filter(|entry| entry.is_alive()) {
-            let file = entry.data_file();
-            if file.content_type() == DataContentType::Data {
-                files.push(shown(file, &names, event_time));
-            }
-        }
+    for (spec_id, entry) in data_files(io, metadata).await? {
+        let fields = metadata.partition_spec_by_id(spec_id).map(|spec| spec.fields()).unwrap_or_default();
+        let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+        files.push(shown(entry.data_file(), &names, event_time));
     }
     files.sort_by(|one, other| (other.event_time, &other.path).cmp(&(one.event_time, &one.path)));
     Ok(files)
 }
 
-fn shown(file: &DataFile, names: &[String], event_time: Option<i32>) -> FileSeen {
+fn shown(file: &DataFile, names: &[&str], event_time: Option<i32>) -> FileSeen {
     let micros = |datum: Option<&Datum>| match datum?.literal() {
         PrimitiveLiteral::Long(micros) => Some(Timestamp::from_micros(*micros)),
         _ => None,
@@ -190,7 +183,7 @@ fn shown(file: &DataFile, names: &[String], event_time: Option<i32>) -> FileSeen
 }
 
 /// Names and values of a partition; a number is a day.
-fn part(names: &[String], values: &Struct) -> String {
+fn part(names: &[&str], values: &Struct) -> String {
     let values = values.iter().map(|value| match value {
         Some(Literal::Primitive(PrimitiveLiteral::Int(day))) => BusinessDate(*day).to_string(),
         Some(Literal::Primitive(PrimitiveLiteral::String(text))) => text.clone(),

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataFile, MAIN_BRANCH, ManifestContentType, ManifestFile, ManifestList, ManifestListWriter, ManifestWriter,
-    ManifestWriterBuilder, Operation, Snapshot, SnapshotReference, SnapshotRetention, SnapshotSummaryCollector,
-    Summary, TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
+    DataContentType, DataFile, MAIN_BRANCH, ManifestContentType, ManifestEntryRef, ManifestFile, ManifestList,
+    ManifestListWriter, ManifestWriter, ManifestWriterBuilder, Operation, Snapshot, SnapshotReference,
+    SnapshotRetention, SnapshotSummaryCollector, Summary, TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
 };
 use iceberg::{Error, ErrorKind, Result, TableUpdate};
 use uuid::Uuid;
@@ -191,6 +191,18 @@ pub(super) async fn stored(io: &FileIO, metadata: &TableMetadata) -> Result<Vec<
     let bytes = io.new_input(snapshot.manifest_list())?.read().await?;
     let list = ManifestList::parse_with_version(&bytes, metadata.format_version())?;
     Ok(list.consume_entries().into_iter().collect())
+}
+
+/// The data files of the table's snapshot, each with the partition spec that it was written by.
+pub(super) async fn data_files(io: &FileIO, metadata: &TableMetadata) -> Result<Vec<(i32, ManifestEntryRef)>> {
+    let mut files = Vec::new();
+    for manifest in stored(io, metadata).await? {
+        let loaded = manifest.load_manifest(io).await?;
+        let data = loaded.entries().iter().filter(|entry| entry.is_alive());
+        let data = data.filter(|entry| entry.content_type() == DataContentType::Data);
+        files.extend(data.map(|entry| (manifest.partition_spec_id, entry.clone())));
+    }
+    Ok(files)
 }
 
 /// Writes the manifests of a snapshot.

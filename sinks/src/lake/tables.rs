@@ -31,45 +31,40 @@ pub(super) enum Division {
 
 /// Raw tables hold records as they came, processed ones what is valid, once, and curated ones what was made of it.
 pub static TABLES: [Table; 9] = [
-    processed("offers", "processed.offers", "processed/data_type=offers", "offers.v1", Family::Offer),
-    processed("sales", "processed.sales", "processed/data_type=sales", "sales.v1", Family::Sale),
-    processed("inventory", "processed.inventory", "processed/data_type=inventory", "inventory.v1", Family::Inventory),
-    curated("features", "curated.features", "curated/use_case=features", "features.v1", Family::Features),
-    curated("alerts", "curated.alerts", "curated/use_case=alerts", "alerts.v1", Family::Alert),
-    raw("catalog", "raw.catalog", "raw/data_type=catalog", "raw.catalog.v1", Family::Catalog),
-    raw("offers", "raw.offers", "raw/data_type=offers", "raw.offers.v1", Family::Offer),
-    raw("sales", "raw.sales", "raw/data_type=sales", "raw.sales.v1", Family::Sale),
-    raw("inventory", "raw.inventory", "raw/data_type=inventory", "raw.inventory.v1", Family::Inventory),
+    table(PROCESSED, "offers", "processed.offers", "processed/data_type=offers", "offers.v1", Family::Offer),
+    table(PROCESSED, "sales", "processed.sales", "processed/data_type=sales", "sales.v1", Family::Sale),
+    table(
+        PROCESSED,
+        "inventory",
+        "processed.inventory",
+        "processed/data_type=inventory",
+        "inventory.v1",
+        Family::Inventory,
+    ),
+    table(CURATED, "features", "curated.features", "curated/use_case=features", "features.v1", Family::Features),
+    table(CURATED, "alerts", "curated.alerts", "curated/use_case=alerts", "alerts.v1", Family::Alert),
+    table(RAW, "catalog", "raw.catalog", "raw/data_type=catalog", "raw.catalog.v1", Family::Catalog),
+    table(RAW, "offers", "raw.offers", "raw/data_type=offers", "raw.offers.v1", Family::Offer),
+    table(RAW, "sales", "raw.sales", "raw/data_type=sales", "raw.sales.v1", Family::Sale),
+    table(RAW, "inventory", "raw.inventory", "raw/data_type=inventory", "raw.inventory.v1", Family::Inventory),
 ];
 
-const fn processed(
-    name: &'static str,
-    full_name: &'static str,
-    folder: &'static str,
-    topic: &'static str,
-    family: Family,
-) -> Table {
-    Table { zone: "processed", name, full_name, folder, topic, family, division: Division::CustomerDate }
-}
+/// A zone, and what its tables are divided by.
+type Zone = (&'static str, Division);
 
-const fn curated(
-    name: &'static str,
-    full_name: &'static str,
-    folder: &'static str,
-    topic: &'static str,
-    family: Family,
-) -> Table {
-    Table { zone: "curated", name, full_name, folder, topic, family, division: Division::Date }
-}
+const RAW: Zone = ("raw", Division::SourceHour);
+const PROCESSED: Zone = ("processed", Division::CustomerDate);
+const CURATED: Zone = ("curated", Division::Date);
 
-const fn raw(
+const fn table(
+    (zone, division): Zone,
     name: &'static str,
     full_name: &'static str,
     folder: &'static str,
     topic: &'static str,
     family: Family,
 ) -> Table {
-    Table { zone: "raw", name, full_name, folder, topic, family, division: Division::SourceHour }
+    Table { zone, name, full_name, folder, topic, family, division }
 }
 
 impl Table {

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 
 use iceberg::io::FileIO;
-use iceberg::spec::{DataContentType, DataFile, Datum, ManifestFile, ManifestList, PrimitiveLiteral, TableMetadata};
+use iceberg::spec::{DataFile, Datum, ManifestFile, ManifestList, PrimitiveLiteral, TableMetadata};
 
 use crate::SinkError;
 use crate::lake::catalog::Entry;
 use crate::lake::commit::{Open, failed};
-use crate::lake::snapshot::stored;
+use crate::lake::snapshot::{data_files, stored};
 
 /// The column that says when the lake took a row in.
 const TAKEN_IN: &str = "_ingested_at";
@@ -35,15 +35,10 @@ async fn read_live(io: &FileIO, metadata: &TableMetadata) -> iceberg::Result<Vec
         _ => None,
     };
     let mut live = Vec::new();
-    for manifest in stored(io, metadata).await? {
-        for entry in manifest.load_manifest(io).await?.entries().iter().filter(|entry| entry.is_alive()) {
-            let file = entry.data_file().clone();
-            if file.content_type() == DataContentType::Data {
-                let newest = taken_in.and_then(|id| micros(file.upper_bounds().get(&id)?));
-                let (spec_id, sequence) = (manifest.partition_spec_id, entry.sequence_number().unwrap_or(0));
-                live.push(Live { spec_id, sequence, file, newest });
-            }
-        }
+    for (spec_id, entry) in data_files(io, metadata).await? {
+        let file = entry.data_file().clone();
+        let newest = taken_in.and_then(|id| micros(file.upper_bounds().get(&id)?));
+        live.push(Live { spec_id, sequence: entry.sequence_number().unwrap_or(0), file, newest });
     }
     live.sort_by(|one, other| (one.sequence, one.file.file_path()).cmp(&(other.sequence, other.file.file_path())));
     Ok(live)

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use arrow_array::builder::{
-    BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int32Builder, Int64Builder,
+    BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int32Builder, Int64Builder, LargeBinaryBuilder,
     StringBuilder, TimestampMicrosecondBuilder,
 };
 use arrow_array::cast::AsArray as _;
@@ -14,7 +14,8 @@ use arrow_array::types::{
     ArrowPrimitiveType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
 };
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, PrimitiveArray, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, BooleanArray, Int64Array, LargeBinaryArray, PrimitiveArray, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, Field, SchemaRef, TimeUnit};
 use parquet::arrow::ProjectionMask;
@@ -91,6 +92,7 @@ struct Head {
 /// A column that rows are sorted by.
 enum Key {
     Text(StringArray),
+    Number(Int64Array),
     Time(TimestampMicrosecondArray),
 }
 
@@ -98,6 +100,7 @@ impl Key {
     fn compare(&self, row: usize, other: &Self, other_row: usize) -> Ordering {
         match (self, other) {
             (Self::Text(one), Self::Text(other)) => one.value(row).cmp(other.value(other_row)),
+            (Self::Number(one), Self::Number(other)) => one.value(row).cmp(&other.value(other_row)),
             (Self::Time(one), Self::Time(other)) => one.value(row).cmp(&other.value(other_row)),
             _ => unreachable!("a place of the order has one type in the table"),
         }
@@ -105,8 +108,10 @@ impl Key {
 
     fn of(column: &ArrayRef) -> io::Result<Self> {
         let text = column.as_string_opt::<i32>().map(|text| Self::Text(text.clone()));
+        let number = || column.as_primitive_opt::<Int64Type>().map(|number| Self::Number(number.clone()));
         let time = || column.as_primitive_opt::<TimestampMicrosecondType>().map(|time| Self::Time(time.clone()));
-        text.or_else(time).filter(|_| column.null_count() == 0).ok_or_else(|| invalid("it is sorted by something else"))
+        let key = text.or_else(number).or_else(time).filter(|_| column.null_count() == 0);
+        key.ok_or_else(|| invalid("it is sorted by something else"))
     }
 }
 
@@ -219,7 +224,7 @@ fn gather(field: &Field, pieces: &[Option<&ArrayRef>], picks: &[(usize, usize)])
     }
     Ok(match kind {
         DataType::Utf8 => gather!(StringBuilder::with_capacity(size, size * 16), text),
-        DataType::Binary => gather!(BinaryBuilder::with_capacity(size, size * 64), binary),
+        DataType::LargeBinary => gather!(LargeBinaryBuilder::with_capacity(size, size * 64), binary),
         DataType::Boolean => gather!(BooleanBuilder::with_capacity(size), flag),
         DataType::Int32 => gather!(Int32Builder::with_capacity(size), number::<Int32Type>),
         DataType::Int64 => gather!(Int64Builder::with_capacity(size), number::<Int64Type>),
@@ -240,7 +245,7 @@ fn text(array: &ArrayRef) -> Option<&StringArray> {
     array.as_string_opt()
 }
 
-fn binary(array: &ArrayRef) -> Option<&BinaryArray> {
+fn binary(array: &ArrayRef) -> Option<&LargeBinaryArray> {
     array.as_binary_opt()
 }
 
