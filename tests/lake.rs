@@ -10,9 +10,14 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use skuflow::demo::Market;
+use skuflow_runtime::testing::postgres::postgres;
+use skuflow_runtime::testing::s3::seaweedfs;
 use skuflow_runtime::testing::{SmallDisk, lake_readers};
+use skuflow_sinks::lake::Place;
+use tempfile::TempDir;
 
 use common::lake::{self, Rows};
+use common::reached::{VARIABLES, bucket, config};
 use common::{Project, grocery_files, retail_files, wait_until};
 
 const OFFERS: (&str, &str) = ("offers.v1", "processed.offers");
@@ -25,22 +30,30 @@ const MARKET: Market = Market { seed: 7, products: 10, days: 20 };
 
 /// The project with a lake for these topics, beside its data.
 fn with_lake(project: Project, topics: &[(&str, &str)]) -> Project {
+    let path = format!("path = \"{}\"", lake::folder(&project).display());
+    with_sink(project, topics, &path)
+}
+
+fn with_sink(project: Project, topics: &[(&str, &str)], lake: &str) -> Project {
     let from = topics.iter().map(|(topic, _)| format!("\"{topic}\"")).collect::<Vec<_>>().join(", ");
-    let path = lake::folder(&project).display().to_string();
-    let block = format!("[[sink]]\nname = \"lake\"\nfrom = [{from}]\nlake = {{ path = \"{path}\" }}\n\n[[sink]]");
+    let block = format!("[[sink]]\nname = \"lake\"\nfrom = [{from}]\nlake = {{ {lake} }}\n\n[[sink]]");
     project.edit("[[sink]]", &block);
     project
 }
 
-/// Runs twice; the lake has the topics, once.
+/// Runs twice; the lake beside the data has the topics, once.
 fn check(project: &Project, topics: &[(&str, &str)]) {
+    check_at(project, &lake::place(project), topics);
+}
+
+fn check_at(project: &Project, place: &Place, topics: &[(&str, &str)]) {
     let first = project.run_once();
     for (topic, table) in topics {
         let rows = lake::rows(project, topic).len();
         assert!(rows > 0 && first["lake"]["rows"][table] == rows, "{topic}: {rows} in {first}");
     }
     assert!(first["lake"]["files"].as_u64() > Some(0) && first["lake"]["bytes"].as_u64() > Some(0), "{first}");
-    lake::holds(project, topics);
+    lake::holds(project, place, topics);
     assert_eq!(project.run_once()["lake"]["files"], 0, "nothing is new");
 }
 
@@ -56,17 +69,47 @@ fn retail_lands_in_the_lake() {
     check(&with_lake(Project::retail(&files), &[SALES]), &[SALES]);
 }
 
-/// Its first year: more would show the same, and take longer.
+/// The same in a bucket, with a catalog in Postgres.
+#[test]
+fn retail_lands_in_a_bucket() {
+    if let Some(files) = retail_files() {
+        check_in_a_bucket(Project::retail(&files), "retail", &[SALES]);
+    }
+}
+
+#[test]
+fn grocery_lands_in_a_bucket() {
+    if let Some(year) = first_year() {
+        check_in_a_bucket(Project::grocery(year.path()), "grocery", &[OFFERS, FEATURES, ALERTS]);
+    }
+}
+
+fn check_in_a_bucket(mut project: Project, name: &str, topics: &[(&str, &str)]) {
+    let (Some(server), Some(postgres)) = (seaweedfs(), postgres()) else { return };
+    let place = bucket(server, name, &postgres.database(name));
+    for (variable, value) in VARIABLES {
+        project.set(variable, value);
+    }
+    check_at(&with_sink(project, topics, &config(&place)), &place, topics);
+}
+
 #[test]
 fn grocery_lands_in_the_lake() {
-    let Some(files) = grocery_files() else { return };
+    if let Some(year) = first_year() {
+        let topics = [OFFERS, FEATURES, ALERTS];
+        check(&with_lake(Project::grocery(year.path()), &topics), &topics);
+    }
+}
+
+/// The groceries of a year: more would show the same, and take longer.
+fn first_year() -> Option<TempDir> {
+    let files = grocery_files()?;
     let year = tempfile::tempdir().expect("a temporary directory");
     std::fs::copy(files.join("matches.ndjson"), year.path().join("matches.ndjson")).expect("there");
     let prices = std::fs::read_to_string(files.join("prices.ndjson")).expect("there");
     let prices: String = prices.lines().filter(|line| line.contains("\"2020-")).flat_map(|line| [line, "\n"]).collect();
     std::fs::write(year.path().join("prices.ndjson"), prices).expect("writable");
-    let topics = [OFFERS, FEATURES, ALERTS];
-    check(&with_lake(Project::grocery(year.path()), &topics), &topics);
+    Some(year)
 }
 
 #[test]
@@ -101,7 +144,7 @@ fn killed_runs_land_each_record_once() {
     project.edit("lake\" }", "lake\", commit_interval = \"1s\", batch_bytes_max = \"1MiB\" }");
     assert!(project.run_and_kill(6, 1) > 0, "it was at work");
     project.run_once();
-    lake::holds(&project, &[SALES]);
+    lake::holds(&project, &lake::place(&project), &[SALES]);
 }
 
 const LOG: &str = "log";
@@ -135,7 +178,7 @@ fn on_a_full_disk_it_is_said_where_and_what_lands_afterwards_is_all_there_once()
     ballast.set_len(0).expect("less");
     project.run_once();
     let all = [OFFERS, SALES, INVENTORY, FEATURES, ALERTS];
-    lake::holds(&project, &all);
+    lake::holds(&project, &lake::place(&project), &all);
     let [offers, sales, _, _, alerts] = all.map(|(topic, _)| lake::rows(&project, topic));
     let ids = |rows: &Rows, is_one: &dyn Fn(&lake::Row) -> bool| {
         let ids = rows.values().filter(|row| is_one(row)).map(|row| row["event_id"].as_str().expect("text").to_owned());

@@ -21,6 +21,8 @@ mod growth;
 mod proxy;
 #[path = "lake/raw.rs"]
 mod raw;
+#[path = "lake/reached.rs"]
+mod reached;
 #[path = "lake/readers.rs"]
 mod readers;
 #[path = "lake/schema.rs"]

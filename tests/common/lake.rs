@@ -8,8 +8,10 @@ use std::process::Command;
 use serde_json::{Map, Value};
 use skuflow_runtime::testing::lake_readers;
 use skuflow_schemas::Timestamp;
+use skuflow_sinks::lake::Place;
 
 use super::Project;
+use super::reached::properties;
 
 const DAY: i64 = 86_400_000_000;
 
@@ -34,6 +36,11 @@ pub fn folder(project: &Project) -> PathBuf {
     project.data.path().join("lake")
 }
 
+/// The lake in that folder.
+pub fn place(project: &Project) -> Place {
+    Place::folder(&folder(project))
+}
+
 /// The rows that a topic should be.
 pub fn rows(project: &Project, topic: &str) -> Rows {
     let row = |record: Value| {
@@ -41,17 +48,17 @@ pub fn rows(project: &Project, topic: &str) -> Rows {
         lay_out("", &record["value"], &mut row);
         row.insert("_topic".into(), topic.into());
         row.extend(["partition", "offset"].map(|name| (format!("_{name}"), record[name].clone())));
-        (place(&row), row)
+        (offset(&row), row)
     };
     project.tap(topic).into_iter().map(row).collect()
 }
 
 /// Every reader finds in each table what its topic has, each record once, and reads a part of the files where a day is asked
 /// for.
-pub fn holds(project: &Project, topics: &[(&str, &str)]) {
+pub fn holds(project: &Project, place: &Place, topics: &[(&str, &str)]) {
     let expected: BTreeMap<&str, Rows> = topics.iter().map(|(topic, table)| (*table, rows(project, topic))).collect();
     let day = middle_day(&expected);
-    let Some(readings) = read(project, &day) else { return };
+    let Some(readings) = read(place, &day) else { return };
     assert_eq!(readings.len(), topics.len() * 3, "each table by three readers");
     for Reading { table, reader, rows, some, files_read, files } in readings {
         let (what, all) = (format!("{table} by {reader}"), &expected[&*table]);
@@ -78,14 +85,11 @@ fn middle_day(tables: &BTreeMap<&str, Rows>) -> Range<i64> {
 }
 
 /// `None` where there are no readers.
-fn read(project: &Project, stretch: &Range<i64>) -> Option<Vec<Reading>> {
+fn read(place: &Place, stretch: &Range<i64>) -> Option<Vec<Reading>> {
     let python = lake_readers()?;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/sinks/tests/lake/read.py");
-    let folder = folder(project);
-    let catalog = folder.join("catalog.db");
     let output = Command::new(python)
-        .args([script, &format!("file://{}", folder.display()), &catalog.display().to_string(), "lake"])
-        .args([stretch.start.to_string(), stretch.end.to_string(), "null".to_owned()])
+        .args([script, &properties(place).to_string(), &stretch.start.to_string(), &stretch.end.to_string()])
         .output()
         .expect("starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -114,13 +118,13 @@ fn found(rows: Value) -> Rows {
         let mut row: Row = row.into_iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k, plain(v))).collect();
         let taken_in = row.remove("_ingested_at").and_then(|micros| micros.as_i64());
         assert!(taken_in >= row["ingested_at"].as_i64() && taken_in.is_some(), "{row:?}");
-        let again = by_place.insert(place(&row), row);
+        let again = by_place.insert(offset(&row), row);
         assert_eq!(again, None, "a record is there twice");
     }
     by_place
 }
 
-fn place(row: &Row) -> (u64, u64) {
+fn offset(row: &Row) -> (u64, u64) {
     let number = |name: &str| row[name].as_u64().expect("a number");
     (number("_partition"), number("_offset"))
 }

@@ -5,6 +5,8 @@
 pub mod expected;
 pub mod lake;
 pub mod oracle;
+#[path = "../../sinks/tests/lake/reached.rs"]
+pub mod reached;
 pub mod recomputed;
 pub mod replay;
 pub mod rows;

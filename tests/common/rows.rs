@@ -10,17 +10,21 @@ use serde_json::{Map, Value};
 use skuflow::records;
 use skuflow_runtime::broker::{Broker, RecordView};
 use skuflow_schemas::Decoder;
-use skuflow_sinks::lake::Table;
+use skuflow_sinks::lake::{Place, Table};
 
 use super::expected::expected;
+use super::reached::properties;
 
-/// Whether each table of the lake holds the records of its topic. `root` is the folder of the sources.
-pub fn compare(python: &str, root: &Path, lake: &Path, broker: &dyn Broker, say: &dyn Fn(String)) -> Result<()> {
+/// Whether each of the tables of the lake holds the records of its topic. `root` is the folder of the sources.
+pub fn compare(
+    (python, root): (&str, &Path),
+    (place, tables): (&Place, &[&'static Table]),
+    broker: &dyn Broker,
+    say: &dyn Fn(String),
+) -> Result<()> {
     for topic in broker.topics()? {
-        let Some(table) = Table::of_topic(&topic.name).filter(|table| lake.join(table.folder).exists()) else {
-            continue;
-        };
-        let mut rows = Rows::of(python, root, lake, table);
+        let Some(table) = tables.iter().find(|table| *table.topic == *topic.name) else { continue };
+        let mut rows = Rows::of(python, root, place, table);
         let (mut compared, mut count) = (Ok(()), 0_u64);
         records::each(broker, &topic, None, &mut |of, record| {
             compared = rows.next_is(of.partition, record);
@@ -43,9 +47,10 @@ struct Rows {
 }
 
 impl Rows {
-    fn of(python: &str, root: &Path, lake: &Path, table: &'static Table) -> Self {
+    fn of(python: &str, root: &Path, place: &Place, table: &'static Table) -> Self {
         let mut command = Command::new(python);
-        command.arg(root.join("sinks/tests/lake/rows.py")).arg(lake.join(table.folder)).stdout(Stdio::piped());
+        command.arg(root.join("sinks/tests/lake/rows.py")).args([&properties(place).to_string(), table.folder]);
+        command.stdout(Stdio::piped());
         Self { table, command, running: None }
     }
 

@@ -128,5 +128,5 @@ fn a_lake_of_a_run_on_a_cluster_is_shown() {
     let shown = project.json(&["lake", "show", "offers", "--format", "json"]);
     let moved = shown["snapshots"][0]["offsets"].as_object().expect("offsets");
     assert!(!moved.is_empty() && moved.keys().all(|of| of.contains("laked.offers.v1/")), "{moved:?}");
-    lake::holds(&project, &[("laked.offers.v1", "processed.offers")]);
+    lake::holds(&project, &lake::place(&project), &[("laked.offers.v1", "processed.offers")]);
 }

@@ -5,7 +5,8 @@
 //!   cargo xtask kill            [--rows 500000]                [--kills 30] [--seed 1]   the retail data, repeated
 //!   cargo xtask kill --market   [--products 300] [--days 90]   [--kills 30] [--seed 1]   the market of the demo
 //!                               [--partitions 4]
-//!   cargo xtask kill --lake     [--products 300] [--days 90]   [--kills 100] [--seed 1]  the lake of that market
+//!   cargo xtask kill --lake     [--products 300] [--days 90]   [--kills 200] [--seed 1]  the lake of that market
+//!                               [--s3]                                                 in a bucket, its catalog in Postgres
 //!   cargo xtask kill --kafka    [--events 200000] [--kills 60] [--broker-kills 10]       the oracle: many processes and a
 //!                               [--zombies 10] [--seed 1]                                Kafka that is started for it
 //!   cargo xtask freshness       [--interval 5] [--seconds 180] [--rate 1000]             age of the lake's rows, live
@@ -34,6 +35,8 @@ mod market;
 mod oracle;
 mod peer;
 mod picture;
+#[path = "../../sinks/tests/lake/reached.rs"]
+mod reached;
 #[path = "../../tests/common/recomputed.rs"]
 mod recomputed;
 mod retail;
@@ -73,7 +76,7 @@ fn kill(arguments: &[String]) -> Result<()> {
     let seed = option(arguments, "--seed", 1)?;
     let is_asked = |name: &str| arguments.iter().any(|argument| argument == name);
     let usual = match ["--lake", "--kafka"].map(is_asked) {
-        [true, _] => 100,
+        [true, _] => 200,
         [_, true] => 60,
         _ => 30,
     };
@@ -89,7 +92,7 @@ fn kill(arguments: &[String]) -> Result<()> {
     let market =
         Market { seed, products: option(arguments, "--products", 300)?, days: option(arguments, "--days", 90)? };
     if is_asked("--lake") {
-        return lake::check(&binary, market, kills);
+        return lake::check(&binary, &lake::Plan { market, kills, in_a_bucket: is_asked("--s3") });
     }
     if is_asked("--market") {
         return market::check(&binary, market, option(arguments, "--partitions", 4)?, kills);

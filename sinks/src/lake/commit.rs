@@ -12,7 +12,7 @@ use super::offsets::{OFFSETS, Offsets, Verdict};
 use super::place::Place;
 use super::snapshot::{Change, Changes, Kind, changes, has_commit, undone};
 use super::steps::{Step, Steps};
-use super::storage::{Files, unkept};
+use super::storage::{Files, fault, unkept};
 use super::tables::Table;
 use crate::SinkError;
 use crate::limits::COMMIT_TRIES_MAX;
@@ -111,7 +111,7 @@ impl Open {
             let Some(changes) = changes.map_err(|error| failed(&entry.location, &error))? else {
                 return Ok(Committed::Gone);
             };
-            steps.reach(Step::Listed).map_err(|error| SinkError::Retry(error.to_string()))?;
+            steps.reach(Step::Listed).map_err(fault)?;
             let swap = self.swap(table, (entry, &tag), changes, change.now_ms, steps).await?;
             if steps.reach(Step::Swapped).map_or(Swap::Unknown, |()| swap) == Swap::Won {
                 return self.committed(table, change, attempt + 1).await;
@@ -133,7 +133,7 @@ impl Open {
         if !changes.manifest_lists.is_empty() {
             let (begun_at, manifest_lists) = (now_ms * 1_000, changes.manifest_lists);
             let note = Note { table: table.full_name.into(), begun_at, manifest_lists, ..Note::default() };
-            self.enter(EXPIRED, tag, &note).await.map_err(|error| SinkError::Retry(error.to_string()))?;
+            self.enter(EXPIRED, tag, &note).await.map_err(fault)?;
         }
         self.catalog.swap(table, entry, changes.updates, steps).await
     }

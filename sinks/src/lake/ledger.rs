@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::commit::{Open, failed};
-use super::storage::{Folders, Listed};
+use super::storage::{Folders, Listed, fault};
 use crate::SinkError;
 
 /// The folder of the commits that are on their way.
@@ -87,13 +87,13 @@ impl Open {
 
     /// The entries of `folder`.
     pub(super) async fn entries(&self, folder: &str) -> Result<Vec<Entered>, SinkError> {
-        let listed = self.files.list(folder).await.map_err(|error| SinkError::Retry(error.to_string()))?;
+        let listed = self.files.list(folder).await.map_err(fault)?;
         let mut entries = Vec::new();
         for Listed { address, .. } in listed {
             let Some(name) = address.rsplit('/').next().and_then(|name| name.strip_suffix(".json")) else { continue };
             let body = match self.files.read(&address).await {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue, // taken out meanwhile
-                read => read.map_err(|error| SinkError::Retry(error.to_string()))?,
+                read => read.map_err(fault)?,
             };
             entries.push(Entered {
                 name: name.into(),

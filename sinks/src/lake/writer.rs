@@ -18,7 +18,7 @@ use super::plan::{Part, files};
 use super::schema::{additions, created};
 use super::snapshot::{Change, Kind};
 use super::steps::{Hook, Step, Steps};
-use super::storage::{Folders, unkept};
+use super::storage::{Folders, fault, unkept};
 use super::tables::Table;
 use crate::limits::COMMIT_TRIES_MAX;
 use crate::{Batch, Identity, Incoming, Landed, Sink, SinkError};
@@ -122,7 +122,7 @@ impl Lake {
         let kind = Kind::Append { batch, identity };
         let change = Change { commit_id: &commit_id, writer, now_ms: ingested_at / 1000, added: files, kind };
         let committed = open.commit(table, &change, steps).await?;
-        steps.reach(Step::Over).map_err(|error| SinkError::Retry(error.to_string()))?;
+        steps.reach(Step::Over).map_err(fault)?;
         Ok(match committed {
             Committed::Before | Committed::Gone => Landed::default(),
             Committed::Now => {

@@ -12,6 +12,7 @@ use skuflow_sinks::{Sink as _, SinkError};
 
 use super::crashes::{SIGABRT, crash_at};
 use super::proxy::{Fault, Proxy};
+use super::reached::{access, keys};
 use super::upkeep::{DAY, LATER, MUCH_LATER, is_clean, upkeep};
 use super::world::{
     SMALL, batch, broker, identity, lake, land, pending, publish, ready, records, rows, table_files, wait,
@@ -21,14 +22,6 @@ use super::writers::once;
 /// What the child is told: the server, the lake's name, and the folder of its catalog.
 const BUCKET: &str = "SKUFLOW_TEST_BUCKET";
 const CRASH: &str = "SKUFLOW_TEST_BUCKET_CRASH";
-
-fn keys() -> Keys {
-    Keys { id: S3::KEY_ID.into(), secret: S3::SECRET.into(), token: None }
-}
-
-fn access(endpoint: &str) -> Access {
-    Access { endpoint: Some(endpoint.into()), keys: Some(keys()), allow_http: true, ..Access::default() }
-}
 
 /// A lake of its own for each `name`, reached by `endpoint`; its catalog is in `dir`.
 pub fn place(endpoint: &str, name: &str, dir: &Path) -> Place {

@@ -7,8 +7,7 @@ import sys
 from pyiceberg.catalog import load_catalog
 
 properties, what, *names = sys.argv[1:]
-properties = json.loads(properties)
-catalog = load_catalog(properties.pop("name"), **properties)
+catalog = load_catalog(**json.loads(properties))
 if what == "append":
     with catalog.load_table(names[0]).transaction() as transaction:
         with transaction.update_snapshot().fast_append():

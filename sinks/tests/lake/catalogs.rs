@@ -17,6 +17,7 @@ use skuflow_sinks::{Landed, Sink as _, SinkError};
 use tempfile::TempDir;
 
 use super::crashes::{SIGABRT, crash_at};
+use super::reached::properties;
 use super::server::{CREDENTIAL, Fault, Faults, Server};
 use super::world::{
     SMALL, batch, broker, identity, lake, land, pending, pointer, publish, ready, records, rows, table_files, wait,
@@ -177,21 +178,6 @@ fn crashed_at_any_step_the_rows_are_those_of_the_topic_in_every_catalog() {
             land(&broker, &place, table, SMALL, None);
             assert_eq!(rows(&place, table), records(&broker, table), "{kind}, {step:?}");
         }
-    }
-}
-
-/// What `PyIceberg` opens the catalog with.
-fn properties(place: &Place) -> Value {
-    let warehouse = format!("file://{place}");
-    match &place.catalog {
-        Address::Sqlite(path, name) => {
-            json!({ "name": name, "type": "sql", "uri": format!("sqlite:///{}", path.display()), "warehouse": warehouse })
-        }
-        Address::Postgres(url, name) => {
-            let uri = url.as_str().replacen("postgres:", "postgresql+psycopg2:", 1);
-            json!({ "name": name, "type": "sql", "uri": uri, "warehouse": warehouse })
-        }
-        Address::Rest(rest) => json!({ "name": CATALOG_NAME, "type": "rest", "uri": rest.url.as_str() }),
     }
 }
 

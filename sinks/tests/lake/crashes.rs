@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use skuflow_runtime::testing::lake_readers;
-use skuflow_sinks::lake::{Hook, Step, TABLES};
+use skuflow_sinks::lake::{Hook, Place, Step, TABLES};
 
 use super::watch::{READERS, Watch};
 use super::world::{SMALL, broker, lake, land, pointer, ready, records, rows};
@@ -93,7 +93,7 @@ pub fn while_read(folder: &Path, work: impl FnOnce()) {
 
 /// How many rows `watch` finds, in each of its ways.
 pub fn look(watch: &mut Watch, folder: &Path) -> Vec<u64> {
-    let found = watch.look(folder).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let found = watch.look(&Place::folder(folder)).unwrap_or_else(|wrong| panic!("{wrong}"));
     found.values().map(|partitions| partitions.values().map(|[rows, ..]| rows).sum()).collect()
 }
 

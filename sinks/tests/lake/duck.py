@@ -1,8 +1,9 @@
-"""DuckDB with the extensions of the Python packages, which read Iceberg; in a bucket, too, with its server and credentials."""
+"""DuckDB with the extensions of the Python packages, which read Iceberg; in a bucket, too."""
 
 import glob
 import importlib
 import os
+import urllib.parse
 
 import duckdb
 
@@ -12,14 +13,22 @@ def extension(name):
     return glob.glob(os.path.join(os.path.dirname(package.__file__), "**", "*.duckdb_extension"), recursive=True)[0]
 
 
-def connect(bucket=None):
+def connect(properties):
+    """As the properties with which PyIceberg opens the catalog say it."""
     connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
     for name in ("avro", "httpfs", "iceberg"):
         connection.execute(f"LOAD '{extension(name)}'")
     connection.execute("SET TimeZone = 'UTC'")
-    if bucket:
+    if "s3.endpoint" in properties:
+        key, secret, region = (properties[f"s3.{name}"] for name in ("access-key-id", "secret-access-key", "region"))
+        server = urllib.parse.urlparse(properties["s3.endpoint"]).netloc
         connection.execute(
-            f"CREATE SECRET (TYPE s3, PROVIDER config, KEY_ID '{bucket['id']}', SECRET '{bucket['secret']}', "
-            f"REGION 'us-east-1', ENDPOINT '{bucket['endpoint'].removeprefix('http://')}', URL_STYLE 'path', USE_SSL false)"
+            f"CREATE SECRET (TYPE s3, PROVIDER config, KEY_ID '{key}', SECRET '{secret}', REGION '{region}', "
+            f"ENDPOINT '{server}', URL_STYLE 'path', USE_SSL false)"
         )
     return connection
+
+
+def known(address):
+    """An address as it takes it."""
+    return address.removeprefix("file://")

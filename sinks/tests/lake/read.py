@@ -1,15 +1,13 @@
 """Reads a lake as its readers do and prints, per table and way of reading, the rows, the rows of a stretch of time, and how many
-files that took. Arguments: the lake's address, the catalog's file and name, begin and end of the stretch in microseconds, and
-server and credentials of its bucket as JSON, or null."""
+files that took. Arguments: the lake's properties as JSON, begin and end of the stretch in microseconds."""
 
 import datetime
 import decimal
 import json
 import re
 import sys
-import urllib.parse
 
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog import load_catalog
 from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
 
 import duck
@@ -42,23 +40,14 @@ def files_of(plan):
     return int(read.group(1)) if read else None
 
 
-def known(address):
-    """As DuckDB takes it."""
-    return address if address.startswith("s3:") else urllib.parse.urlparse(address).path
-
-
-warehouse, database, name, begin, end, bucket = sys.argv[1:]
-begin, end, bucket = int(begin), int(end), json.loads(bucket)
-connection = duck.connect(bucket)
-access = bucket and {
-    "s3.endpoint": bucket["endpoint"], "s3.access-key-id": bucket["id"], "s3.secret-access-key": bucket["secret"],
-    "s3.region": "us-east-1",
-}
-catalog = SqlCatalog(name, uri=f"sqlite:///{database}", warehouse=warehouse, **(access or {}))
+properties, begin, end = sys.argv[1:]
+properties, begin, end = json.loads(properties), int(begin), int(end)
+connection = duck.connect(properties)
+catalog = load_catalog(**properties)
 for zone in catalog.list_namespaces():
     for identifier in catalog.list_tables(zone):
         table = catalog.load_table(identifier)
-        location, metadata = known(table.location()), known(table.metadata_location)
+        location, metadata = duck.known(table.location()), duck.known(table.metadata_location)
         total = len(list(table.scan().plan_files()))
 
         def show(reader, all_rows, some_rows, files):

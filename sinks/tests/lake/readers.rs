@@ -4,35 +4,25 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use skuflow_runtime::broker::memory::Memory;
 use skuflow_runtime::testing::lake_readers;
 use skuflow_runtime::testing::s3::seaweedfs;
 use skuflow_schemas::Event;
 use skuflow_sinks::batcher::Cut;
-use skuflow_sinks::lake::{Address, Root, TABLES, Table};
+use skuflow_sinks::lake::{TABLES, Table};
 
 use super::buckets;
 use super::expected::expected;
+use super::reached::properties;
 use super::world::{BEGIN, Home, NOW, PACE, SMALL, broker, events, land};
 
 /// What the readers find, an object per table and reader; `begin..end` is the stretch of time that is asked for.
 pub fn read(python: &str, home: &(impl Home + ?Sized), begin: i64, end: i64) -> Vec<Value> {
-    let place = home.place();
-    let Address::Sqlite(catalog, name) = &place.catalog else { panic!("a file, which the script opens") };
-    let (address, bucket) = match &place.root {
-        Root::Folder(folder) => (format!("file://{}", folder.canonicalize().expect("there").display()), Value::Null),
-        Root::Bucket(bucket, access) => {
-            let keys = access.keys.as_ref().expect("credentials");
-            let access = json!({ "endpoint": access.endpoint, "id": keys.id, "secret": keys.secret });
-            (bucket.to_string(), access)
-        }
-    };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lake/read.py");
     let output = Command::new(python)
         .arg(script)
-        .args([&address, &catalog.display().to_string(), name])
-        .args([begin.to_string(), end.to_string(), bucket.to_string()])
+        .args([properties(&home.place()).to_string(), begin.to_string(), end.to_string()])
         .output()
         .expect("starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

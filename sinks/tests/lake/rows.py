@@ -1,13 +1,15 @@
 """Prints the rows of a table, a JSON object per line, by partition and offset; times in microseconds, amounts and dates as text.
-Arguments: the table's folder or metadata file, and the columns."""
+Arguments: the lake's properties as JSON, the table's folder, and the columns."""
 
+import json
 import sys
 
 import duck
 
-source, *columns = sys.argv[1:]
-connection = duck.connect()
-scan = f"iceberg_scan('{source}')"
+properties, folder, *columns = sys.argv[1:]
+properties = json.loads(properties)
+connection = duck.connect(properties)
+scan = f"iceberg_scan('{duck.known(properties['warehouse'])}/{folder}')"
 
 
 def plain(name, kind):

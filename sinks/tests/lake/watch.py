@@ -1,37 +1,40 @@
-"""Looks at a lake as one of its readers does, each time that a line on stdin names the lake's folder. Prints a line of JSON per
-look: by table and way of reading, and by partition, the number of rows, of different offsets, the first and the last offset.
-Arguments: the reader, the catalog's file and name."""
+"""Looks at a lake as one of its readers does, each time that a line on stdin says its properties as JSON. Prints a line of JSON
+per look: by table and way of reading, and by partition, the number of rows, of different offsets, the first and the last offset.
+Argument: the reader."""
 
-import glob
 import json
-import os
+import re
 import sys
 
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog import load_catalog
 
 import duck
 
 
 def look_as_duckdb():
     """By the version hint, and by the metadata file that it names."""
-    connection = duck.connect()
+    connections = {}
 
-    def counts(source):
-        found = connection.execute(
-            "SELECT _partition, count(*), count(DISTINCT _offset), min(_offset), max(_offset) "
-            f"FROM iceberg_scan('{source}') GROUP BY _partition"
-        )
-        return {partition: counts for partition, *counts in found.fetchall()}
+    def look(properties):
+        warehouse = properties["warehouse"]
+        if warehouse not in connections:
+            connections[warehouse] = duck.connect(properties)
+        connection = connections[warehouse]
 
-    def look(folder):
-        for table in glob.glob(os.path.join(folder, "*", "*")):
-            hint = os.path.join(table, "metadata", "version-hint.text")
-            if os.path.exists(hint):
-                name = os.path.basename(table).partition("=")[2]
-                yield f"{name} by version hint", counts(table)
-                with open(hint, encoding="utf-8") as version:
-                    metadata = os.path.join(table, "metadata", f"{version.read()}.metadata.json")
-                yield f"{name} by metadata file", counts(metadata)
+        def counts(source):
+            found = connection.execute(
+                "SELECT _partition, count(*), count(DISTINCT _offset), min(_offset), max(_offset) "
+                f"FROM iceberg_scan('{source}') GROUP BY _partition"
+            )
+            return {partition: counts for partition, *counts in found.fetchall()}
+
+        pattern = f"{duck.known(warehouse)}/*/*/metadata/version-hint.text"
+        for hint, version in connection.execute(f"SELECT filename, content FROM read_text('{pattern}')").fetchall():
+            metadata, _, _ = hint.rpartition("/")
+            table, _, _ = metadata.rpartition("/")
+            name = re.search(r"=([^=/]*)$", table).group(1)
+            yield f"{name} by version hint", counts(table)
+            yield f"{name} by metadata file", counts(f"{metadata}/{version}.metadata.json")
 
     return look
 
@@ -46,9 +49,8 @@ def look_as_pyiceberg():
         named = ("_partition", "_offset_count", "_offset_count_distinct", "_offset_min", "_offset_max")
         return {partition: counts for partition, *counts in zip(*(groups[name].to_pylist() for name in named))}
 
-    def look(folder):
-        uri = f"sqlite:///{os.path.join(folder, database)}"
-        catalog = SqlCatalog(catalog_name, uri=uri, warehouse=f"file://{folder}", init_catalog_tables="false")
+    def look(properties):
+        catalog = load_catalog(**properties, init_catalog_tables="false")
         for zone in catalog.list_namespaces():
             for identifier in catalog.list_tables(zone):
                 scan = catalog.load_table(identifier).scan(selected_fields=("_partition", "_offset"))
@@ -58,7 +60,6 @@ def look_as_pyiceberg():
     return look
 
 
-reader, database, catalog_name = sys.argv[1:]
-look = {"duckdb": look_as_duckdb, "pyiceberg": look_as_pyiceberg}[reader]()
+look = {"duckdb": look_as_duckdb, "pyiceberg": look_as_pyiceberg}[sys.argv[1]]()
 for line in sys.stdin:
-    print(json.dumps(dict(look(line.rstrip("\n")))), flush=True)
+    print(json.dumps(dict(look(json.loads(line)))), flush=True)

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use skuflow_sinks::lake::{CATALOG_FILE, CATALOG_NAME};
+use skuflow_sinks::lake::Place;
+
+use super::reached::properties;
 
 pub const READERS: [&str; 2] = ["duckdb", "pyiceberg"];
 
@@ -19,8 +21,8 @@ pub struct Watch {
     /// `None` when no more is asked.
     asks: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
-    /// What it found last, and in which folder.
-    before: (PathBuf, Found),
+    /// What it found last, and where.
+    before: Option<(Place, Found)>,
 }
 
 impl Watch {
@@ -28,28 +30,25 @@ impl Watch {
     pub fn start(python: &str, reader: &'static str) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sinks/tests/lake/watch.py");
         let mut command = Command::new(python);
-        command.arg(script).args([reader, CATALOG_FILE, CATALOG_NAME]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg(script).arg(reader).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut running = command.spawn().expect("starts");
         let (asks, answers) = (running.stdin.take(), running.stdout.take().expect("piped"));
-        Self { reader, running, asks, answers: BufReader::new(answers), before: Default::default() }
+        Self { reader, running, asks, answers: BufReader::new(answers), before: None }
     }
 
-    /// Looks at the lake in `folder`, which must have all that it found there before.
+    /// Looks at the lake at `place`, which must have all that it found there before.
     ///
     /// # Errors
     /// What is wrong with it; a reader that errs says on stderr why.
-    pub fn look(&mut self, folder: &Path) -> Result<&Found, String> {
+    pub fn look(&mut self, place: &Place) -> Result<&Found, String> {
         let wrong = |what: String| format!("{} {what}", self.reader);
         let mut answer = String::new();
-        let asked = writeln!(self.asks.as_ref().expect("still asked"), "{}", folder.display());
+        let asked = writeln!(self.asks.as_ref().expect("still asked"), "{}", properties(place));
         asked.and_then(|()| self.answers.read_line(&mut answer)).map_err(|error| wrong(error.to_string()))?;
         let found = serde_json::from_str(&answer).map_err(|_| wrong("errs".into()))?;
-        if self.before.0 != folder {
-            self.before = (folder.into(), Found::new());
-        }
-        check(&self.before.1, &found).map_err(|what| wrong(format!("finds {what}")))?;
-        self.before.1 = found;
-        Ok(&self.before.1)
+        let before = self.before.take().filter(|(of, _)| of == place).map(|(_, before)| before);
+        check(&before.unwrap_or_default(), &found).map_err(|what| wrong(format!("finds {what}")))?;
+        Ok(&self.before.insert((place.clone(), found)).1)
     }
 }
 

@@ -13,6 +13,7 @@ use super::address::{Address, Login, Rest};
 use super::{Catalog, Entry, Swap};
 use crate::SinkError;
 use crate::lake::steps::{Step, Steps};
+use crate::lake::storage::fault;
 use crate::lake::tables::Table;
 use crate::limits::{CATALOG_ANSWER_TIMEOUT, CATALOG_CONNECT_TIMEOUT};
 
@@ -249,7 +250,7 @@ impl Catalog for RestCatalog {
             "identifier": { "namespace": [table.zone], "name": table.name },
             "requirements": requirements, "updates": changes,
         });
-        steps.reach(Step::Described).map_err(|error| SinkError::Retry(error.to_string()))?;
+        steps.reach(Step::Described).map_err(fault)?;
         let url = format!("{}/{}", self.tables(table.zone), table.name);
         let answer = match self.ask(Method::POST, &url, Some(&body)).await {
             Ok(answer) => answer,

@@ -19,7 +19,7 @@ use super::{Catalog, Entry, Swap};
 use crate::SinkError;
 use crate::lake::commit::failed as iceberg_failed;
 use crate::lake::steps::{Step, Steps};
-use crate::lake::storage::Files;
+use crate::lake::storage::{Files, fault};
 use crate::lake::tables::Table;
 use crate::limits::{CATALOG_ANSWER_TIMEOUT, CATALOG_CONNECT_TIMEOUT};
 
@@ -173,7 +173,7 @@ impl Catalog for Sql {
     ) -> Result<Swap, SinkError> {
         let described = describe(&self.io, &old, metadata, changes).await;
         let Described { location: new, expired, facts } = described.map_err(|error| iceberg_failed(&old, &error))?;
-        steps.reach(Step::Described).map_err(|error| SinkError::Retry(error.to_string()))?;
+        steps.reach(Step::Described).map_err(fault)?;
         let mut connection = self.connection().await?;
         let (name, begin) = (self.name.clone(), self.database.dialect.begin);
         let key = [name.as_str(), table.zone, table.name];

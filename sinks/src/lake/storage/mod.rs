@@ -147,9 +147,15 @@ pub async fn examine(place: &Place) -> std::result::Result<(), SinkError> {
 }
 
 /// What cannot get better by itself, and everything else, which may.
-pub(super) fn unkept(what: &str, error: &io::Error) -> SinkError {
-    let text = format!("{what}: {error}");
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+pub(super) fn fault(error: io::Error) -> SinkError {
+    let text = error.to_string();
     if error.kind() == io::ErrorKind::InvalidData { SinkError::Fatal(text) } else { SinkError::Retry(text) }
+}
+
+/// The same, and `what` it is about.
+pub(super) fn unkept(what: &str, error: &io::Error) -> SinkError {
+    fault(io::Error::new(error.kind(), format!("{what}: {error}")))
 }
 
 /// The same, as Iceberg's code passes it on.

@@ -18,7 +18,7 @@ use crate::lake::file::{Shape, described};
 use crate::lake::ledger::{Note, NotedFile, PENDING};
 use crate::lake::snapshot::{Change, Kind};
 use crate::lake::steps::Step;
-use crate::lake::storage::Folders;
+use crate::lake::storage::{Folders, fault};
 
 impl Upkeep {
     /// Puts small files together, one commit per file that comes of it. What others did meanwhile is given up.
@@ -63,7 +63,7 @@ impl Upkeep {
         let rows = inputs.iter().map(|input| input.file.record_count()).sum();
         let files = vec![NotedFile { path: address.clone(), rows }];
         let note = Note { table: self.table.full_name.into(), begun_at: self.now(), files, ..Note::default() };
-        open.enter(PENDING, &commit_id, &note).await.map_err(|error| SinkError::Retry(error.to_string()))?;
+        open.enter(PENDING, &commit_id, &note).await.map_err(fault)?;
         self.reach(Step::Pending)?;
         let file = match self.written(open, metadata, inputs, &address).await {
             Ok(file) => file,

@@ -16,6 +16,7 @@ use crate::lake::commit::{Committed, Loaded, Open};
 use crate::lake::ledger::{Note, PENDING};
 use crate::lake::snapshot::{Change, Changes, Kind, SNAPSHOT_AGE};
 use crate::lake::steps::Step;
+use crate::lake::storage::fault;
 use crate::limits::{COMMIT_TRIES_MAX, SNAPSHOTS_KEPT};
 
 impl Upkeep {
@@ -54,7 +55,7 @@ impl Upkeep {
     ) -> Result<Committed, SinkError> {
         let (commit_id, now) = (Uuid::new_v4().to_string(), self.now());
         let note = Note { table: self.table.full_name.into(), begun_at: now, ..Note::default() };
-        open.enter(PENDING, &commit_id, &note).await.map_err(|error| SinkError::Retry(error.to_string()))?;
+        open.enter(PENDING, &commit_id, &note).await.map_err(fault)?;
         self.reach(Step::Pending)?;
         let (writer, now_ms) = (self.name.as_str(), now / 1_000);
         let change = Change { commit_id: &commit_id, writer, now_ms, added: Vec::new(), kind };

@@ -23,7 +23,7 @@ use crate::lake::commit::{Open, failed};
 use crate::lake::ledger::{EXPIRED, Entered, PENDING};
 use crate::lake::offsets::{OFFSETS, Offsets};
 use crate::lake::snapshot::{FROM, TO, lineage, undone};
-use crate::lake::storage::Listed;
+use crate::lake::storage::{Listed, fault};
 use crate::limits::FSCK_ROWS_MAX;
 
 /// What says beside the metadata files which of them is the table's.
@@ -68,7 +68,7 @@ impl Upkeep {
         let mut found = Found { table: self.table.full_name, differences: Vec::new() };
         let Some(mut open) = Open::open_to_read(&self.place).await? else { return Ok(Vec::new()) };
         // In this order, so that what a commit makes meanwhile is in the ledger, or in the table.
-        let listed = open.files.list(self.table.folder).await.map_err(|error| SinkError::Retry(error.to_string()))?;
+        let listed = open.files.list(self.table.folder).await.map_err(fault)?;
         let (pending, expired) = (open.entries(PENDING).await?, open.entries(EXPIRED).await?);
         let Some(pointer) = open.catalog.pointer(self.table).await? else { return Ok(Vec::new()) };
         let entry = match open.catalog.load(self.table).await {

@@ -16,7 +16,7 @@ use crate::lake::catalog::Entry;
 use crate::lake::commit::{Loaded, Open, failed};
 use crate::lake::ledger::{EXPIRED, Entered, Note, PENDING};
 use crate::lake::snapshot::Kind;
-use crate::lake::storage::Listed;
+use crate::lake::storage::{Listed, fault};
 
 /// The folder of files that have no name yet.
 const STAGED: &str = "staged";
@@ -65,7 +65,7 @@ impl Upkeep {
             if !self.is_dry {
                 note.begun_at = self.now();
                 let moved = open.enter(EXPIRED, &name, &note).await;
-                moved.map_err(|error| SinkError::Retry(error.to_string()))?;
+                moved.map_err(fault)?;
                 remove(open, &address).await?;
             }
         }
@@ -76,7 +76,7 @@ impl Upkeep {
     async fn doomed(&self, open: &Open, entry: &Entry, notes: &[Entered]) -> Result<Doomed, SinkError> {
         let reached = reachable(open, entry).await?;
         let folder = format!("{}/metadata", self.table.folder);
-        let listed = open.files.list(&folder).await.map_err(|error| SinkError::Retry(error.to_string()))?;
+        let listed = open.files.list(&folder).await.map_err(fault)?;
         let sizes: HashMap<&str, u64> = listed.iter().map(|file| (file.address.as_str(), file.bytes)).collect();
         let mut doomed = Doomed::new();
         for Entered { name, note, .. } in notes {
@@ -96,7 +96,7 @@ impl Upkeep {
         let until = Timestamp::from_micros(self.grace_ends());
         let lost = stale_metadata(&entry.location, entry, &listed).filter(|file| file.modified <= until);
         doomed.extend(lost.map(|file| ((Holds::List, file.address.clone()), file.bytes)));
-        let staged = open.files.list(STAGED).await.map_err(|error| SinkError::Retry(error.to_string()))?;
+        let staged = open.files.list(STAGED).await.map_err(fault)?;
         let staged = staged.into_iter().filter(|file| file.modified <= until);
         doomed.extend(staged.map(|file| ((Holds::Rows(file.bytes), file.address), file.bytes)));
         self.sized(open, doomed).await
@@ -154,5 +154,5 @@ pub(super) fn version(address: &str) -> Option<u64> {
 }
 
 async fn remove(open: &Open, address: &str) -> Result<(), SinkError> {
-    open.files.delete(address).await.map_err(|error| SinkError::Retry(error.to_string()))
+    open.files.delete(address).await.map_err(fault)
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::SinkError;
-use crate::lake::storage::{Files, Folders};
+use crate::lake::storage::{Files, Folders, fault};
 use crate::lake::tables::Table;
 use crate::limits::LEASE_MICROS;
 
@@ -26,14 +26,14 @@ impl Lease {
     pub(super) async fn take(files: &Files, table: &Table, holder: &str, now: i64) -> Result<Option<Self>, SinkError> {
         let folder = format!("upkeep/{}", table.full_name);
         let number = |address: &str| address.rsplit('/').next()?.strip_suffix(".json")?.parse::<u64>().ok();
-        let listed = files.list(&folder).await.map_err(|error| retry(&error))?;
+        let listed = files.list(&folder).await.map_err(fault)?;
         let mut turns: Vec<(u64, String)> =
             listed.into_iter().filter_map(|file| Some((number(&file.address)?, file.address))).collect();
         turns.sort_unstable();
         if let Some((_, newest)) = turns.last() {
             let body = match files.read(newest).await {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => None, // its turn is over
-                read => Some(read.map_err(|error| retry(&error))?),
+                read => Some(read.map_err(fault)?),
             };
             let term: Option<Term> = body.and_then(|body| serde_json::from_slice(&body).ok());
             if term.is_some_and(|term| term.expires_at > now) {
@@ -46,9 +46,9 @@ impl Lease {
         let (body, mut unflushed) = (lease.text(), Folders::default());
         match files.create(&lease.address, &mut unflushed, |out| out.write_all(body.as_bytes())).await {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(None),
-            made => made.map_err(|error| retry(&error))?,
+            made => made.map_err(fault)?,
         };
-        unflushed.flush().map_err(|error| retry(&error))?;
+        unflushed.flush().map_err(fault)?;
         for (_, address) in turns {
             let _another_may_have_taken_it = files.delete(&address).await;
         }
@@ -62,7 +62,7 @@ impl Lease {
     /// Still at it.
     pub(super) async fn renew(&mut self, files: &Files, now: i64) -> Result<(), SinkError> {
         self.term.expires_at = now + LEASE_MICROS;
-        files.replace(&self.address, &self.text()).await.map_err(|error| retry(&error))
+        files.replace(&self.address, &self.text()).await.map_err(fault)
     }
 
     /// Done.
@@ -71,8 +71,4 @@ impl Lease {
             tracing::warn!(%error, "who tends the lake next waits until this turn runs out");
         }
     }
-}
-
-fn retry(error: &std::io::Error) -> SinkError {
-    SinkError::Retry(error.to_string())
 }

@@ -33,6 +33,7 @@ use super::commit::Open;
 use super::config::Upkeep as Settings;
 use super::place::Place;
 use super::steps::{Hook, Step, Steps};
+use super::storage::fault;
 use super::tables::Table;
 use crate::SinkError;
 use lease::Lease;
@@ -170,7 +171,7 @@ impl Upkeep {
     }
 
     fn reach(&mut self, step: Step) -> Result<(), SinkError> {
-        self.steps.reach(step).map_err(|error| SinkError::Retry(error.to_string()))
+        self.steps.reach(step).map_err(fault)
     }
 
     fn deed(&self, what: &'static str, part: String, [count, rows, bytes]: [u64; 3]) -> Deed {
