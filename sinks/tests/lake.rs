@@ -17,6 +17,8 @@ mod damage;
 mod expected;
 #[path = "lake/growth.rs"]
 mod growth;
+#[path = "lake/power.rs"]
+mod power;
 #[path = "lake/proxy.rs"]
 mod proxy;
 #[path = "lake/raw.rs"]

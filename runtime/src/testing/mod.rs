@@ -1,48 +1,16 @@
 //! What tests of several crates need of the machine.
 #![expect(clippy::print_stderr, reason = "a test says what it skips")]
 
+mod disks;
 pub mod kafka;
 mod leash;
 pub mod postgres;
 pub mod registry;
 pub mod s3;
 
-use std::path::Path;
 use std::process::Command;
 
-use tempfile::TempDir;
-
-/// A file system with room for a number of bytes.
-pub struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    /// Mounts one. `None` where that cannot be done, which is said, and is a failure where `SKUFLOW_REQUIRE` wants it.
-    ///
-    /// # Panics
-    /// See above.
-    pub fn mount(bytes: u64) -> Option<Self> {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let size = format!("size={bytes}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Self(dir));
-        }
-        assert!(!is_required("tmpfs"), "tmpfs is required");
-        eprintln!("skipped: tmpfs (mounting needs root)");
-        None
-    }
-
-    /// Where it is mounted.
-    pub fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _the_directory_goes_anyway = Command::new("umount").arg("-l").arg(self.0.path()).output();
-    }
-}
+pub use disks::{Device, SmallDisk};
 
 /// The Python that has the readers of the lake, `SKUFLOW_PYTHON` or `python3`. `None` where it lacks them, which is said, and
 /// is a failure where `SKUFLOW_REQUIRE` wants them.
