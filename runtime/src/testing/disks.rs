@@ -50,6 +50,7 @@ const DEVICE_BYTES: u64 = 32 << 20;
 /// A file system on a device that can be seen as a loss of power would leave it: what is not flushed is not there.
 pub struct Device {
     home: TempDir,
+    has_journal: bool,
     copies: AtomicU32,
 }
 
@@ -60,7 +61,8 @@ impl Device {
     /// # Panics
     /// See above.
     pub fn mount(has_journal: bool) -> Option<Self> {
-        let device = Self { home: tempfile::tempdir().expect("a temporary directory"), copies: AtomicU32::new(0) };
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let device = Self { home, has_journal, copies: AtomicU32::new(0) };
         fs::create_dir(device.path()).expect("new");
         let image = device.image();
         File::create_new(&image).and_then(|file| file.set_len(DEVICE_BYTES)).expect("writable");
@@ -106,9 +108,9 @@ impl Device {
         self.home.path().join("image")
     }
 
-    /// Mounts the image; what is not flushed waits for longer than a test takes.
+    /// Mounts the image; what is in no flushed file waits for longer than a test takes.
     fn attach(&self) -> bool {
-        let options = ["-o", "loop,commit=300"].map(OsStr::new);
+        let options = ["-o", if self.has_journal { "loop,commit=300" } else { "loop" }].map(OsStr::new);
         run("mount", options.into_iter().chain([self.image().as_os_str(), self.path().as_os_str()]))
     }
 }
