@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use skuflow_runtime::broker::TopicPartition;
 use skuflow_runtime::testing::SmallDisk;
 use skuflow_sinks::batcher::Cut;
-use skuflow_sinks::lake::{Hook, Step, TABLES};
+use skuflow_sinks::lake::{CATALOG_FILE, Hook, Step, TABLES};
 use skuflow_sinks::{Landed, Sink as _, SinkError};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::world::{
     SMALL, batch, broker, identity, lake, land, path_of, pending, pointer, publish, ready, records, rows, table_files,
@@ -174,6 +176,44 @@ fn a_lake_of_another_data_directory_is_refused() {
     let refused = wait(lake(&folder, table, None).positions(&other)).expect_err("it is another one");
     let SinkError::Fatal(reason) = refused else { panic!("{refused}") };
     assert!(reason.contains("cluster c; this one is d") && reason.contains("empty `path`"), "{reason}");
+}
+
+/// There is one of the same name.
+#[test]
+fn a_topic_that_was_made_anew_is_refused() {
+    let (_dir, folder) = folder();
+    let (broker, table) = (broker(20), &TABLES[0]);
+    land(&broker, &folder, table, SMALL, None);
+    let mut anew = identity(&broker);
+    anew.topic_ids.insert(table.topic.into(), "another".into());
+    let refused = wait(lake(&folder, table, None).positions(&anew)).expect_err("it is another one");
+    assert!(matches!(&refused, SinkError::Fatal(reason) if reason.contains(table.topic)), "{refused}");
+    assert_eq!(rows(&folder, table), records(&broker, table), "nothing was passed over, nothing lost");
+}
+
+/// Pointer and positions go back together, so what came since is taken from the topic again.
+#[test]
+fn a_catalog_that_is_restored_from_a_copy_gets_the_rows_again() {
+    let (_dir, folder) = folder();
+    let (broker, table) = (broker(60), &TABLES[0]);
+    land(&broker, &folder, table, SMALL, None);
+    let [catalog, copy] = [CATALOG_FILE, "copy.db"].map(|name| folder.join(name));
+    wait(async {
+        let mut connection = SqliteConnectOptions::new().filename(&catalog).connect().await.expect("there");
+        let kept = sqlx::query("VACUUM INTO $1").bind(copy.display().to_string()).execute(&mut connection).await;
+        kept.expect("a new file");
+        connection.close().await.expect("nothing is open");
+    });
+    publish(&broker, table, 60..120);
+    land(&broker, &folder, table, SMALL, None);
+    for log in ["-wal", "-shm"].map(|ending| folder.join(format!("{CATALOG_FILE}{ending}"))) {
+        let _there_may_be_none = std::fs::remove_file(log);
+    }
+    std::fs::copy(&copy, &catalog).expect("nobody has it open");
+    assert_eq!(rows(&folder, table).len(), 60);
+    publish(&broker, table, 120..130);
+    land(&broker, &folder, table, SMALL, None);
+    assert_eq!(rows(&folder, table), records(&broker, table));
 }
 
 #[test]
