@@ -3,15 +3,17 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use skuflow::demo::Market;
 use skuflow_runtime::testing::postgres::postgres;
-use skuflow_runtime::testing::s3::seaweedfs;
+use skuflow_runtime::testing::s3::{S3, seaweedfs};
 use skuflow_runtime::testing::{SmallDisk, lake_readers};
 use skuflow_sinks::lake::Place;
 use tempfile::TempDir;
@@ -91,6 +93,34 @@ fn check_in_a_bucket(mut project: Project, name: &str, topics: &[(&str, &str)]) 
         project.set(variable, value);
     }
     check_at(&with_sink(project, topics, &config(&place)), &place, topics);
+}
+
+/// The run waits, says so, and goes on.
+#[test]
+fn a_server_that_is_away_for_a_minute_delays_rows_and_loses_none() {
+    const AWAY: Duration = Duration::from_mins(1);
+    let (Some(files), Some(mut server), Some(postgres)) = (retail_files(), S3::start(), postgres()) else { return };
+    let place = bucket(&server, "away", &postgres.database("away"));
+    let often = format!("{}, commit_interval = \"1s\", batch_bytes_max = \"1MiB\"", config(&place));
+    let mut project = with_sink(Project::retail(&files), &[SALES], &often);
+    for (variable, value) in VARIABLES {
+        project.set(variable, value);
+    }
+    let running = RefCell::new(project.start_logged(&["run", "--once"], LOG));
+    let ended = || running.borrow_mut().ended();
+    let data = server.folder().join("away/processed");
+    wait_until("the first file", || data.exists());
+    server.kill();
+    let until = Instant::now() + AWAY;
+    while Instant::now() < until {
+        assert_eq!(ended(), None, "{}", project.read(LOG));
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    assert!(project.read(LOG).contains(&server.endpoint()), "{}", project.read(LOG));
+    server.start_again();
+    wait_until("what is left", || ended().is_some());
+    assert_eq!(ended(), Some(true), "{}", project.read(LOG));
+    lake::holds(&project, &place, &[SALES]);
 }
 
 #[test]

@@ -42,15 +42,7 @@ pub fn seaweedfs() -> Option<&'static S3> {
 /// See [`seaweedfs`].
 pub fn versitygw() -> Option<&'static S3> {
     static SHARED: OnceLock<Option<S3>> = OnceLock::new();
-    let start = || {
-        let can_start = is_there("go");
-        if !can_start {
-            assert!(!is_required("versitygw"), "versitygw is required, which takes Go");
-            eprintln!("skipped: versitygw (it takes Go)");
-        }
-        can_start.then(S3::versitygw)
-    };
-    SHARED.get_or_init(start).as_ref()
+    SHARED.get_or_init(S3::start).as_ref()
 }
 
 impl S3 {
@@ -98,7 +90,16 @@ impl S3 {
         server
     }
 
-    fn versitygw() -> Self {
+    /// Starts a versitygw of its own for a test that stops it; see [`versitygw`].
+    ///
+    /// # Panics
+    /// See [`versitygw`].
+    pub fn start() -> Option<Self> {
+        if !is_there("go") {
+            assert!(!is_required("versitygw"), "versitygw is required, which takes Go");
+            eprintln!("skipped: versitygw (it takes Go)");
+            return None;
+        }
         let program =
             program().expect("versitygw comes from Go's module proxy, or from the cache in the target folder");
         let dir = tempfile::tempdir().expect("a temporary directory").keep();
@@ -117,7 +118,17 @@ impl S3 {
             "posix",
             &data,
         ]);
-        Self { leash: Leash::start("versitygw", dir, port, &command, "KILL") }
+        Some(Self { leash: Leash::start("versitygw", dir, port, &command, "KILL") })
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        self.leash.kill();
+    }
+
+    /// Starts it again, with what it had.
+    pub fn start_again(&mut self) {
+        self.leash.start_again();
     }
 
     /// Where versitygw keeps the bucket, an object being a file.
