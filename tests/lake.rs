@@ -311,6 +311,32 @@ fn python(python: &str, arguments: &[&str], input: &str) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
+/// Changes the type of a column in a table's metadata file, as another program may.
+fn retype(project: &Project, table: &str, column: &str, kind: &str) {
+    let shown = project.json(&["lake", "show", table, "--format", "json"]);
+    let file = shown["metadata_file"].as_str().expect("a path");
+    let mut metadata: Value = serde_json::from_str(&std::fs::read_to_string(file).expect("there")).expect("JSON");
+    let fields = metadata["schemas"][0]["fields"].as_array_mut().expect("a list");
+    let field = fields.iter_mut().find(|field| field["name"] == column).expect("there");
+    field["type"] = kind.into();
+    std::fs::write(file, metadata.to_string()).expect("writable");
+}
+
+#[test]
+fn a_table_that_cannot_be_written_is_refused_by_check_and_at_start() {
+    let project = with_lake(Project::sample(), &[SALES, INVENTORY]);
+    project.run_once();
+    let connect = ["check", "--connect", "--format", "json"];
+    assert_eq!(said(&project, &connect).0, 0);
+    retype(&project, "sales", "units", "string");
+    let reason = "table processed.sales in ";
+    let wrong = "its column `units` is string, not long; give the sink a new, empty `path`";
+    let (exit, text) = said(&project, &connect);
+    assert!(exit == 69 && text.contains(reason) && text.contains(wrong), "{exit}: {text}");
+    let (exit, text) = said(&project, &["run", "--once"]);
+    assert!(exit == 65 && text.contains(reason) && text.contains(wrong), "{exit}: {text}");
+}
+
 #[test]
 fn the_printed_statements_find_what_is_listed() {
     let Some(reader) = lake_readers() else { return };
