@@ -365,9 +365,9 @@ fn each_column_is_documented() {
             |name: &dyn Fn(&Table) -> String| same.iter().map(|table| name(table)).collect::<Vec<_>>().join(", ");
         let names = list(&|table| table.full_name.to_owned());
         let views = list(&|table| format!("`{}`", table.view()));
-        text.push_str(&format!("\n## {names}\n\nIn views {views}.\n\n"));
+        text.push_str(&format!("\n## {names}\n\nShown by {views}.\n\n"));
         text.push_str("| column | type | in the view | what it holds | null |\n|---|---|---|---|---|\n");
-        columns.iter().for_each(|column| text.push_str(&documented(column)));
+        text.extend(columns.iter().map(documented));
     }
     expect_test::expect_file!["../docs/lake-columns.md"].assert_eq(&text);
 }

@@ -162,7 +162,7 @@ fn files(look: &Look, database: &str, table: &str) -> Option<String> {
         properties.extend(projected.into_iter().map(property));
         template.push_str(&format!("{key}=${{folder_{key}}}/"));
         if is_asked_for(key, values) {
-            asked.extend(values.iter().next().map(|value| format!("folder_{key} = {}", sql_string(value))));
+            asked.extend(values.first().map(|value| format!("folder_{key} = {}", sql_string(value))));
         }
     }
     properties.push(("storage.location.template".into(), template));

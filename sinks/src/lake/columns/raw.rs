@@ -20,7 +20,7 @@ fn envelope<'a>(row: &Row<'a>) -> Option<&'a Envelope> {
 
 /// The record, what its event says of itself where it is one, and where it was read.
 pub(in crate::lake) fn raw_columns() -> Vec<Column> {
-    vec![
+    let mut columns = vec![
         Column::new(
             "key",
             "the record's key as it came",
@@ -39,6 +39,24 @@ pub(in crate::lake) fn raw_columns() -> Vec<Column> {
             "it has none",
             Read::Json(|row| headers(&raw(row).record.headers)),
         ),
+    ];
+    columns.extend(of_event());
+    columns.extend([
+        Column::required("_topic", "the topic the record was read from", Read::Text(|row| Some(row.topic))),
+        Column::required("_partition", "its partition", Read::Long(|row| Some(row.partition.into()))),
+        Column::required("_offset", "its offset in the partition", Read::Rising(|row| Some(row.offset as i64))),
+        Column::required(
+            "_appended_at",
+            "when the broker took the record in",
+            Read::Time(|row| Some(micros(raw(row).appended_at))),
+        ),
+        Column::required("_ingested_at", "when the lake took the record in", Read::Time(|row| Some(row.ingested_at))),
+    ]);
+    columns
+}
+
+fn of_event() -> [Column; 9] {
+    [
         Column::new(
             "event_id",
             about::EVENT_ID,
@@ -93,15 +111,6 @@ pub(in crate::lake) fn raw_columns() -> Vec<Column> {
             "the value is no event that can be read, or it was made from none",
             Read::Id(|row| envelope(row)?.cause_id),
         ),
-        Column::required("_topic", "the topic the record was read from", Read::Text(|row| Some(row.topic))),
-        Column::required("_partition", "its partition", Read::Long(|row| Some(row.partition.into()))),
-        Column::required("_offset", "its offset in the partition", Read::Rising(|row| Some(row.offset as i64))),
-        Column::required(
-            "_appended_at",
-            "when the broker took the record in",
-            Read::Time(|row| Some(micros(raw(row).appended_at))),
-        ),
-        Column::required("_ingested_at", "when the lake took the record in", Read::Time(|row| Some(row.ingested_at))),
     ]
 }
 
