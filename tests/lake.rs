@@ -15,7 +15,7 @@ use skuflow::demo::Market;
 use skuflow_runtime::testing::postgres::postgres;
 use skuflow_runtime::testing::s3::{S3, seaweedfs};
 use skuflow_runtime::testing::{SmallDisk, lake_readers};
-use skuflow_sinks::lake::Place;
+use skuflow_sinks::lake::{Described, Place, Shown, TABLES, Table};
 use tempfile::TempDir;
 
 use common::lake::{self, Rows};
@@ -384,6 +384,91 @@ fn python(python: &str, arguments: &[&str], input: &str) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
+/// Changes the type of a column in a table's metadata file, as another program may.
+fn retype(project: &Project, table: &str, column: &str, kind: &str) {
+    let shown = project.json(&["lake", "show", table, "--format", "json"]);
+    let file = shown["metadata_file"].as_str().expect("a path");
+    let mut metadata: Value = serde_json::from_str(&std::fs::read_to_string(file).expect("there")).expect("JSON");
+    let fields = metadata["schemas"][0]["fields"].as_array_mut().expect("a list");
+    let field = fields.iter_mut().find(|field| field["name"] == column).expect("there");
+    field["type"] = kind.into();
+    std::fs::write(file, metadata.to_string()).expect("writable");
+}
+
+#[test]
+fn a_table_that_cannot_be_written_is_refused_by_check_and_at_start() {
+    let project = with_lake(Project::sample(), &[SALES, INVENTORY]);
+    project.run_once();
+    let connect = ["check", "--connect", "--format", "json"];
+    assert_eq!(said(&project, &connect).0, 0);
+    retype(&project, "sales", "units", "string");
+    let reason = "table processed.sales in ";
+    let wrong = "its column `units` is string, not long; give the sink a new, empty `path`";
+    let (exit, text) = said(&project, &connect);
+    assert!(exit == 69 && text.contains(reason) && text.contains(wrong), "{exit}: {text}");
+    let (exit, text) = said(&project, &["run", "--once"]);
+    assert!(exit == 65 && text.contains(reason) && text.contains(wrong), "{exit}: {text}");
+}
+
+/// What `docs/lake-columns.md` says of a column.
+fn documented(column: &Described) -> String {
+    let view = match column.shown {
+        Shown::AsIs => "yes",
+        Shown::AsJson => "as JSON",
+        Shown::Not => "",
+    };
+    let null = column.null.as_deref().unwrap_or("never");
+    format!("| `{}` | {} | {view} | {} | {null} |\n", column.name, column.kind, column.about)
+}
+
+#[test]
+fn each_column_is_documented() {
+    let mut text = String::from(include_str!("lake/columns.md"));
+    let mut tables: Vec<(Vec<&Table>, Vec<Described>)> = Vec::new();
+    for table in &TABLES {
+        let columns = table.described();
+        match tables.iter_mut().find(|(_, known)| *known == columns) {
+            Some((same, _)) => same.push(table),
+            None => tables.push((vec![table], columns)),
+        }
+    }
+    for (same, columns) in tables {
+        let list =
+            |name: &dyn Fn(&Table) -> String| same.iter().map(|table| name(table)).collect::<Vec<_>>().join(", ");
+        let names = list(&|table| table.full_name.to_owned());
+        let views = list(&|table| format!("`{}`", table.view()));
+        text.push_str(&format!("\n## {names}\n\nShown by {views}.\n\n"));
+        text.push_str("| column | type | in the view | what it holds | null |\n|---|---|---|---|---|\n");
+        text.extend(columns.iter().map(documented));
+    }
+    expect_test::expect_file!["../docs/lake-columns.md"].assert_eq(&text);
+}
+
+/// What `DuckDB` calls the columns of a table's view, and their types.
+fn view_columns(table: &Table) -> Vec<String> {
+    let shown = table.described().into_iter().filter_map(|column| {
+        let kind = match (column.shown, column.kind.as_str()) {
+            (Shown::Not, _) => return None,
+            (Shown::AsJson, _) => "JSON",
+            (_, "string") => "VARCHAR",
+            (_, "long") => "BIGINT",
+            (_, "timestamptz") => "TIMESTAMP WITH TIME ZONE",
+            (_, kind) => &kind.to_uppercase().replace(", ", ","),
+        };
+        Some(format!("{} {} {kind}", table.view(), column.name))
+    });
+    shown.collect()
+}
+
+/// Each row of a list of rows, a space between its texts.
+fn texts(rows: &Value) -> impl Iterator<Item = String> {
+    let text = |row: &Value| {
+        let texts = row.as_array().expect("a row").iter().map(|text| text.as_str().expect("text"));
+        texts.collect::<Vec<_>>().join(" ")
+    };
+    rows.as_array().expect("rows").iter().map(text)
+}
+
 #[test]
 fn the_printed_statements_find_what_is_listed() {
     let Some(reader) = lake_readers() else { return };
@@ -395,8 +480,11 @@ fn the_printed_statements_find_what_is_listed() {
     let statements = |of: &str| statements[of].as_str().expect("text").to_owned();
 
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lake/run.py");
-    let found = python(&reader, &[script], &statements("duckdb"));
-    let found: Vec<Value> = found.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let columns = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal;";
+    let found = python(&reader, &[script], &format!("{}{columns}", statements("duckdb")));
+    let mut found: Vec<Value> = found.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let found_columns: BTreeSet<String> = texts(&found.pop().expect("the columns of the views")).collect();
+    assert_eq!(found_columns, TABLES.iter().filter(|table| !table.is_raw()).flat_map(view_columns).collect());
     assert_eq!(found.len(), 3 * listed.len(), "the table, the metadata file, the example");
     for of_table in found.chunks(3) {
         let name = of_table[0][0][0].as_str().expect("a name");
@@ -413,5 +501,8 @@ fn the_printed_statements_find_what_is_listed() {
     let (one, both) =
         (said(&project, &["lake", "sql", "sales", "--reader", "duckdb"]).1, said(&project, &["lake", "sql"]).1);
     assert!(one.contains("processed.sales") && !one.contains("processed.offers") && !one.contains("catalog"), "{one}");
-    assert_eq!(both, format!("{}\n{}", statements("duckdb"), statements("pyiceberg")));
+    let printed = ["duckdb", "pyiceberg", "glue", "athena"].map(statements).join("\n");
+    assert_eq!(both, printed);
+    let athena = statements("athena");
+    assert!(athena.starts_with("-- Athena reads buckets of Amazon S3; the lake in /") && athena.lines().count() == 1);
 }

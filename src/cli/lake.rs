@@ -8,7 +8,7 @@ use skuflow_sinks::SinkError;
 use skuflow_sinks::lake::{self, Look, Place, Root, SnapshotSeen, TABLES, look};
 
 use super::upkeep::{Work, tend};
-use super::{EXIT_DATA, EXIT_IO, EXIT_UNAVAILABLE, Failure, Format, output, statements, usage};
+use super::{EXIT_DATA, EXIT_IO, EXIT_UNAVAILABLE, Failure, Format, athena, output, statements, usage};
 use crate::config::{Loaded, SinkConfig};
 use crate::printable::{printable, thousands};
 
@@ -59,13 +59,16 @@ pub(super) struct Tend {
 pub(super) enum Reader {
     DuckDb,
     PyIceberg,
+    /// Commands of the AWS CLI that tell Athena where the tables are.
+    Glue,
+    Athena,
 }
 
 /// A table, in which lake it is, and the sink of the config that fills it.
 pub(super) struct Seen {
     pub(super) place: Place,
     pub(super) look: Look,
-    sink: Option<String>,
+    pub(super) sink: Option<String>,
 }
 
 /// Runs one of the commands.
@@ -260,10 +263,22 @@ fn snapshot(commit: &SnapshotSeen) -> Value {
 }
 
 fn print_statements(seen: &[Seen], reader: Option<Reader>, format: Format) {
-    let duckdb = (reader != Some(Reader::PyIceberg)).then(|| statements::duckdb(seen));
-    let pyiceberg = (reader != Some(Reader::DuckDb)).then(|| statements::pyiceberg(seen));
+    type Print = fn(&[Seen]) -> String;
+    let printed: [(&str, Reader, Print); 4] = [
+        ("duckdb", Reader::DuckDb, statements::duckdb),
+        ("pyiceberg", Reader::PyIceberg, statements::pyiceberg),
+        ("glue", Reader::Glue, athena::glue),
+        ("athena", Reader::Athena, athena::athena),
+    ];
+    let wanted = |of: Reader| reader.is_none_or(|reader| reader == of);
+    let printed = printed.map(|(name, of, print)| (name, wanted(of).then(|| print(seen))));
     match format {
-        Format::Json => output::json(&json!({ "duckdb": duckdb, "pyiceberg": pyiceberg })),
-        Format::Text => output::text(&duckdb.into_iter().chain(pyiceberg).collect::<Vec<_>>().join("\n")),
+        Format::Json => {
+            let printed = printed.map(|(name, text)| (name.to_owned(), text.into()));
+            output::json(&Value::Object(printed.into_iter().collect()));
+        }
+        Format::Text => {
+            output::text(&printed.into_iter().filter_map(|(_, text)| text).collect::<Vec<_>>().join("\n"));
+        }
     }
 }

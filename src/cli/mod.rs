@@ -1,5 +1,6 @@
 //! The command line. Results go to stdout, everything else to stderr.
 
+mod athena;
 mod check;
 mod demo;
 mod lake;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use skuflow_schemas::Timestamp;
-use skuflow_sinks::lake::{Address, CATALOG_NAME, Look, Place, Root};
+use skuflow_sinks::lake::{Address, CATALOG_NAME, Look, Place, Root, Shown};
 
 use super::lake::Seen;
 use crate::printable::{printable, printable_json};
@@ -12,16 +12,16 @@ use crate::printable::{printable, printable_json};
 const REGION: &str = "us-east-1";
 
 /// A question to a table, about its latest day.
-struct Example {
+pub(super) struct Example {
     about: &'static str,
     /// The same in SQL, before and after its source.
     sql: (&'static str, &'static str),
     /// Columns of single rows.
-    fields: &'static [&'static str],
+    pub(super) fields: &'static [&'static str],
 }
 
 #[rustfmt::skip]
-fn example(look: &Look) -> Example {
+pub(super) fn example(look: &Look) -> Example {
     let (about, select, rest, fields): (_, _, _, &[&str]) = match look.table.full_name {
         "processed.offers" => (
             "the busiest listings",
@@ -59,17 +59,48 @@ fn example(look: &Look) -> Example {
 }
 
 /// The beginning of its latest day, UTC.
-fn latest_day(look: &Look) -> String {
+pub(super) fn latest_day(look: &Look) -> String {
     let latest = look.event_time().map_or(Timestamp::from_micros(0), |(_, latest)| latest);
     latest.day().start().to_string().replace('Z', "+00:00")
 }
 
+/// The view of a table: its columns but those that say the same again or where a row was read, lists as JSON. Those that the
+/// table does not have yet are left out.
+fn view(look: &Look, folder: &str) -> String {
+    let described = look.table.described().into_iter();
+    let there = described.filter(|column| look.columns.iter().any(|seen| seen.name == column.name));
+    let columns = there.filter_map(|column| match column.shown {
+        Shown::AsIs => Some(column.name),
+        Shown::AsJson => Some(format!("{0}::JSON AS {0}", column.name)),
+        Shown::Not => None,
+    });
+    let view = look.table.view();
+    let columns = listed(columns, 120);
+    format!("CREATE OR REPLACE VIEW {view} AS SELECT\n{columns}\nFROM iceberg_scan({folder});\n")
+}
+
+/// A list over lines of about `width` characters.
+fn listed(items: impl Iterator<Item = String>, width: usize) -> String {
+    let (mut text, mut line) = (String::new(), 0);
+    for item in items {
+        let separator = match line {
+            0 => "    ",
+            line if line + item.len() > width => ",\n    ",
+            _ => ", ",
+        };
+        line = if separator == ", " { line + 2 } else { 4 } + item.len();
+        text.push_str(separator);
+        text.push_str(&item);
+    }
+    text
+}
+
 /// A path as a string of SQL.
-fn sql_text(path: &Path) -> String {
+pub(super) fn sql_text(path: &Path) -> String {
     sql_string(&path.display().to_string())
 }
 
-fn sql_string(text: &str) -> String {
+pub(super) fn sql_string(text: &str) -> String {
     format!("'{}'", printable(text).replace('\'', "''"))
 }
 
@@ -79,16 +110,16 @@ fn python_text(text: &str) -> String {
 }
 
 /// Tables with a commit, and names of the others.
-fn split(seen: &[Seen]) -> (Vec<&Seen>, Vec<&'static str>) {
+pub(super) fn split(seen: &[Seen]) -> (Vec<&Seen>, Vec<&'static str>) {
     let (full, empty): (Vec<&Seen>, Vec<&Seen>) = seen.iter().partition(|seen| !seen.look.snapshots.is_empty());
     (full, empty.into_iter().map(|seen| seen.look.table.full_name).collect())
 }
 
-fn remark(mark: &str, empty: &[&str]) -> String {
+pub(super) fn remark(mark: &str, empty: &[&str]) -> String {
     if empty.is_empty() { String::new() } else { format!("\n{mark} nothing was committed yet: {}\n", empty.join(", ")) }
 }
 
-/// For `DuckDB`: by the folder, whose version hint follows the table, and by the metadata file, which stays.
+/// For `DuckDB`: a view of the folder, whose version hint follows the table, and the metadata file, which stays.
 pub(super) fn duckdb(seen: &[Seen]) -> String {
     let (full, empty) = split(seen);
     let mut text = String::from("-- DuckDB 1.5.5\nINSTALL iceberg;\nLOAD iceberg;\nSET TimeZone = 'UTC';\n");
@@ -100,12 +131,15 @@ pub(super) fn duckdb(seen: &[Seen]) -> String {
         let (name, day) = (look.table.full_name, latest_day(look));
         let [folder, metadata] = [&look.folder, &look.metadata_file].map(|path| sql_text(path));
         let Example { about, sql: (select, rest), .. } = example(look);
+        let view = look.table.view();
         let committed = look.snapshots.first().map(|newest| newest.at.to_string()).unwrap_or_default();
         text.push_str(&format!(
             "\n-- {name}: as it is when this runs; as it was committed at {committed}; {about} of its latest day\n\
-             SELECT '{name}' AS \"table\", count(*) AS rows FROM iceberg_scan({folder});\n\
+             {}\
+             SELECT '{name}' AS \"table\", count(*) AS rows FROM {view};\n\
              SELECT '{name}' AS \"table\", count(*) AS rows FROM iceberg_scan({metadata});\n\
-             SELECT {select}\nFROM iceberg_scan({folder})\nWHERE observed_at >= TIMESTAMPTZ '{day}'\n{rest} LIMIT 5;\n"
+             SELECT {select}\nFROM {view}\nWHERE observed_at >= TIMESTAMPTZ '{day}'\n{rest} LIMIT 5;\n",
+            self::view(look, &folder)
         ));
     }
     text + &remark("--", &empty)

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use skuflow_ingest::{Cursor, Poll};
 use skuflow_runtime::broker::kafka::Examined;
 use skuflow_sinks::SinkError;
-use skuflow_sinks::lake::{Address, Place, Teller, examine};
+use skuflow_sinks::lake::{Address, Place, Table, Teller, examine};
 
 use crate::config::Loaded;
 use crate::run::{cluster_subjects, cluster_topics, connector};
@@ -39,7 +39,10 @@ pub fn connect(loaded: &Loaded) -> Vec<Value> {
     for sink in &config.sink {
         let opened = match (&sink.serving, &sink.lake) {
             (Some(serving), _) => serving.database(&loaded.base).and_then(|path| database(&path)),
-            (None, Some(lake)) => loaded.lake_place(lake).and_then(|place| kept(&place)),
+            (None, Some(lake)) => {
+                let tables: Vec<_> = sink.from.iter().filter_map(|topic| Table::of_topic(topic)).collect();
+                loaded.lake_place(lake).and_then(|place| kept(&place, &tables))
+            }
             (None, None) => continue,
         };
         rows.push(row(&format!("sink:{}", sink.name), opened));
@@ -82,19 +85,24 @@ fn first_page(settings: &crate::config::ConnectorConfig, loaded: &Loaded) -> Res
     }
 }
 
-/// Whether the catalog of a lake answers, and what it has; and, in a bucket, whether files can be kept there.
-fn kept(place: &Place) -> Result<String, String> {
+/// Whether the catalog of a lake answers, what it has, and whether that can be written; and, in a bucket, whether files can be
+/// kept there.
+fn kept(place: &Place, tables: &[&Table]) -> Result<String, String> {
     let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let event_loop = event_loop.map_err(|error| error.to_string())?;
-    let found = match &place.catalog {
-        Address::Sqlite(path, _) => database(path)?,
-        _ => event_loop.block_on(catalog(place)).map_err(|error| error.to_string())?,
+    let file = match &place.catalog {
+        Address::Sqlite(path, _) => Some(database(path)?),
+        _ => None,
     };
-    event_loop.block_on(examine(place)).map(|()| found).map_err(|error| error.to_string())
+    let found = event_loop.block_on(catalog(place, tables)).map_err(|error| error.to_string())?;
+    event_loop.block_on(examine(place)).map(|()| file.unwrap_or(found)).map_err(|error| error.to_string())
 }
 
-async fn catalog(place: &Place) -> Result<String, SinkError> {
+async fn catalog(place: &Place, tables: &[&Table]) -> Result<String, SinkError> {
     let mut teller = Teller::open(place).await?;
+    for table in tables {
+        teller.fits(table).await?;
+    }
     Ok(if teller.is_there() {
         format!("{} answers and has {} tables", place.catalog, teller.tables().await?.len())
     } else {

@@ -1,5 +1,5 @@
 """Runs the statements on stdin in DuckDB, with the extensions of the Python packages where `INSTALL` would look for them, and
-prints the rows of each that begins with SELECT as a line of JSON."""
+prints the rows of each that is a SELECT as a line of JSON."""
 
 import glob
 import importlib
@@ -21,6 +21,6 @@ with tempfile.TemporaryDirectory() as folder:
         os.symlink(found, os.path.join(installed, f"{name}.duckdb_extension"))
     for statement in connection.extract_statements(sys.stdin.read()):
         connection.execute(statement)
-        if "SELECT" in statement.query:
+        if statement.type == duckdb.StatementType.SELECT:
             rows = connection.to_arrow_table().to_pylist()
             print(json.dumps([list(row.values()) for row in rows], default=str))

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef as ArrowSchemaRef;
+use arrow_schema::{Field, Schema as ArrowSchema, SchemaRef as ArrowSchemaRef};
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{
     DataContentType, DataFile, DataFileBuilder, DataFileFormat, Literal, SchemaRef, Struct, TableMetadata, Transform,
@@ -26,6 +26,8 @@ use crate::limits::{ENCODE_ROWS_MAX, ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX};
 const STATISTICS_BYTES: usize = 32;
 /// Level 3 is 45 % smaller than snappy at little more time; above it nothing is won.
 const ZSTD_LEVEL: i32 = 3;
+/// Under which key Arrow's fields say what they are.
+const DOC: &str = "doc";
 
 /// How the rows of a table are written, by its schema as it is now.
 pub(super) struct Shape {
@@ -40,7 +42,7 @@ impl Shape {
     /// Of a table that has all columns of `table`, see [`super::schema::additions`].
     ///
     /// # Errors
-    /// Where it has others that may not be empty.
+    /// Where it has others that may not be empty, or is divided in a way that this program does not know.
     pub(super) fn of(table: &Table, metadata: &TableMetadata) -> Result<Self, String> {
         let schema = metadata.current_schema().clone();
         let mut own = table.columns();
@@ -53,9 +55,11 @@ impl Shape {
             columns.push(column);
         }
         debug_assert!(own.is_empty(), "missing: {own:?}");
+        part_value(metadata, &Part { division: table.division, whose: None, time: 0 })
+            .map_err(|error| error.to_string())?;
         let arrow = schema_to_arrow_schema(&schema).map_err(|error| error.to_string())?;
         let properties = properties(columns.iter().flatten());
-        Ok(Self { schema, arrow: Arc::new(arrow), columns, properties })
+        Ok(Self { schema, arrow: Arc::new(undocumented(arrow)), columns, properties })
     }
 
     /// The columns of its files.
@@ -81,6 +85,16 @@ impl Shape {
         }
         Ok(writer.close()?)
     }
+}
+
+/// The schema without its docs, which the table's metadata has once, and files need not have each.
+fn undocumented(schema: ArrowSchema) -> ArrowSchema {
+    let plain = |field: &Arc<Field>| {
+        let mut metadata = field.metadata().clone();
+        metadata.remove(DOC);
+        field.as_ref().clone().with_metadata(metadata)
+    };
+    ArrowSchema::new(schema.fields().iter().map(plain).collect::<Vec<_>>())
 }
 
 fn properties<'a>(columns: impl Iterator<Item = &'a Column>) -> WriterProperties {

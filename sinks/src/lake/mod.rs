@@ -36,7 +36,7 @@ pub use look::{ColumnSeen, FileSeen, Look, SnapshotSeen, look};
 pub use place::{Access, BucketPlace, Keys, Place, Root};
 pub use steps::{Hook, Step};
 pub use storage::examine;
-pub use tables::{TABLES, Table};
+pub use tables::{Described, Shown, TABLES, Table};
 pub use told::{Teller, Told};
 pub use upkeep::{Deed, Difference, Tended, Upkeep};
 pub use writer::Lake;

@@ -2,7 +2,7 @@
 
 use skuflow_schemas::{Event, Family};
 
-use super::columns::{self, Column};
+use super::columns::{self, Column, Read};
 
 /// A table of the lake. Each takes the events of one topic.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,6 +19,32 @@ pub struct Table {
     pub topic: &'static str,
     pub(super) family: Family,
     pub(super) division: Division,
+}
+
+/// A column, as it is documented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Its name.
+    pub name: String,
+    /// Its type in Iceberg's words.
+    pub kind: String,
+    /// What it holds, a number in which unit.
+    pub about: String,
+    /// What it means that a row has no value; of a column that always has one, none.
+    pub null: Option<String>,
+    /// How the table's view shows it.
+    pub shown: Shown,
+}
+
+/// How the view of a table shows a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// As it is.
+    AsIs,
+    /// Text that is JSON, as such.
+    AsJson,
+    /// Not: others say the same, or it says where the row was read.
+    Not,
 }
 
 /// What a table is divided by. Dates are those of event time, hours those in which the lake took rows in; both in UTC.
@@ -95,6 +121,28 @@ impl Table {
             Division::Date => &["customer", "product", "observed_at"],
             Division::SourceHour => &["_partition", "_offset"],
         }
+    }
+
+    /// What its columns hold, in order.
+    pub fn described(&self) -> Vec<Described> {
+        let described = |column: Column| Described {
+            shown: match column.read {
+                Read::Minor(_) | Read::Exponent(_) => Shown::Not,
+                _ if column.name.starts_with('_') && !self.is_raw() => Shown::Not,
+                Read::Json(_) => Shown::AsJson,
+                _ => Shown::AsIs,
+            },
+            kind: column.kind().to_string(),
+            name: column.name,
+            about: column.about,
+            null: column.null,
+        };
+        self.columns().into_iter().map(described).collect()
+    }
+
+    /// What its view is called.
+    pub fn view(&self) -> String {
+        self.short_name().replace('.', "_")
     }
 
     /// Its columns, in order.

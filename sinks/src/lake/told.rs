@@ -3,10 +3,12 @@
 use iceberg::spec::TableMetadata;
 use serde_json::{Value, json};
 
-use super::catalog::{self, Catalog, facts};
+use super::catalog::facts;
+use super::commit::Open;
 use super::place::Place;
-use super::storage::Files;
+use super::schema::fits;
 use super::tables::{TABLES, Table};
+use super::writer::foreign;
 use crate::SinkError;
 
 /// A table as its catalog has it.
@@ -17,8 +19,11 @@ pub struct Told {
     metadata: TableMetadata,
 }
 
-/// The catalog at `place`, for questions.
-pub struct Teller(Option<Box<dyn Catalog>>);
+/// A lake, for questions.
+pub struct Teller {
+    place: Place,
+    open: Option<Open>,
+}
 
 impl Teller {
     /// Opens it; a lake that is not there yet has no tables.
@@ -26,13 +31,12 @@ impl Teller {
     /// # Errors
     /// `Retry` where it cannot be read now, `Fatal` where it cannot be understood.
     pub async fn open(place: &Place) -> Result<Self, SinkError> {
-        let files = Files::open_to_read(place)?;
-        Ok(Self(catalog::open_to_read(place, &files).await?))
+        Ok(Self { place: place.clone(), open: Open::open_to_read(place).await? })
     }
 
     /// Whether there is a catalog.
     pub fn is_there(&self) -> bool {
-        self.0.is_some()
+        self.open.is_some()
     }
 
     /// The tables that are there.
@@ -42,8 +46,8 @@ impl Teller {
     pub async fn tables(&mut self) -> Result<Vec<&'static Table>, SinkError> {
         let mut tables = Vec::new();
         for table in &TABLES {
-            if let Some(catalog) = &mut self.0
-                && catalog.pointer(table).await?.is_some()
+            if let Some(open) = &mut self.open
+                && open.catalog.pointer(table).await?.is_some()
             {
                 tables.push(table);
             }
@@ -56,9 +60,19 @@ impl Teller {
     /// # Errors
     /// See [`Self::open`].
     pub async fn table(&mut self, table: &'static Table) -> Result<Option<Told>, SinkError> {
-        let Some(catalog) = &mut self.0 else { return Ok(None) };
-        let entry = catalog.load(table).await?;
+        let Some(open) = &mut self.open else { return Ok(None) };
+        let entry = open.catalog.load(table).await?;
         Ok(entry.map(|entry| Told { table, location: entry.location, metadata: entry.metadata }))
+    }
+
+    /// Whether a sink can write a table as it is: where it is not there yet, one can.
+    ///
+    /// # Errors
+    /// Why a sink would refuse it; and see [`Self::open`].
+    pub async fn fits(&mut self, table: &Table) -> Result<(), SinkError> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let Some(loaded) = open.load(table).await? else { return Ok(()) };
+        fits(table, loaded.entry.metadata).map_err(|reason| foreign(table, &self.place, &reason))
     }
 }
 

@@ -148,7 +148,8 @@ async fn widened(open: &mut Open, table: &Table, mut loaded: Loaded, place: &Pla
     Err(SinkError::Retry(format!("columns of {} are changed all the time", table.full_name)))
 }
 
-fn foreign(table: &Table, place: &Place, reason: &str) -> SinkError {
+/// Why a table is not written.
+pub(super) fn foreign(table: &Table, place: &Place, reason: &str) -> SinkError {
     SinkError::Fatal(format!(
         "table {} in {place} is not one that this skuflow can write: {reason}; give the sink a new, empty `path`, which will \
          be filled with what the topics still have",

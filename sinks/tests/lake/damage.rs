@@ -10,7 +10,8 @@ use super::upkeep::{MUCH_LATER, upkeep};
 use super::world::{SMALL, batch, broker, land, path_of, pointer, ready, table_files, wait};
 use super::writers::folder;
 
-fn edit(folder: &Path, table: &Table, change: impl FnOnce(&mut Value)) {
+/// Changes the table's metadata file.
+pub fn edit(folder: &Path, table: &Table, change: impl FnOnce(&mut Value)) {
     let location = path_of(&pointer(folder, table).expect("made"));
     let mut metadata: Value = serde_json::from_slice(&std::fs::read(&location).expect("there")).expect("JSON");
     change(&mut metadata);

@@ -1,15 +1,21 @@
 //! Columns that come and go.
 
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use skuflow_runtime::testing::lake_readers;
-use skuflow_sinks::lake::{CATALOG_FILE, CATALOG_NAME, TABLES};
+use skuflow_sinks::lake::{CATALOG_FILE, CATALOG_NAME, Place, TABLES, Teller};
 use skuflow_sinks::{Sink as _, SinkError};
 
+use super::damage::edit;
 use super::readers::read;
-use super::world::{BEGIN, NOW, PACE, SMALL, broker, identity, lake, land, publish, records, rows, table_files, wait};
+use super::world::{
+    BEGIN, NOW, PACE, SMALL, broker, identity, lake, land, path_of, publish, records, rows, table_files, wait,
+};
 
 /// Changes the columns of `processed.offers`, see the script.
 fn alter(python: &str, folder: &Path, changes: &[&str]) {
@@ -52,14 +58,46 @@ fn a_column_that_is_missing_is_added_and_one_too_many_stays_empty() {
 }
 
 #[test]
+fn a_table_without_docs_stays_as_it_is_and_files_have_none() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (broker, table) = (broker(40), &TABLES[0]);
+    land(&broker, dir.path(), table, SMALL, None);
+    edit(dir.path(), table, |metadata| {
+        for field in metadata["schemas"][0]["fields"].as_array_mut().expect("a list") {
+            let doc = field.as_object_mut().and_then(|field| field.remove("doc"));
+            assert!(doc.is_some_and(|doc| doc.as_str().is_some_and(|doc| !doc.is_empty())), "{field}");
+        }
+    });
+    publish(&broker, table, 40..60);
+    land(&broker, dir.path(), table, SMALL, None);
+    assert_eq!(rows(dir.path(), table), records(&broker, table));
+    let (metadata, files) = table_files(dir.path(), table).expect("made");
+    assert_eq!(metadata.schemas_iter().len(), 1, "its columns are what they were");
+    for file in files {
+        let file = File::open(path_of(file.file_path())).expect("there");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("readable");
+        let keys = reader.schema().fields().iter().flat_map(|field| field.metadata().keys().cloned());
+        assert_eq!(keys.collect::<BTreeSet<_>>(), BTreeSet::from(["PARQUET:field_id".to_owned()]));
+    }
+}
+
+#[test]
 fn a_column_that_is_something_else_is_refused() {
     let Some(python) = lake_readers() else { return };
     let dir = tempfile::tempdir().expect("a temporary directory");
     let folder = dir.path().canonicalize().expect("there").join("lake");
     let (broker, table) = (broker(20), &TABLES[0]);
     land(&broker, &folder, table, SMALL, None);
+    let fits = |folder: &Path| {
+        let fits = wait(async { Teller::open(&Place::folder(folder)).await?.fits(table).await });
+        fits.map_err(|error| error.to_string())
+    };
+    assert_eq!(fits(&folder), Ok(()));
     let refusal = |folder: &Path| match wait(lake(folder, table, None).positions(&identity(&broker))) {
-        Err(SinkError::Fatal(reason)) => reason,
+        Err(SinkError::Fatal(reason)) => {
+            assert_eq!(fits(folder), Err(SinkError::Fatal(reason.clone()).to_string()), "who asks is told the same");
+            reason
+        }
         other => panic!("{other:?}"),
     };
     alter(&python, &folder, &["-stock_level", "stock_level"]);

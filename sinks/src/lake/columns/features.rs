@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use skuflow_schemas::{Change, FEATURES, Values};
+use skuflow_schemas::{Change, FEATURES, FeatureSpec, Values};
 
 use super::common::around;
 use super::{Column, Read, Row, family, money};
@@ -21,6 +21,11 @@ fn nulls(row: &Row<'_>) -> Option<String> {
     if nulls.is_empty() { None } else { serde_json::to_string(&nulls).ok() }
 }
 
+fn figure(spec: &FeatureSpec, read: fn(&Values) -> Option<f64>) -> Column {
+    let about = format!("{}; unit: {}; window: {}", spec.formula, spec.unit, spec.window);
+    Column::new(spec.name, about, spec.null, Read::Figure(read))
+}
+
 pub(super) fn values<'a>(row: &Row<'a>) -> &'a Values {
     &vector(row).values
 }
@@ -28,24 +33,24 @@ pub(super) fn values<'a>(row: &Row<'a>) -> &'a Values {
 #[rustfmt::skip]
 pub(in crate::lake) fn features() -> Vec<Column> {
     let mut own = vec![
-        Column::required("product", Read::Text(|row| Some(&vector(row).product))),
-        Column::new("currency", Read::Text(|row| vector(row).currency.as_deref())),
+        Column::required("product", "the product", Read::Text(|row| Some(&vector(row).product))),
+        Column::new("currency", "currency of all prices", "neither the catalog entry nor an own price states it", Read::Text(|row| vector(row).currency.as_deref())),
     ];
-    own.extend(FEATURES.iter().zip(Values::READ).map(|(spec, read)| Column::new(spec.name, Read::Figure(read))));
+    own.extend(FEATURES.iter().zip(Values::READ).map(|(spec, read)| figure(spec, read)));
     own.extend([
-        Column::new("nulls", Read::Json(nulls)),
-        Column::new("change_listing", Read::Text(|row| Some(&change(row)?.listing))),
-        Column::new("change_seller", Read::Text(|row| change(row)?.seller.as_deref())),
-        Column::new("change_role", Read::Text(|row| Some(change(row)?.role.name()))),
+        Column::new("nulls", "why figures are null, a JSON object of names and reasons", "no figure is", Read::Json(nulls)),
+        Column::new("change_listing", "id of the listing whose offer changed", "no offer changed", Read::Text(|row| Some(&change(row)?.listing))),
+        Column::new("change_seller", "who sells there", "no offer changed, or the source names nobody", Read::Text(|row| change(row)?.seller.as_deref())),
+        Column::new("change_role", "what the listing is to the product", "no offer changed", Read::Text(|row| Some(change(row)?.role.name()))),
     ]);
-    own.extend(money("change_price", |row| change(row)?.price));
-    own.extend(money("change_previous_price", |row| change(row)?.previous_price));
+    own.extend(money("change_price", "landed price after the change", "no offer changed, or it states none", |row| change(row)?.price));
+    own.extend(money("change_previous_price", "landed price before it", "no offer changed, or none was known", |row| change(row)?.previous_price));
     own.extend([
-        Column::new("change_availability", Read::Text(|row| Some(change(row)?.availability.name()))),
-        Column::new("change_previous_availability", Read::Text(|row| Some(change(row)?.previous_availability.name()))),
-        Column::new("change_buy_box", Read::Text(|row| Some(change(row)?.buy_box.name()))),
-        Column::new("change_previous_buy_box", Read::Text(|row| Some(change(row)?.previous_buy_box.name()))),
-        Column::new("change_entered", Read::Flag(|row| Some(change(row)?.entered))),
+        Column::new("change_availability", "availability after the change", "no offer changed", Read::Text(|row| Some(change(row)?.availability.name()))),
+        Column::new("change_previous_availability", "availability before it", "no offer changed", Read::Text(|row| Some(change(row)?.previous_availability.name()))),
+        Column::new("change_buy_box", "Buy Box after the change", "no offer changed", Read::Text(|row| Some(change(row)?.buy_box.name()))),
+        Column::new("change_previous_buy_box", "Buy Box before it", "no offer changed", Read::Text(|row| Some(change(row)?.previous_buy_box.name()))),
+        Column::new("change_entered", "whether the seller is new on the product: without an offer in the last 30 days", "no offer changed", Read::Flag(|row| Some(change(row)?.entered))),
     ]);
     around(own)
 }

@@ -43,7 +43,10 @@ pub(super) enum Content<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Column {
     pub(super) name: String,
-    pub(super) is_required: bool,
+    /// What it holds, a number in which unit.
+    pub(super) about: String,
+    /// What it means that a row has no value; of a column that is required, none.
+    pub(super) null: Option<String>,
     pub(super) read: Read,
 }
 
@@ -76,22 +79,35 @@ pub(super) enum Read {
 }
 
 impl Column {
-    fn new(name: impl Into<String>, read: Read) -> Self {
-        Self { name: name.into(), is_required: false, read }
+    fn new(name: impl Into<String>, about: impl Into<String>, null: impl Into<String>, read: Read) -> Self {
+        Self { name: name.into(), about: about.into(), null: Some(null.into()), read }
     }
 
-    fn required(name: &str, read: Read) -> Self {
-        Self { is_required: true, ..Self::new(name, read) }
+    fn required(name: &str, about: &str, read: Read) -> Self {
+        Self { name: name.into(), about: about.into(), null: None, read }
+    }
+
+    /// Whether each row has a value.
+    pub(super) fn is_required(&self) -> bool {
+        self.null.is_none()
+    }
+
+    /// What engines show of it.
+    pub(super) fn doc(&self) -> String {
+        let null = self.null.iter().map(|null| format!("; null: {null}"));
+        format!("{}{}", self.about, null.collect::<String>())
     }
 }
 
 /// An amount, its minor units, their exponent and its currency.
-fn money(name: &str, read: fn(&Row<'_>) -> Option<Money>) -> [Column; 4] {
+fn money(name: &str, about: &str, null: &str, read: fn(&Row<'_>) -> Option<Money>) -> [Column; 4] {
+    let part = |part: &str, about: String, read| Column::new(format!("{name}_{part}"), about, null, read);
+    let too_large = format!("{null}, or it has more than 12 digits before the point");
     [
-        Column::new(name, Read::Amount(read)),
-        Column::new(format!("{name}_minor"), Read::Minor(read)),
-        Column::new(format!("{name}_exponent"), Read::Exponent(read)),
-        Column::new(format!("{name}_currency"), Read::Currency(read)),
+        Column::new(name, format!("{about}, in {name}_currency"), too_large, Read::Amount(read)),
+        part("minor", format!("{name} in units of 10^-{name}_exponent"), Read::Minor(read)),
+        part("exponent", format!("decimals of {name}_minor"), Read::Exponent(read)),
+        part("currency", format!("currency of {name}, ISO 4217"), Read::Currency(read)),
     ]
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use skuflow_schemas::{Envelope, Timestamp};
 
+use super::common::about;
 use super::{Column, Content, Read, Row};
 use crate::RawRecord;
 
@@ -19,24 +20,97 @@ fn envelope<'a>(row: &Row<'a>) -> Option<&'a Envelope> {
 
 /// The record, what its event says of itself where it is one, and where it was read.
 pub(in crate::lake) fn raw_columns() -> Vec<Column> {
-    vec![
-        Column::new("key", Read::Bytes(|row| raw(row).record.key.as_deref())),
-        Column::new("value", Read::Payload(|row| raw(row).record.value.as_deref())),
-        Column::new("headers", Read::Json(|row| headers(&raw(row).record.headers))),
-        Column::new("event_id", Read::Id(|row| Some(envelope(row)?.event_id))),
-        Column::new("customer", Read::Text(|row| Some(&envelope(row)?.customer))),
-        Column::new("source", Read::Text(|row| Some(&envelope(row)?.source))),
-        Column::new("marketplace", Read::Text(|row| Some(&envelope(row)?.marketplace))),
-        Column::new("observed_at", Read::Time(|row| Some(micros(envelope(row)?.observed_at)))),
-        Column::new("ingested_at", Read::Time(|row| Some(micros(envelope(row)?.ingested_at)))),
-        Column::new("source_event_id", Read::Text(|row| envelope(row)?.source_event_id.as_deref())),
-        Column::new("source_version", Read::Text(|row| envelope(row)?.source_version.as_deref())),
-        Column::new("cause_id", Read::Id(|row| envelope(row)?.cause_id)),
-        Column::required("_topic", Read::Text(|row| Some(row.topic))),
-        Column::required("_partition", Read::Long(|row| Some(row.partition.into()))),
-        Column::required("_offset", Read::Rising(|row| Some(row.offset as i64))),
-        Column::required("_appended_at", Read::Time(|row| Some(micros(raw(row).appended_at)))),
-        Column::required("_ingested_at", Read::Time(|row| Some(row.ingested_at))),
+    let mut columns = vec![
+        Column::new(
+            "key",
+            "the record's key as it came",
+            "it has none",
+            Read::Bytes(|row| raw(row).record.key.as_deref()),
+        ),
+        Column::new(
+            "value",
+            "its value as it came",
+            "it has none",
+            Read::Payload(|row| raw(row).record.value.as_deref()),
+        ),
+        Column::new(
+            "headers",
+            "its headers, a JSON list of name and value or hex",
+            "it has none",
+            Read::Json(|row| headers(&raw(row).record.headers)),
+        ),
+    ];
+    columns.extend(of_event());
+    columns.extend([
+        Column::required("_topic", "the topic the record was read from", Read::Text(|row| Some(row.topic))),
+        Column::required("_partition", "its partition", Read::Long(|row| Some(row.partition.into()))),
+        Column::required("_offset", "its offset in the partition", Read::Rising(|row| Some(row.offset as i64))),
+        Column::required(
+            "_appended_at",
+            "when the broker took the record in",
+            Read::Time(|row| Some(micros(raw(row).appended_at))),
+        ),
+        Column::required("_ingested_at", "when the lake took the record in", Read::Time(|row| Some(row.ingested_at))),
+    ]);
+    columns
+}
+
+fn of_event() -> [Column; 9] {
+    [
+        Column::new(
+            "event_id",
+            about::EVENT_ID,
+            "the value is no event that can be read",
+            Read::Id(|row| Some(envelope(row)?.event_id)),
+        ),
+        Column::new(
+            "customer",
+            about::CUSTOMER,
+            "the value is no event that can be read",
+            Read::Text(|row| Some(&envelope(row)?.customer)),
+        ),
+        Column::new(
+            "source",
+            about::SOURCE,
+            "the value is no event that can be read",
+            Read::Text(|row| Some(&envelope(row)?.source)),
+        ),
+        Column::new(
+            "marketplace",
+            about::MARKETPLACE,
+            "the value is no event that can be read",
+            Read::Text(|row| Some(&envelope(row)?.marketplace)),
+        ),
+        Column::new(
+            "observed_at",
+            about::OBSERVED_AT,
+            "the value is no event that can be read",
+            Read::Time(|row| Some(micros(envelope(row)?.observed_at))),
+        ),
+        Column::new(
+            "ingested_at",
+            about::INGESTED_AT,
+            "the value is no event that can be read",
+            Read::Time(|row| Some(micros(envelope(row)?.ingested_at))),
+        ),
+        Column::new(
+            "source_event_id",
+            about::SOURCE_EVENT_ID,
+            "the value is no event that can be read, or the source gives none",
+            Read::Text(|row| envelope(row)?.source_event_id.as_deref()),
+        ),
+        Column::new(
+            "source_version",
+            about::SOURCE_VERSION,
+            "the value is no event that can be read, or the source states none",
+            Read::Text(|row| envelope(row)?.source_version.as_deref()),
+        ),
+        Column::new(
+            "cause_id",
+            about::CAUSE_ID,
+            "the value is no event that can be read, or it was made from none",
+            Read::Id(|row| envelope(row)?.cause_id),
+        ),
     ]
 }
 
