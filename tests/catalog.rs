@@ -111,7 +111,7 @@ import sys
 import duck
 from pyiceberg.catalog.rest import RestCatalog
 uri = sys.argv[1]
-connection = duck.connect()
+connection = duck.connect({})
 connection.execute(f"ATTACH '' AS lake (TYPE iceberg, ENDPOINT '{uri}', AUTHORIZATION_TYPE 'none', ACCESS_DELEGATION_MODE 'none')")
 catalog = RestCatalog("lake", uri=uri)
 named = RestCatalog("lake", uri=uri, warehouse="lake")
