@@ -1,5 +1,5 @@
-//! Long runs, killed with SIGKILL at seeded random moments, finished, and compared; how fresh the lake is; and the picture of
-//! the README.
+//! Long runs, killed with SIGKILL at seeded random moments, finished, and compared; how fresh the lake is; and the picture
+//! of the README.
 //!
 //! ```text
 //!   cargo xtask kill            [--rows 500000]                [--kills 30] [--seed 1]   the retail data, repeated
@@ -8,7 +8,8 @@
 //!   cargo xtask kill --lake     [--products 300] [--days 90]   [--kills 100] [--seed 1]  the lake of that market
 //!   cargo xtask kill --kafka    [--events 200000] [--kills 60] [--broker-kills 10]       the oracle: many processes and a
 //!                               [--zombies 10] [--seed 1]                                Kafka that is started for it
-//!   cargo xtask freshness       [--interval 5] [--seconds 180] [--rate 1000]             age of the lake's rows, live
+//!   cargo xtask freshness       [--interval 5] [--seconds 180] [--rate 1000]             age of the lake's rows, and what
+//!                               [--every 30]                                             the run holds, live
 //!   cargo xtask soak            [--seconds 3600] [--every 30] [--rate 2000]             what it holds on Kafka, live
 //!   cargo xtask peer            see benches/peers/kafka-streams/README.md               Kafka Streams on the same job
 //!   cargo xtask picture [binary]                                                         docs/demo.svg
@@ -26,6 +27,7 @@
 #[path = "../../sinks/tests/lake/expected.rs"]
 mod expected;
 mod freshness;
+mod held;
 mod kafka;
 mod kill;
 mod lake;
@@ -100,7 +102,8 @@ fn kill(arguments: &[String]) -> Result<()> {
 fn freshness(arguments: &[String]) -> Result<()> {
     let binary = binary(arguments)?;
     let (rate, interval_s) = (option(arguments, "--rate", 1_000)?, option(arguments, "--interval", 5)?);
-    freshness::measure(&binary, freshness::Live { rate, interval_s, seconds: option(arguments, "--seconds", 180)? })
+    let (seconds, every_s) = (option(arguments, "--seconds", 180)?, option(arguments, "--every", 30)?);
+    freshness::measure(&binary, freshness::Live { rate, interval_s, seconds, every_s })
 }
 
 fn soak(arguments: &[String]) -> Result<()> {
