@@ -1,5 +1,5 @@
-//! Long runs, killed with SIGKILL at seeded random moments, finished, and compared; how fresh the lake is; and the picture
-//! of the README.
+//! Long runs, killed with SIGKILL at seeded random moments, finished, and compared; how fresh the lake is, and what many
+//! commits make of it; and the picture of the README.
 //!
 //! ```text
 //!   cargo xtask kill            [--rows 500000]                [--kills 30] [--seed 1]   the retail data, repeated
@@ -10,6 +10,7 @@
 //!                               [--zombies 10] [--seed 1]                                Kafka that is started for it
 //!   cargo xtask freshness       [--interval 5] [--seconds 180] [--rate 1000]             age of the lake's rows, and what
 //!                               [--every 30]                                             the run holds, live
+//!   cargo xtask commits         [--count 10000]                                          what commits make of a table
 //!   cargo xtask soak            [--seconds 3600] [--every 30] [--rate 2000]             what it holds on Kafka, live
 //!   cargo xtask peer            see benches/peers/kafka-streams/README.md               Kafka Streams on the same job
 //!   cargo xtask picture [binary]                                                         docs/demo.svg
@@ -24,6 +25,7 @@
 //! takes the binary of `cargo build`, `--binary path` any other.
 #![expect(clippy::print_stdout, reason = "a command that reports")]
 
+mod commits;
 #[path = "../../sinks/tests/lake/expected.rs"]
 mod expected;
 mod freshness;
@@ -62,12 +64,13 @@ fn main() -> Result<()> {
     match arguments.first().map(String::as_str) {
         Some("kill") => kill(&arguments),
         Some("freshness") => freshness(&arguments),
+        Some("commits") => commits::measure(option(&arguments, "--count", 10_000)?),
         Some("soak") => soak(&arguments),
         Some("peer") => peer::peer(&arguments, &root()),
         Some("picture") => {
             picture::picture(&root(), &arguments.get(1).map_or_else(|| built("release"), |path| Ok(path.into()))?)
         }
-        _ => bail!("usage: cargo xtask kill|freshness|soak|peer|picture …; xtask/src/main.rs tells them all"),
+        _ => bail!("usage: cargo xtask kill|freshness|commits|soak|peer|picture …; xtask/src/main.rs tells them all"),
     }
 }
 
