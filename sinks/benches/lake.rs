@@ -1,6 +1,6 @@
-//! What landing costs beside writing the same rows with a plain Parquet writer, and what many commits come to.
+//! What landing costs beside writing the same rows with a plain Parquet writer, and beside appending them with `PyIceberg`.
 //!
-//! `cargo bench -p skuflow-sinks`, or of it alone `… --bench lake -- speed [records] [table]` or `… -- commits [count]`.
+//! `cargo bench -p skuflow-sinks --bench lake [-- [records] [table]]`.
 #![expect(clippy::print_stdout, reason = "a table is what it is for")]
 
 #[path = "../tests/lake/world.rs"]
@@ -10,8 +10,9 @@ mod world;
 use std::collections::BTreeMap;
 use std::io::BufWriter;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow_array::{Array as _, ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
@@ -20,10 +21,11 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
+use skuflow_runtime::testing::lake_readers;
 use skuflow_schemas::{Event, FEATURES, Reasons, Values};
-use skuflow_sinks::lake::{TABLES, Table};
+use skuflow_sinks::lake::{CATALOG_FILE, CATALOG_NAME, TABLES, Table};
 use skuflow_sinks::{Incoming, Sink as _};
-use world::{batch, broker, events, lake, path_of, pointer, ready, table_files, wait};
+use world::{batch, broker, events, lake, path_of, ready, table_files, wait};
 
 const RECORDS: u64 = 240_000;
 const ROUNDS: u32 = 5;
@@ -32,15 +34,8 @@ const PIECE: usize = 8_192;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let number = |default: u64| arguments.get(1).map_or(default, |number| number.parse().expect("a number"));
-    match arguments.first().map(String::as_str) {
-        Some("commits") => commits(number(2_000)),
-        Some("speed") => speed(number(RECORDS), arguments.get(2).map(String::as_str)),
-        _ => {
-            speed(RECORDS, None);
-            commits(2_000);
-        }
-    }
+    let records = arguments.first().map_or(RECORDS, |number| number.parse().expect("a number"));
+    speed(records, arguments.get(1).map(String::as_str));
 }
 
 /// Processor time of this process, in 10 ms ticks.
@@ -71,10 +66,13 @@ fn best(records: u64, mut round: impl FnMut()) -> f64 {
 /// * plain: rows by part, columns, `ArrowWriter`; its files have the rows in the order of the log.
 /// * sorted: the same, with the rows of a part sorted by key and time first, as those of the lake are: the same files.
 /// * columns ready: `ArrowWriter` alone, on columns that are read from the lake's files before.
+/// * `PyIceberg`: `append` to a table that is divided in the same way, of columns that are read from the lake's files before,
+///   where `SKUFLOW_PYTHON` names a Python that has it; of its process, without start and imports.
 fn speed(count: u64, only: Option<&str>) {
+    let python = lake_readers();
     println!(
-        "{:<12}{:>10}{:>16}{:>16}{:>8}{:>16}{:>8}{:>16}{:>8}",
-        "", "records", "lake /CPU-s", "plain /CPU-s", "", "sorted /CPU-s", "", "columns ready", ""
+        "{:<12}{:>10}{:>16}{:>16}{:>8}{:>16}{:>8}{:>16}{:>8}{:>16}{:>8}",
+        "", "records", "lake /CPU-s", "plain /CPU-s", "", "sorted /CPU-s", "", "columns ready", "", "PyIceberg", ""
     );
     for table in TABLES.iter().filter(|table| !table.is_raw() && only.is_none_or(|only| only == table.name)) {
         let broker = broker_of(table, count);
@@ -112,14 +110,37 @@ fn speed(count: u64, only: Option<&str>) {
             }
         });
         let share = |of: f64| format!("{:.0} %", lands / of * 100.0);
-        println!(
+        print!(
             "{:<12}{count:>10}{lands:>16.0}{plain:>16.0}{:>8}{sorted:>16.0}{:>8}{bare:>16.0}{:>8}",
             table.name,
             share(plain),
             share(sorted),
             share(bare)
         );
+        let seconds = python.as_ref().and_then(|python| append(python, table, (&folder(0), columns.len()), dir.path()));
+        match seconds.map(|seconds| count as f64 / seconds) {
+            Some(appends) => println!("{appends:>16.0}{:>8}", format!("{:.1} x", lands / appends)),
+            None => println!("{:>16}", "skipped"),
+        }
     }
+}
+
+/// Processor time, in seconds, that `PyIceberg` takes to append the rows of `table` in the lake at `folder`; the best of some
+/// rounds. It has to make as many files as are there. `None` where the Python lacks something.
+fn append(python: &str, table: &Table, (folder, files): (&Path, usize), out: &Path) -> Option<f64> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/append.py");
+    let mut command = Command::new(python);
+    command
+        .arg(script)
+        .arg(folder)
+        .args([CATALOG_FILE, CATALOG_NAME, table.full_name])
+        .arg(out)
+        .arg(ROUNDS.to_string());
+    let output = command.stderr(Stdio::inherit()).output().expect("starts");
+    assert!(output.status.success(), "PyIceberg appends to {}", table.full_name);
+    let rounds: Vec<(f64, usize)> = serde_json::from_slice(&output.stdout).expect("a list of rounds");
+    assert!(rounds.iter().all(|(_, made)| *made == files), "{files} files, and PyIceberg made {rounds:?}");
+    rounds.iter().map(|(seconds, _)| *seconds).min_by(f64::total_cmp)
 }
 
 fn batch_of(schema: &SchemaRef, columns: Vec<ArrayRef>) -> RecordBatch {
@@ -240,50 +261,6 @@ fn write(out: &Path, schema: &SchemaRef, pieces: impl Iterator<Item = RecordBatc
         writer.write(&piece).expect("a disk");
     }
     writer.into_inner().expect("a disk").into_inner().expect("a disk").sync_all().expect("a disk");
-}
-
-/// Commits of one record each: how long they take, and what they leave.
-fn commits(count: u64) {
-    let table = &TABLES[2];
-    let broker = broker_of(table, count);
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let folder = dir.path().join("lake");
-    let mut lake = ready(&broker, lake(&folder, table, None));
-    let mut events = events(&broker, table).into_iter();
-    println!(
-        "{:>10}{:>12}{:>12}{:>12}{:>16}{:>12}{:>14}",
-        "commits", "p50 ms", "p99 ms", "max ms", "metadata.json", "files", "metadata dir"
-    );
-    let mut times = Vec::new();
-    for next in 1..=count {
-        let (partition, event, offset) = events.next().expect("as many");
-        let of = skuflow_runtime::broker::TopicPartition::new(table.topic, partition);
-        let range = skuflow_sinks::Range { from: (next > 1).then(|| next - 1), to: next };
-        let part = skuflow_sinks::Part { range, records: vec![Incoming::Event(event, offset)] };
-        let one = skuflow_sinks::Batch { parts: [(of, part)].into() };
-        let begun = Instant::now();
-        assert_eq!(wait(lake.land(&one)).expect("lands").records, 1);
-        times.push(begun.elapsed().as_secs_f64() * 1_000.0);
-        if next % (count / 10).max(1) == 0 {
-            times.sort_by(f64::total_cmp);
-            let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-            let location = path_of(&pointer(&folder, table).expect("made"));
-            let json = location.metadata().expect("there").len();
-            let folder = location.parent().expect("a folder");
-            let sizes: Vec<u64> = std::fs::read_dir(folder)
-                .expect("readable")
-                .flatten()
-                .filter_map(|entry| Some(entry.metadata().ok()?.len()))
-                .collect();
-            let (p50, p99, max) = (at(0.5), at(0.99), at(1.0));
-            println!(
-                "{next:>10}{p50:>12.1}{p99:>12.1}{max:>12.1}{json:>16}{:>12}{:>14}",
-                sizes.len(),
-                sizes.iter().sum::<u64>()
-            );
-            times.clear();
-        }
-    }
 }
 
 /// Columns made by hand, as anybody would write them: each collected from the events of its family.

@@ -58,6 +58,8 @@ pub const S3_BACKOFF: Duration = Duration::from_millis(50);
 pub const S3_BACKOFF_MAX: Duration = Duration::from_secs(3);
 /// A file below this is small: it is put together with others when its day is over.
 pub const SMALL_FILE_BYTES: u64 = 32 << 20;
+/// A file below this is put together with others while its day goes on, each time that files of the day are.
+pub const TINY_FILE_BYTES: u64 = 4 << 20;
 /// Bytes of the files that become one at most, roughly those of the file that they become.
 pub const COMPACT_BYTES_MAX: u64 = 256 << 20;
 /// Files that become one at most: all of them are open at a time, with `ENCODE_ROWS_MAX` rows of each.
@@ -70,5 +72,6 @@ pub const FSCK_ROWS_MAX: u64 = 1 << 25;
 pub const LEASE_MICROS: i64 = 600_000_000;
 
 const _: () = assert!(PUT_PART_BYTES >= 5 << 20, "what S3 allows");
-const _: () = assert!(SMALL_FILE_BYTES < COMPACT_BYTES_MAX && MERGE_FILES_MAX > 1);
+const _: () =
+    assert!(TINY_FILE_BYTES < SMALL_FILE_BYTES && SMALL_FILE_BYTES < COMPACT_BYTES_MAX && MERGE_FILES_MAX > 1);
 const _: () = assert!(ENCODE_ROWS_MAX <= ROW_GROUP_ROWS_MAX && TIDY_EVERY > 0);

@@ -32,7 +32,7 @@ pub(super) enum Lake {
         #[arg(long, value_enum)]
         reader: Option<Reader>,
     },
-    /// Put small files together, of days that are over.
+    /// Put small files together, of days that are over, and tiny ones.
     Compact(Tend),
     /// Let rows go that are older than their zone keeps rows, and snapshots that nobody needs.
     Expire(Tend),

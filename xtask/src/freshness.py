@@ -44,7 +44,8 @@ def look():
         if location not in looked_at:
             looked_at.add(location)
             for snapshot in metadata(location).get("snapshots", []):
-                seen.setdefault(snapshot["summary"]["skuflow.commit-id"], now)
+                if snapshot["summary"]["operation"] == "append":  # files that are put together stay for a day
+                    seen.setdefault(snapshot["summary"]["skuflow.commit-id"], now)
 
 
 while not select.select([sys.stdin], [], [], LOOK_EVERY_S)[0]:
@@ -54,18 +55,40 @@ look()
 duck = duckdb.connect()
 duck.execute("CREATE TABLE seen (id TEXT, found BIGINT)")
 duck.executemany("INSERT INTO seen VALUES (?, ?)", list(seen.items()))
-duck.execute("CREATE TABLE ages (name TEXT, age BIGINT, counts BOOLEAN)")
+duck.execute("CREATE TABLE ages (name TEXT, age_ms BIGINT, counts BOOLEAN, rows BIGINT)")
 for table, location in tables():
     current = metadata(location)
     files = os.path.join(current["location"].removeprefix("file://"), "**", "*.parquet")
-    rows = duck.execute(
-        """INSERT INTO ages SELECT ?, seen.found - epoch_us(ingested_at), epoch_us(ingested_at) < ?
+    duck.execute(
+        """INSERT INTO ages
+           SELECT ?, (seen.found - epoch_us(ingested_at)) // 1000 AS age_ms, epoch_us(ingested_at) < ? AS counts, count(*)
            FROM read_parquet(?, filename = true, hive_partitioning = false)
-           JOIN seen ON seen.id = regexp_extract(filename, '([0-9a-f-]{36})-[0-9]+[.]parquet$', 1)""",
-        [table, end, files]).fetchone()[0]
+           JOIN seen ON seen.id = regexp_extract(filename, '([0-9a-f-]{36})-[0-9]+[.]parquet$', 1) GROUP BY ALL""",
+        [table, end, files])
+    rows = duck.execute("SELECT coalesce(sum(rows), 0)::BIGINT FROM ages WHERE name = ?", [table]).fetchone()[0]
     newest = next(snapshot for snapshot in current["snapshots"] if snapshot["snapshot-id"] == current["current-snapshot-id"])
     assert rows == int(newest["summary"]["total-records"]), f"{table}: {rows} rows, and {newest}"
-for table, rows, p50, p99, most in duck.execute(
-    """SELECT coalesce(name, 'all'), count(*), quantile_disc(age, 0.5), quantile_disc(age, 0.99), max(age)
-       FROM ages WHERE counts GROUP BY ROLLUP (name) ORDER BY name NULLS LAST""").fetchall():
-    print(json.dumps({"table": table, "rows": rows, "p50": p50 / 1e6, "p99": p99 / 1e6, "max": most / 1e6}))
+
+
+def print_ages(name, ages):
+    """By age in milliseconds, how many rows; in order."""
+    total = sum(rows for _, rows in ages)
+
+    def quantile(share):
+        seen_rows = 0
+        for age, rows in ages:
+            seen_rows += rows
+            if seen_rows >= share * total:
+                return age / 1e3
+
+    print(json.dumps({"table": name, "rows": total, "p50": quantile(0.5), "p99": quantile(0.99), "max": ages[-1][0] / 1e3}))
+
+
+def ages_of(condition, *arguments):
+    query = f"SELECT age_ms, sum(rows)::BIGINT FROM ages WHERE counts AND {condition} GROUP BY age_ms ORDER BY age_ms"
+    return duck.execute(query, arguments).fetchall()
+
+
+for (name,) in duck.execute("SELECT DISTINCT name FROM ages WHERE counts ORDER BY name").fetchall():
+    print_ages(name, ages_of("name = ?", name))
+print_ages("all", ages_of("true"))

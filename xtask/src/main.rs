@@ -1,5 +1,5 @@
-//! Long runs, killed with SIGKILL at seeded random moments, finished, and compared; how fresh the lake is; and the picture of
-//! the README.
+//! Long runs, killed with SIGKILL at seeded random moments, finished, and compared; how fresh the lake is, and what many
+//! commits make of it; and the picture of the README.
 //!
 //! ```text
 //!   cargo xtask kill            [--rows 500000]                [--kills 30] [--seed 1]   the retail data, repeated
@@ -9,7 +9,9 @@
 //!                               [--s3]                                                 in a bucket, its catalog in Postgres
 //!   cargo xtask kill --kafka    [--events 200000] [--kills 60] [--broker-kills 10]       the oracle: many processes and a
 //!                               [--zombies 10] [--seed 1]                                Kafka that is started for it
-//!   cargo xtask freshness       [--interval 5] [--seconds 180] [--rate 1000]             age of the lake's rows, live
+//!   cargo xtask freshness       [--interval 5] [--seconds 180] [--rate 1000]             age of the lake's rows, and what
+//!                               [--every 30]                                             the run holds, live
+//!   cargo xtask commits         [--count 10000]                                          what commits make of a table
 //!   cargo xtask soak            [--seconds 3600] [--every 30] [--rate 2000]             what it holds on Kafka, live
 //!   cargo xtask peer            see benches/peers/kafka-streams/README.md               Kafka Streams on the same job
 //!   cargo xtask picture [binary]                                                         docs/demo.svg
@@ -24,9 +26,11 @@
 //! takes the binary of `cargo build`, `--binary path` any other.
 #![expect(clippy::print_stdout, reason = "a command that reports")]
 
+mod commits;
 #[path = "../../sinks/tests/lake/expected.rs"]
 mod expected;
 mod freshness;
+mod held;
 mod kafka;
 mod kill;
 mod lake;
@@ -63,12 +67,13 @@ fn main() -> Result<()> {
     match arguments.first().map(String::as_str) {
         Some("kill") => kill(&arguments),
         Some("freshness") => freshness(&arguments),
+        Some("commits") => commits::measure(option(&arguments, "--count", 10_000)?),
         Some("soak") => soak(&arguments),
         Some("peer") => peer::peer(&arguments, &root()),
         Some("picture") => {
             picture::picture(&root(), &arguments.get(1).map_or_else(|| built("release"), |path| Ok(path.into()))?)
         }
-        _ => bail!("usage: cargo xtask kill|freshness|soak|peer|picture …; xtask/src/main.rs tells them all"),
+        _ => bail!("usage: cargo xtask kill|freshness|commits|soak|peer|picture …; xtask/src/main.rs tells them all"),
     }
 }
 
@@ -103,7 +108,8 @@ fn kill(arguments: &[String]) -> Result<()> {
 fn freshness(arguments: &[String]) -> Result<()> {
     let binary = binary(arguments)?;
     let (rate, interval_s) = (option(arguments, "--rate", 1_000)?, option(arguments, "--interval", 5)?);
-    freshness::measure(&binary, freshness::Live { rate, interval_s, seconds: option(arguments, "--seconds", 180)? })
+    let (seconds, every_s) = (option(arguments, "--seconds", 180)?, option(arguments, "--every", 30)?);
+    freshness::measure(&binary, freshness::Live { rate, interval_s, seconds, every_s })
 }
 
 fn soak(arguments: &[String]) -> Result<()> {

@@ -17,6 +17,7 @@ use skuflow_runtime::limits::FETCH_BYTES_MAX;
 use skuflow_runtime::testing::kafka;
 use skuflow_schemas::{Decoder, EventId};
 
+use crate::held::{Held, growth, halves, mean};
 use crate::market;
 
 /// What is run.
@@ -35,21 +36,12 @@ const RECORDS_PER_DAY: u64 = 30;
 /// Days of event time there are at most: the market must not come to the present.
 const DAYS_MAX: u64 = 500;
 const PARTITIONS: u32 = 4;
-/// Of the samples the first third is warming up: caches and windows fill.
-const WARM_UP: usize = 3;
-/// What the second half of the rest may have more than the first, for noise.
-const GROWTH: f64 = 1.1;
-/// Bytes of memory that an id takes, which `dedup` remembers for a week, see `runtime/src/stage/seen.rs`: these do grow.
-const ID_BYTES: f64 = 38.0;
 /// Seconds' worth of records by which the lag may have changed: it swings with the moment of the sample.
 const LAG_S: u64 = 2;
 
 /// What there is at a moment.
 struct Sample {
-    seconds: u64,
-    rss_mb: f64,
-    files: f64,
-    threads: f64,
+    held: Held,
     lag: f64,
     /// Records of `offers.v1`, and how many of them had an id that was there before.
     offers: u64,
@@ -96,7 +88,7 @@ fn watch(run: &mut Child, soak: Soak, servers: &str, name: &str) -> Result<Vec<S
     let began = Instant::now();
     let mut samples = Vec::new();
     println!("{} records/s for {} s", soak.rate, soak.seconds);
-    println!("{:>8}{:>10}{:>8}{:>10}{:>10}{:>12}{:>8}", "s", "RSS MB", "files", "threads", "lag", "offers", "twice");
+    println!("{}{:>10}{:>12}{:>8}", Held::header(), "lag", "offers", "twice");
     while began.elapsed().as_secs() < soak.seconds {
         let until = Instant::now() + Duration::from_secs(soak.every_s);
         while Instant::now() < until {
@@ -104,23 +96,13 @@ fn watch(run: &mut Child, soak: Soak, servers: &str, name: &str) -> Result<Vec<S
             std::thread::park_timeout(Duration::from_millis(100));
         }
         offers.read()?;
-        let sample = sample(run.id(), began.elapsed().as_secs(), &offers)?;
-        let Sample { seconds, rss_mb, files, threads, lag, offers, twice } = sample;
-        println!("{seconds:>8}{rss_mb:>10.0}{files:>8}{threads:>10}{lag:>10}{offers:>12}{twice:>8}");
+        let held = Held::by(run.id(), began.elapsed().as_secs())?;
+        let sample = Sample { held, lag: offers.lag()?, offers: offers.count, twice: offers.twice };
+        let Sample { held, lag, offers, twice } = &sample;
+        println!("{}{lag:>10}{offers:>12}{twice:>8}", held.line());
         samples.push(sample);
     }
     Ok(samples)
-}
-
-fn sample(pid: u32, seconds: u64, offers: &Offers) -> Result<Sample> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<f64>().ok()).unwrap_or(f64::NAN)
-    };
-    let files = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count() as f64;
-    let (rss_mb, threads) = (field("VmRSS:") / 1024.0, field("Threads:"));
-    Ok(Sample { seconds, rss_mb, files, threads, lag: offers.lag()?, offers: offers.count, twice: offers.twice })
 }
 
 /// Reads a topic on and on, and counts what comes twice.
@@ -178,27 +160,10 @@ impl Offers {
     }
 }
 
-/// Holds the second half of the samples behind the warm-up against the first.
+/// Says what grows from the first half of the samples behind the warm-up to the second.
 fn judge(samples: &[Sample], soak: Soak) -> Result<()> {
-    let warm = &samples[samples.len() / WARM_UP..];
-    ensure!(warm.len() >= 4, "too few samples to judge by");
-    let (first, second) = warm.split_at(warm.len() / 2);
-    let mean = |of: &[Sample], read: fn(&Sample) -> f64| of.iter().map(read).sum::<f64>() / of.len() as f64;
-    let mut grown = Vec::new();
-    let between = mean(second, |sample| sample.seconds as f64) - mean(first, |sample| sample.seconds as f64);
-    let ids_mb = between * soak.rate as f64 * ID_BYTES / f64::from(1 << 20);
-    println!("ids remembered in between take {ids_mb:.0} MB");
-    for (name, read, by_design) in [
-        ("RSS", (|sample| sample.rss_mb) as fn(&Sample) -> f64, ids_mb),
-        ("open files", |sample| sample.files, 0.0),
-        ("threads", |sample| sample.threads, 0.0),
-    ] {
-        let (before, after) = (mean(first, read), mean(second, read));
-        println!("{name}: {before:.0}, then {after:.0}");
-        if after > before * GROWTH + by_design {
-            grown.push(format!("{name} grows"));
-        }
-    }
+    let mut grown = growth(samples, |sample| &sample.held, soak.rate)?;
+    let (first, second) = halves(samples)?;
     let [before, after] = [first, second].map(|half| mean(half, |sample| sample.lag));
     println!("lag: {before:.0}, then {after:.0}");
     if after > before + (soak.rate * LAG_S) as f64 {

@@ -5,22 +5,24 @@ use std::collections::HashMap;
 use iceberg::spec::{Literal, PartitionSpec, PrimitiveLiteral, Struct, Transform};
 
 use super::files::Live;
-use crate::limits::{COMPACT_BYTES_MAX, MERGE_FILES_MAX, QUIET_MICROS, SMALL_FILE_BYTES};
+use crate::limits::{COMPACT_BYTES_MAX, MERGE_FILES_MAX, QUIET_MICROS, SMALL_FILE_BYTES, TINY_FILE_BYTES};
 
 const HOUR_MICROS: i64 = 3_600_000_000;
 const DAY_MICROS: i64 = 24 * HOUR_MICROS;
 
-/// The files that become one each, by their places in `live`: small ones of the same part of the table, whose time is over,
-/// and that are not new. Those of a part stay as they are while there are fewer than `files_min`.
+/// The files that become one each, by their places in `live`: small ones of the same part of the table that are not new, and of
+/// a part whose time goes on tiny ones, so that a day of small commits is not a file for each of them, and little is written
+/// again. Those of a part stay as they are while there are fewer than `files_min`.
 ///
 /// A part that rows still come to, days late, is none the less put in order: it is each file that has to be quiet.
 pub(super) fn merges(live: &[Live], spec: &PartitionSpec, now: i64, files_min: usize) -> Vec<Vec<usize>> {
     let quiet_since = now - QUIET_MICROS;
     let mut parts: HashMap<&Struct, Vec<usize>> = HashMap::new();
     for (place, Live { spec_id, file, newest, .. }) in live.iter().enumerate() {
-        let is_small = file.file_size_in_bytes() < SMALL_FILE_BYTES;
+        let is_over = ends(spec, file.partition()) <= quiet_since;
+        let is_small = file.file_size_in_bytes() < if is_over { SMALL_FILE_BYTES } else { TINY_FILE_BYTES };
         let is_quiet = newest.is_some_and(|newest| newest <= quiet_since);
-        if is_small && is_quiet && *spec_id == spec.spec_id() && ends(spec, file.partition()) <= quiet_since {
+        if is_small && is_quiet && *spec_id == spec.spec_id() {
             parts.entry(file.partition()).or_default().push(place);
         }
     }
@@ -111,18 +113,24 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_new_large_or_of_a_day_that_goes_on_stay() {
+    fn files_that_are_new_or_large_stay() {
         let files = [
             file(3, 1, Some(1)),
             file(3, 32, Some(1)),
             file(3, 1, Some(0)),
             file(3, 1, None),
-            file(4, 1, Some(1)),
-            file(4, 1, Some(1)),
             file(3, 31, Some(9)),
             Live { spec_id: 1, ..file(3, 1, Some(1)) },
         ];
-        check(&files, 0, &[&[0, 6]]);
+        check(&files, 0, &[&[0, 4]]);
+    }
+
+    #[test]
+    fn of_a_day_that_goes_on_tiny_files_become_one() {
+        let files =
+            [file(4, 3, Some(1)), file(4, 4, Some(1)), file(4, 0, Some(0)), file(4, 0, Some(1)), file(4, 31, Some(1))];
+        check(&files, 2, &[&[0, 3]]);
+        check(&files, 3, &[]);
     }
 
     #[test]
