@@ -151,12 +151,13 @@ fn duckdb_secret(root: &Root) -> String {
     let region = access.region.as_deref().unwrap_or(REGION);
     let mut options = format!("SCOPE {}, REGION {}", sql_string(&bucket.to_string()), sql_string(region));
     if let Some((scheme, host)) = access.endpoint.as_deref().and_then(|endpoint| endpoint.split_once("://")) {
-        let style = if access.path_style == Some(false) { "vhost" } else { "path" };
         let host = sql_string(host.trim_end_matches('/'));
-        options.push_str(&format!(", ENDPOINT {host}, URL_STYLE '{style}', USE_SSL {}", scheme == "https"));
+        options.push_str(&format!(", ENDPOINT {host}, USE_SSL {}", scheme == "https"));
     }
+    let style = if access.is_path_style(&bucket.bucket) { "path" } else { "vhost" };
+    let name = bucket.to_string().replace('"', "");
     format!(
-        "INSTALL httpfs;\nLOAD httpfs;\nINSTALL aws;\nLOAD aws;\nCREATE SECRET (TYPE s3, PROVIDER credential_chain, {options});\n\
+        "INSTALL httpfs;\nLOAD httpfs;\nINSTALL aws;\nLOAD aws;\nCREATE OR REPLACE SECRET \"{name}\" (TYPE s3, PROVIDER credential_chain, URL_STYLE '{style}', {options});\n\
          -- the version hint is written over, between two requests of one reading, too; no other object of a lake changes\n\
          SET unsafe_disable_etag_checks = true;\n"
     )

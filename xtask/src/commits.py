@@ -32,13 +32,13 @@ def look():
     snapshot = newest(location)
     manifest_list = snapshot["manifest-list"].removeprefix("file://")
     query = "SELECT count(*), sum(manifest_length)::BIGINT FROM read_avro(?)"
-    manifests, manifest_bytes = duck.connect().execute(query, [manifest_list]).fetchone()
+    manifests, manifest_bytes = duck.connect({}).execute(query, [manifest_list]).fetchone()
     return {"location": location, "json": size(location), "list": size(manifest_list), "manifests": manifests,
             "manifest_bytes": manifest_bytes, "files": int(snapshot["summary"]["total-data-files"])}
 
 
 def count(location):
-    connection = duck.connect()
+    connection = duck.connect({})
     begun = time.perf_counter()
     found = connection.execute(f"SELECT count(*) FROM iceberg_scan('{location}')").fetchone()[0]
     took = time.perf_counter() - begun

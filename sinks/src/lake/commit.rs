@@ -41,6 +41,9 @@ pub(super) struct Open {
     pub(super) io: FileIO,
 }
 
+/// What says beside the metadata files which of them is the table's.
+pub(super) const HINT: &str = "version-hint.text";
+
 impl Open {
     /// Opens the lake at `place`, or makes one.
     pub(super) async fn open(place: &Place) -> Result<Self, SinkError> {
@@ -147,6 +150,16 @@ impl Open {
         Ok(Committed::Now)
     }
 
+    /// Whether there is a table of another catalog where `table` would be made.
+    pub(super) async fn is_taken(&mut self, table: &Table) -> Result<bool, SinkError> {
+        let hint = self.files.address(&format!("{}/metadata/{HINT}", table.folder));
+        match self.files.read(&hint).await {
+            Ok(_) => Ok(self.catalog.pointer(table).await?.is_none()), // else it is made by now
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(fault(error)),
+        }
+    }
+
     /// Says beside the metadata files which one it is, for readers without a catalog. Two writers may say it in any order,
     /// so it is said until it is what the pointer says.
     pub(super) async fn hint(&mut self, table: &Table) -> Result<(), SinkError> {
@@ -154,7 +167,7 @@ impl Open {
             let Some(pointer) = self.catalog.pointer(table).await? else { return Ok(()) };
             let Some((folder, name)) = pointer.rsplit_once('/') else { return Ok(()) };
             let version = name.strip_suffix(".metadata.json").unwrap_or(name);
-            let written = self.files.replace(&format!("{folder}/version-hint.text"), version).await;
+            let written = self.files.replace(&format!("{folder}/{HINT}"), version).await;
             written.map_err(|error| unkept(&format!("version hint of {}", table.full_name), &error))?;
             if self.catalog.pointer(table).await?.as_ref() == Some(&pointer) {
                 return Ok(());

@@ -143,7 +143,8 @@ impl S3Config {
             }),
             _ => None,
         };
-        let (endpoint, region) = (self.endpoint.clone(), self.region.clone());
+        let of_environment = || ["AWS_REGION", "AWS_DEFAULT_REGION"].iter().find_map(|name| std::env::var(name).ok());
+        let (endpoint, region) = (self.endpoint.clone(), self.region.clone().or_else(of_environment));
         Ok(Access { endpoint, region, keys, path_style: self.path_style, allow_http: self.allow_http })
     }
 }

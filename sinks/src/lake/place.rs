@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use reqwest::Url;
+
 use super::catalog::Address;
 
 /// Where the files of a lake are, and the catalog that says which of them are its tables.
@@ -41,10 +43,51 @@ pub struct Access {
     pub region: Option<String>,
     /// Who asks; none: whom the environment or the machine says.
     pub keys: Option<Keys>,
-    /// Whether the bucket's name is in the path rather than in the host's name; none: with an endpoint of its own.
+    /// Whether the bucket's name is in the path rather than in the host's name; none: where it has to be.
     pub path_style: Option<bool>,
     /// Whether a connection may be unencrypted.
     pub allow_http: bool,
+}
+
+impl Access {
+    /// Whether the bucket's name is in the path: with a server that has no name for each bucket, or no certificate for it.
+    pub fn is_path_style(&self, bucket: &str) -> bool {
+        self.path_style.unwrap_or(self.endpoint.is_some() || bucket.contains('.'))
+    }
+
+    /// What no request could be made of, if something is.
+    pub(super) fn flaw(&self, bucket: &str) -> Option<String> {
+        let server = self.endpoint.as_deref().map(|endpoint| {
+            let bucket = (!self.is_path_style(bucket)).then_some(bucket);
+            (host_of(endpoint, bucket), endpoint)
+        });
+        if let Some((address, endpoint)) = server
+            && Url::parse(&address).is_err()
+        {
+            let help = "write another `endpoint`, or path_style = true where it has no name";
+            return Some(format!(
+                "with the endpoint {endpoint} the bucket is at {address}, which is no address; {help}"
+            ));
+        }
+        let is_region = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if let Some(region) = self.region.as_ref().filter(|region| region.is_empty() || !region.chars().all(is_region))
+        {
+            return Some(format!("no region is called {region:?}; write one like \"eu-central-1\""));
+        }
+        let is_sent = |text: &String| text.bytes().all(|byte| byte.is_ascii_graphic());
+        let keys = self.keys.as_ref();
+        let wrong = keys.is_some_and(|keys| !is_sent(&keys.id) || !keys.token.iter().all(is_sent));
+        wrong.then(|| "`access_key_id` or `session_token` has a space, a line break or the like in it".to_owned())
+    }
+}
+
+/// An endpoint, with the bucket before the host's name where it belongs there.
+pub(super) fn host_of(endpoint: &str, bucket: Option<&str>) -> String {
+    let endpoint = endpoint.trim_end_matches('/');
+    match (endpoint.split_once("://"), bucket) {
+        (Some((scheme, host)), Some(bucket)) => format!("{scheme}://{bucket}.{host}"),
+        _ => endpoint.into(),
+    }
 }
 
 /// Credentials.
@@ -127,6 +170,39 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_request_can_be_made_of_is_said() {
+        let flaw = |change: fn(&mut Access)| {
+            let keys = Keys { id: "me".into(), secret: "s".into(), token: Some("t".into()) };
+            let mut access = Access { keys: Some(keys), ..Access::default() };
+            change(&mut access);
+            access.flaw("bkt").unwrap_or_default()
+        };
+        assert_eq!(flaw(|_| ()), "");
+        assert_eq!(flaw(|access| access.endpoint = Some("http://127.0.0.1:9000".into())), "");
+        let vhost = flaw(|access| {
+            (access.endpoint, access.path_style) = (Some("http://127.0.0.1:9000".into()), Some(false));
+        });
+        assert!(vhost.contains("http://bkt.127.0.0.1:9000") && vhost.contains("path_style = true"), "{vhost}");
+        assert!(flaw(|access| access.endpoint = Some("https://host:99999".into())).contains("no address"));
+        for region in ["", "eu west"] {
+            let mut access = Access { region: Some(region.into()), ..Access::default() };
+            assert!(access.flaw("bkt").is_some_and(|flaw| flaw.contains("no region")), "{region}");
+            access.region = None;
+            assert_eq!(access.flaw("bkt"), None);
+        }
+        assert!(
+            flaw(|access| access.keys.as_mut().expect("some").token = Some("t\n".into())).contains("session_token")
+        );
+    }
+
+    #[test]
+    fn a_bucket_whose_name_fits_no_certificate_is_in_the_path() {
+        let amazon = Access::default();
+        assert!(amazon.is_path_style("my.bucket") && !amazon.is_path_style("my-bucket"));
+        assert!(Access { endpoint: Some("https://host".into()), ..amazon }.is_path_style("my-bucket"));
+    }
 
     /// The place, or what is wrong.
     fn check(path: &str, expected: &str) {

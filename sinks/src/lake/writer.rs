@@ -63,6 +63,13 @@ impl Lake {
             let loaded = widened(open, table, loaded, &self.place).await?;
             return Ok((open, loaded));
         }
+        if open.is_taken(table).await? {
+            return Err(SinkError::Fatal(format!(
+                "table {} is in {} already, and this catalog does not know it: two that tend it would remove each other's rows. \
+                 Bring back the catalog that does, or give the sink a new, empty `path`",
+                table.full_name, self.place
+            )));
+        }
         let metadata = created(table, open.files.address(table.folder));
         open.catalog.create(table, &metadata.map_err(|error| failed(table.full_name, &error))?).await?;
         let loaded = open.load(table).await?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use skuflow_runtime::broker::TopicPartition;
 use skuflow_runtime::testing::SmallDisk;
 use skuflow_sinks::batcher::Cut;
-use skuflow_sinks::lake::{CATALOG_FILE, Hook, Step, TABLES};
+use skuflow_sinks::lake::{Address, CATALOG_FILE, CATALOG_NAME, Hook, Place, Step, TABLES};
 use skuflow_sinks::{Landed, Sink as _, SinkError};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -214,6 +214,22 @@ fn a_catalog_that_is_restored_from_a_copy_gets_the_rows_again() {
     publish(&broker, table, 120..130);
     land(&broker, &folder, table, SMALL, None);
     assert_eq!(rows(&folder, table), records(&broker, table));
+}
+
+/// Two catalogs that know one folder would each remove what only the other names.
+#[test]
+fn a_table_that_its_catalog_does_not_know_is_refused() {
+    let (_dir, folder) = folder();
+    let (broker, table) = (broker(20), &TABLES[0]);
+    land(&broker, &folder, table, SMALL, None);
+    let ours = Place::folder(&folder);
+    let catalog = Address::Sqlite(folder.with_extension("other.db"), CATALOG_NAME.into());
+    let other = Place { catalog, ..ours.clone() };
+    let refused = wait(lake(&other, table, None).positions(&identity(&broker))).expect_err("it is another's");
+    assert!(matches!(&refused, SinkError::Fatal(reason) if reason.contains("does not know it")), "{refused}");
+    assert_eq!(rows(&ours, table), records(&broker, table));
+    land(&broker, &other, &TABLES[1], SMALL, None);
+    assert_eq!(rows(&other, &TABLES[1]), records(&broker, &TABLES[1]), "a table that is nowhere yet is made");
 }
 
 #[test]

@@ -358,8 +358,13 @@ impl Check<'_> {
             let message = format!("the lake has no table for `{name}`");
             self.report("SKU-033", path, message, &format!("it has tables for [{}]", known.join(", ")));
         }
-        let is_same =
-            |other: &lake::Config| other.path == lake.path || (lake.catalog.is_some() && other.catalog == lake.catalog);
+        let place = |lake: &lake::Config| match lake::BucketPlace::parse(&lake.path) {
+            Ok(Some(bucket)) => (bucket.to_string(), lake.s3.as_ref().and_then(|s3| s3.endpoint.clone())),
+            _ => (lake.path.clone(), None),
+        };
+        let is_same = |other: &lake::Config| {
+            place(other) == place(lake) || (lake.catalog.is_some() && other.catalog == lake.catalog)
+        };
         let into_it = |other: &&SinkConfig| other.lake.as_ref().is_some_and(is_same);
         let other = self.config.sink[..index].iter().filter(into_it).find(|other| other.from.contains(name));
         if let Some(other) = other {

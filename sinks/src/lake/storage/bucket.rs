@@ -15,7 +15,7 @@ use iceberg::io::{
     FileIO, FileIOBuilder, FileMetadata, FileRead, FileWrite, InputFile, OutputFile, Storage, StorageConfig,
     StorageFactory,
 };
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, BackoffConfig, ClientOptions, Error, GetOptions, MultipartUpload, ObjectStore,
@@ -28,7 +28,7 @@ use uuid::Uuid;
 
 use super::remedy::told;
 use super::{Listed, Written, failed};
-use crate::lake::place::{Access, BucketPlace, Keys, S3};
+use crate::lake::place::{Access, BucketPlace, Keys, S3, host_of};
 use crate::limits::{
     PUT_BYTES_MAX, PUT_PART_BYTES, PUT_TRIES_MAX, S3_BACKOFF, S3_BACKOFF_MAX, S3_CONNECT_TIMEOUT, S3_RETRIES_MAX,
     S3_RETRY_TIMEOUT, S3_TIMEOUT, SPOOL_BYTES_MAX,
@@ -78,6 +78,9 @@ fn next(kind: io::ErrorKind, found: Found, tries_left: u32) -> Next {
 impl Bucket {
     /// The lake at `place`; nothing is asked for.
     pub(super) fn open(place: &BucketPlace, access: &Access) -> io::Result<Self> {
+        if let Some(flaw) = access.flaw(&place.bucket) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{place}: {flaw}")));
+        }
         let built = builder(place, access).build();
         let store = built.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{place}: {error}")))?;
         let server = access.endpoint.clone().unwrap_or_else(|| "Amazon S3".into());
@@ -161,7 +164,7 @@ impl Bucket {
             return Ok(()); // the last answer got lost
         }
         if let Err(aborting) = upload.abort().await {
-            tracing::warn!(address, error = %aborting, "parts of a file stay in the bucket, whose rules should remove them");
+            tracing::warn!(error = %self.told(address, &aborting), "parts of a file stay in the bucket, whose rules should remove them");
         }
         Err(error)
     }
@@ -254,8 +257,9 @@ impl Bucket {
         let address = self.address(&format!(".skuflow-check-{}", Uuid::new_v4()));
         self.put(&address, Bytes::from_static(b"first")).await?;
         let again = self.put(&address, Bytes::from_static(b"second")).await;
-        self.list(&address).await?;
+        let listed = self.list(&address).await;
         self.remove(&address).await?;
+        listed?;
         match again {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),
@@ -271,7 +275,7 @@ impl Bucket {
 }
 
 fn builder(place: &BucketPlace, access: &Access) -> AmazonS3Builder {
-    let Access { endpoint, region, keys, path_style, allow_http } = access;
+    let Access { endpoint, region, keys, allow_http, .. } = access;
     let retry = RetryConfig {
         backoff: BackoffConfig { init_backoff: S3_BACKOFF, max_backoff: S3_BACKOFF_MAX, base: 2.0 }, // with jitter
         max_retries: S3_RETRIES_MAX,
@@ -279,13 +283,13 @@ fn builder(place: &BucketPlace, access: &Access) -> AmazonS3Builder {
     };
     let client = ClientOptions::new().with_timeout(S3_TIMEOUT).with_connect_timeout(S3_CONNECT_TIMEOUT);
     let mut builder = match keys {
-        None => AmazonS3Builder::from_env(),
+        None => from_environment(std::env::vars()),
         Some(Keys { id, secret, token }) => {
             let with_keys = AmazonS3Builder::new().with_access_key_id(id).with_secret_access_key(secret);
             token.iter().fold(with_keys, AmazonS3Builder::with_token)
         }
     };
-    let is_path_style = path_style.unwrap_or(endpoint.is_some());
+    let is_path_style = access.is_path_style(&place.bucket);
     builder = builder
         .with_client_options(client)
         .with_allow_http(*allow_http)
@@ -294,7 +298,7 @@ fn builder(place: &BucketPlace, access: &Access) -> AmazonS3Builder {
         .with_virtual_hosted_style_request(!is_path_style)
         .with_disable_bulk_delete(true);
     if let Some(endpoint) = endpoint {
-        builder = builder.with_endpoint(host_of(endpoint, (!is_path_style).then_some(&place.bucket)));
+        builder = builder.with_endpoint(host_of(endpoint, (!is_path_style).then_some(&*place.bucket)));
     }
     if let Some(region) = region {
         builder = builder.with_region(region);
@@ -302,13 +306,27 @@ fn builder(place: &BucketPlace, access: &Access) -> AmazonS3Builder {
     builder
 }
 
-/// An endpoint, with the bucket before the host's name where it belongs there.
-fn host_of(endpoint: &str, bucket: Option<&String>) -> String {
-    let endpoint = endpoint.trim_end_matches('/');
-    match (endpoint.split_once("://"), bucket) {
-        (Some((scheme, host)), Some(bucket)) => format!("{scheme}://{bucket}.{host}"),
-        _ => endpoint.into(),
-    }
+/// Who asks, as the environment says it. Where to ask, and how, is for the config to say.
+fn from_environment(variables: impl Iterator<Item = (String, String)>) -> AmazonS3Builder {
+    use AmazonS3ConfigKey as Key;
+    const WHO: &[Key] = &[
+        Key::AccessKeyId,
+        Key::SecretAccessKey,
+        Key::Token,
+        Key::ImdsV1Fallback,
+        Key::MetadataEndpoint,
+        Key::ContainerCredentialsRelativeUri,
+        Key::ContainerCredentialsFullUri,
+        Key::ContainerAuthorizationTokenFile,
+        Key::WebIdentityTokenFile,
+        Key::RoleArn,
+        Key::RoleSessionName,
+        Key::StsEndpoint,
+    ];
+    let known = |name: &str| name.strip_prefix("AWS_").and_then(|_| name.to_ascii_lowercase().parse().ok());
+    let said = variables.filter_map(|(name, value)| Some((known(&name)?, value)));
+    said.filter(|(key, _)| WHO.contains(key))
+        .fold(AmazonS3Builder::new(), |builder, (key, value)| builder.with_config(key, value))
 }
 
 fn marked(mark: &str) -> Attributes {

@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::{Listed, Written, failed};
 
 /// Where files are written before they get their names; files of writers that died may stay there.
-const STAGED: &str = "staged";
+pub(super) const STAGED: &str = "staged";
 const SCHEME: &str = "file://";
 
 /// The folder of a lake. A file under it is written aside, flushed, linked to its name, which no file may have, and its

@@ -16,8 +16,8 @@ use skuflow_schemas::Timestamp;
 use super::place::{Place, Root};
 use crate::SinkError;
 use bucket::Bucket;
-use local::Local;
 pub(super) use local::{Folders, path_of};
+use local::{Local, STAGED};
 
 /// The files of a lake, by address. A file has its name once it is whole, and no file had the name before. An error of kind
 /// `InvalidData` will not get better by itself.
@@ -62,6 +62,11 @@ impl Files {
             Self::Local(local) => local.file_io(),
             Self::Bucket(bucket) => bucket.file_io(),
         }
+    }
+
+    /// The folder of files that have no name yet, where there is one.
+    pub(super) fn staged(&self) -> Option<&'static str> {
+        matches!(self, Self::Local(_)).then_some(STAGED)
     }
 
     /// The address of what is at `path` in the lake.

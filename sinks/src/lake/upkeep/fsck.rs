@@ -19,15 +19,12 @@ use super::gc::version;
 use crate::SinkError;
 use crate::lake::bounds::Facts;
 use crate::lake::catalog::Entry;
-use crate::lake::commit::{Open, failed};
+use crate::lake::commit::{HINT, Open, failed};
 use crate::lake::ledger::{EXPIRED, Entered, PENDING};
 use crate::lake::offsets::{OFFSETS, Offsets};
 use crate::lake::snapshot::{FROM, TO, lineage, undone};
 use crate::lake::storage::{Listed, fault};
 use crate::limits::FSCK_ROWS_MAX;
-
-/// What says beside the metadata files which of them is the table's.
-const HINT: &str = "version-hint.text";
 
 /// Something that is not as it says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -18,8 +18,6 @@ use crate::lake::ledger::{EXPIRED, Entered, Note, PENDING};
 use crate::lake::snapshot::Kind;
 use crate::lake::storage::{Listed, fault};
 
-/// The folder of files that have no name yet.
-const STAGED: &str = "staged";
 const METADATA_SUFFIX: &str = ".metadata.json";
 
 /// What is to be removed, in the order of removal, and how large it is.
@@ -96,7 +94,10 @@ impl Upkeep {
         let until = Timestamp::from_micros(self.grace_ends());
         let lost = stale_metadata(&entry.location, entry, &listed).filter(|file| file.modified <= until);
         doomed.extend(lost.map(|file| ((Holds::List, file.address.clone()), file.bytes)));
-        let staged = open.files.list(STAGED).await.map_err(fault)?;
+        let staged = match open.files.staged() {
+            Some(folder) => open.files.list(folder).await.map_err(fault)?,
+            None => Vec::new(),
+        };
         let staged = staged.into_iter().filter(|file| file.modified <= until);
         doomed.extend(staged.map(|file| ((Holds::Rows(file.bytes), file.address), file.bytes)));
         self.sized(open, doomed).await

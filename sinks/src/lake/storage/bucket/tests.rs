@@ -35,7 +35,22 @@ fn what_is_there_says_what_a_call_came_to() {
 #[test]
 fn the_bucket_is_in_the_path_or_in_the_name_of_the_host() {
     assert_eq!(host_of("http://127.0.0.1:1/", None), "http://127.0.0.1:1");
-    assert_eq!(host_of("https://s3.example.com", Some(&"bkt".into())), "https://bkt.s3.example.com");
+    assert_eq!(host_of("https://s3.example.com", Some("bkt")), "https://bkt.s3.example.com");
+}
+
+#[test]
+fn the_environment_says_who_asks_and_not_where() {
+    let said = [
+        ("AWS_ACCESS_KEY_ID", "me"),
+        ("AWS_ENDPOINT_URL", "http://x"),
+        ("AWS_ENDPOINT_URL_S3", "http://y"),
+        ("HOME", "/"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let builder = from_environment(said.into_iter());
+    let found = |key| builder.get_config_value(&key);
+    assert_eq!(found(AmazonS3ConfigKey::AccessKeyId).as_deref(), Some("me"));
+    assert_eq!((found(AmazonS3ConfigKey::Endpoint), found(AmazonS3ConfigKey::S3Endpoint)), (None, None));
 }
 
 #[test]
