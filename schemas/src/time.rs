@@ -111,6 +111,17 @@ impl fmt::Display for BusinessDate {
     }
 }
 
+impl FromStr for BusinessDate {
+    type Err = jiff::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("day ").and_then(|days| days.parse().ok()) {
+            Some(days) => Ok(Self(days)),
+            None => text.parse().map(|date: jiff::civil::Date| date.into()),
+        }
+    }
+}
+
 impl From<jiff::civil::Date> for BusinessDate {
     fn from(date: jiff::civil::Date) -> Self {
         let days = jiff::civil::date(1970, 1, 1).until(date).map_or(0, |span| span.get_days());

@@ -12,5 +12,6 @@ pub mod lake;
 pub mod limits;
 pub mod serving;
 mod sink;
+mod sql;
 
 pub use sink::{Batch, Identity, Incoming, Landed, Part, Range, RawRecord, Sink, SinkError};

@@ -10,6 +10,12 @@ pub const BATCH_BYTES_MAX: usize = 16 << 20;
 pub const BATCH_AGE: Duration = Duration::from_millis(500);
 /// How long a statement waits for another process that has the database, before the sink drops its batch and begins anew.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a Postgres may take to let us in, and to bring its tables up to date.
+pub const SERVING_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a statement may take there, unless configured.
+pub const SERVING_STATEMENT_TIMEOUT: Duration = Duration::from_mins(1);
+/// How much longer than that we wait for its answer.
+pub const SERVING_GRACE: Duration = Duration::from_secs(5);
 /// Records of one commit to a table of the lake at most; all of them are held in memory until then.
 pub const LAKE_RECORDS_MAX: usize = 262_144;
 /// Bytes of their values at most, unless configured; decoded they take about five times as much.

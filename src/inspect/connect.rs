@@ -9,6 +9,7 @@ use skuflow_ingest::{Cursor, Poll};
 use skuflow_runtime::broker::kafka::Examined;
 use skuflow_sinks::SinkError;
 use skuflow_sinks::lake::{Address, Place, Table, Teller, examine};
+use skuflow_sinks::serving;
 
 use crate::config::Loaded;
 use crate::run::{cluster_subjects, cluster_topics, connector};
@@ -38,7 +39,7 @@ pub fn connect(loaded: &Loaded) -> Vec<Value> {
     }
     for sink in &config.sink {
         let opened = match (&sink.serving, &sink.lake) {
-            (Some(serving), _) => serving.database(&loaded.base).and_then(|path| database(&path)),
+            (Some(serving), _) => serving.place(&loaded.base).and_then(|place| served(&place)),
             (None, Some(lake)) => {
                 let tables: Vec<_> = sink.from.iter().filter_map(|topic| Table::of_topic(topic)).collect();
                 loaded.lake_place(lake).and_then(|place| kept(&place, &tables))
@@ -82,6 +83,18 @@ fn first_page(settings: &crate::config::ConnectorConfig, loaded: &Loaded) -> Res
     match connector.poll(&Cursor::new()).map_err(|error| error.to_string())? {
         Poll::Page(page) => Ok(format!("{} records in a first page", page.records.len())),
         Poll::Idle | Poll::Done => Ok("nothing there yet".into()),
+    }
+}
+
+/// Whether the tables can be opened, or made.
+fn served(place: &serving::Place) -> Result<String, String> {
+    match place {
+        serving::Place::Sqlite(path) => database(path),
+        serving::Place::Postgres(server) => {
+            let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let event_loop = event_loop.map_err(|error| error.to_string())?;
+            event_loop.block_on(serving::examine(server)).map_err(|error| error.to_string())
+        }
     }
 }
 

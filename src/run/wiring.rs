@@ -227,13 +227,13 @@ fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) ->
         pipeline.sinks.push((consume, store));
     };
     if let Some(serving) = &settings.serving {
-        let database = serving.database(&pipeline.loaded.base).map_err(OpenError::Data)?;
+        let place = serving.place(&pipeline.loaded.base).map_err(OpenError::Data)?;
         let cut = Cut { age_max: serving.batch_age.into(), ..Cut::default() };
         add(
             &settings.name,
             names.topics(&settings.from),
             (Form::Event, cut),
-            Store::Serving(Serving::new(&settings.name, &database)),
+            Store::Serving(Serving::new(&settings.name, place)),
         );
     } else if let Some(lake) = &settings.lake {
         // A table has its topic to itself, and positions of its own: each is a loop of its own.

@@ -107,6 +107,15 @@ impl Postgres {
         String::from_utf8(done.stdout).expect("UTF-8")
     }
 
+    /// The number of its first process, whose children the others are.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    pub fn process(&self) -> u32 {
+        let noted = fs::read_to_string(self.leash.dir.join("data/postmaster.pid")).expect("it runs");
+        noted.lines().next().and_then(|line| line.parse().ok()).expect("a number")
+    }
+
     /// Ends it at once, as a crash would: what is not committed is lost, connections are closed, the next start recovers.
     pub fn kill(&mut self) {
         self.leash.kill();

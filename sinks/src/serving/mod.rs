@@ -1,15 +1,28 @@
-//! Sink `serving`: tables for applications and dashboards, `SQLite` by default.
+//! Sink `serving`: tables for applications and dashboards, in `SQLite` by default, or in Postgres.
+//!
+//! ```text
+//!   migrations/*.sql ─▶ schema ─┐
+//!   tables ─▶ statements ───────┼▶ database: SQLite or Postgres
+//!   Batch ─▶ rows ─▶ writer ────┘
+//! ```
 //!
 //! `tables` describes the tables; `rows` decides purely which rows a batch becomes; `writer` writes them, one statement per
 //! table and batch, together with the positions.
 
+mod cells;
 mod config;
+mod database;
+mod place;
 mod remedy;
 mod rows;
+mod schema;
+mod statements;
 mod tables;
 mod writer;
 
 pub use config::Config;
+pub use database::examine;
+pub use place::{Place, Server};
 pub use writer::Serving;
 
 #[cfg(test)]

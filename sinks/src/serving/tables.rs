@@ -1,6 +1,8 @@
-//! The tables, as data, and the statements that follow from it: pure.
+//! The tables, as data.
 
 use skuflow_schemas::FEATURES;
+
+use super::cells::Kind;
 
 /// A table. Its columns stand in this order in the migrations and in every row: the key first, then what is said.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -8,21 +10,33 @@ pub(super) struct Table {
     pub(super) name: &'static str,
     pub(super) key: &'static [&'static str],
     pub(super) says: &'static [&'static str],
-    rule: Rule,
+    pub(super) rule: Rule,
 }
 
 /// What becomes of a row whose key is there already.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Rule {
+pub(super) enum Rule {
     /// Nothing: the two are one event.
     First,
     /// It takes the place, as its writer has decided.
     Replace,
     /// It takes the place if it is later by these columns.
     Latest([&'static str; 2]),
-    /// The two become one, by these assignments.
-    Merge(&'static str),
+    /// The two become one, column by column.
+    Merge(&'static [Merged]),
 }
+
+/// What a column becomes of two.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Merged {
+    Sum(&'static str),
+    Least(&'static str),
+    Greatest(&'static str),
+    /// Of the two rows, what that says whose columns, in this order, are greater.
+    Last(&'static [&'static str]),
+}
+
+use Merged::{Greatest, Last, Least, Sum};
 
 const BY_OFFSET: Rule = Rule::Latest(["observed_at", "log_offset"]);
 
@@ -41,10 +55,10 @@ pub(super) static OFFERS_LATEST: Table = Table {
 #[rustfmt::skip]
 pub(super) static PRICE_HISTORY: Table = Table {
     name: "price_history",
-    key: &["event_id"],
+    key: &["observed_at", "event_id"],
     says: &[
-        "customer", "source", "marketplace", "native_id", "seller", "condition", "observed_at", "currency",
-        "price_micros", "shipping_micros", "availability", "suspect",
+        "customer", "source", "marketplace", "native_id", "seller", "condition", "currency", "price_micros",
+        "shipping_micros", "availability", "suspect",
     ],
     rule: Rule::First,
 };
@@ -64,11 +78,13 @@ pub(super) static SALES_DAILY: Table = Table {
     name: "sales_daily",
     key: &["customer", "source", "marketplace", "native_id", "business_date", "currency"],
     says: &["units", "units_sold", "units_returned", "revenue_micros", "order_lines"],
-    rule: Rule::Merge(
-        "units = units + excluded.units, units_sold = units_sold + excluded.units_sold,
-        units_returned = units_returned + excluded.units_returned,
-        revenue_micros = revenue_micros + excluded.revenue_micros, order_lines = order_lines + excluded.order_lines",
-    ),
+    rule: Rule::Merge(&[
+        Sum("units"),
+        Sum("units_sold"),
+        Sum("units_returned"),
+        Sum("revenue_micros"),
+        Sum("order_lines"),
+    ]),
 };
 
 pub(super) static INVENTORY_LATEST: Table = Table {
@@ -120,22 +136,18 @@ pub(super) static DEAD_LETTERS: Table = Table {
     name: "dead_letters",
     key: &["topic", "code"],
     says: &["count", "first_at", "last_at", "last_partition", "last_offset", "message"],
-    rule: Rule::Merge(
-        "count = count + excluded.count, first_at = min(first_at, excluded.first_at),
-        (last_at, last_partition, last_offset, message) = (
-            SELECT dead_letters.last_at, dead_letters.last_partition, dead_letters.last_offset, dead_letters.message
-            UNION ALL SELECT excluded.last_at, excluded.last_partition, excluded.last_offset, excluded.message
-            ORDER BY 1 DESC, 2 DESC, 3 DESC, 4 DESC LIMIT 1)",
-    ),
+    rule: Rule::Merge(&[
+        Sum("count"),
+        Least("first_at"),
+        Last(&["last_at", "last_partition", "last_offset", "message"]),
+    ]),
 };
 
 pub(super) static DATA_QUALITY: Table = Table {
     name: "data_quality",
     key: &["customer", "source", "family", "hour", "outcome", "rule"],
     says: &["count", "latest_observed_at"],
-    rule: Rule::Merge(
-        "count = count + excluded.count, latest_observed_at = max(latest_observed_at, excluded.latest_observed_at)",
-    ),
+    rule: Rule::Merge(&[Sum("count"), Greatest("latest_observed_at")]),
 };
 
 pub(super) static SINK_OFFSETS: Table = Table {
@@ -145,57 +157,56 @@ pub(super) static SINK_OFFSETS: Table = Table {
     rule: Rule::Replace,
 };
 
-impl Table {
-    fn columns(&self) -> impl Iterator<Item = &'static str> {
-        self.key.iter().chain(self.says).copied()
-    }
+/// Every table.
+pub(super) static ALL: [&Table; 11] = [
+    &OFFERS_LATEST,
+    &PRICE_HISTORY,
+    &SALE_LINES,
+    &SALES_DAILY,
+    &INVENTORY_LATEST,
+    &PRODUCT_FEATURES,
+    &COMPETITION,
+    &ALERTS,
+    &DEAD_LETTERS,
+    &DATA_QUALITY,
+    &SINK_OFFSETS,
+];
 
-    /// Writes the rows of parameter 1, by the table's rule. It names no columns: a table with others is refused.
-    pub(super) fn insert(&self) -> String {
-        let values = listed(self.columns().enumerate().map(|(at, _)| format!("value->>{at}")));
-        let replace = || listed(self.says.iter().map(|column| format!("{column} = excluded.{column}")));
-        let name = self.name;
-        let then = match &self.rule {
-            Rule::First => "NOTHING".into(),
-            Rule::Replace => format!("UPDATE SET {}", replace()),
-            Rule::Latest([at, tie]) => {
-                format!("UPDATE SET {} WHERE (excluded.{at}, excluded.{tie}) > ({name}.{at}, {name}.{tie})", replace())
-            }
-            Rule::Merge(assignments) => format!("UPDATE SET {assignments}"),
-        };
-        format!("INSERT INTO {name} SELECT {values} FROM json_each(?1) WHERE true ON CONFLICT DO {then}")
-    }
+/// Tables whose rows Postgres keeps in partitions by the month of `observed_at`.
+pub(super) static BY_MONTH: [&Table; 1] = [&PRICE_HISTORY];
 
-    /// Finds the stored rows that have the keys of those of parameter 1.
-    pub(super) fn select(&self) -> String {
-        format!("SELECT stored.* {}", self.stored())
-    }
-
-    /// Removes the stored rows that have the keys of those of parameter 1, where `condition` holds.
-    pub(super) fn delete(&self, condition: &str) -> String {
-        let (name, key) = (self.name, listed(self.key));
-        let found = listed(self.key.iter().map(|column| format!("stored.{column}")));
-        format!("DELETE FROM {name} WHERE ({key}) IN (SELECT {found} {} WHERE {condition})", self.stored())
-    }
-
-    /// Removes the stored rows that the rows of parameter 1 take back: those that are not later.
-    pub(super) fn retract(&self) -> String {
-        let Rule::Latest(order) = &self.rule else { unreachable!("{} does not hold the last by time", self.name) };
-        let place = |column: &&str| self.columns().position(|known| known == *column).unwrap_or_default();
-        let taken_back = listed(order.iter().map(|column| format!("new.value->>{}", place(column))));
-        let stored = listed(order.iter().map(|column| format!("stored.{column}")));
-        self.delete(&format!("({stored}) <= ({taken_back})"))
-    }
-
-    fn stored(&self) -> String {
-        let same = self.key.iter().enumerate().map(|(at, column)| format!("stored.{column} = new.value->>{at}"));
-        let same: Vec<String> = same.collect();
-        format!("FROM json_each(?1) AS new CROSS JOIN {} AS stored ON {}", self.name, same.join(" AND "))
+/// What a column holds: a name means the same in every table.
+pub(super) fn kind(column: &str) -> Kind {
+    match column {
+        "observed_at" | "latest_observed_at" | "first_at" | "last_at" | "hour" => Kind::Instant,
+        "event_id" | "cause_id" | "dedup_key" => Kind::Id,
+        "business_date" => Kind::Day,
+        "evidence" | "nulls" => Kind::Json,
+        "price_micros" | "shipping_micros" | "landed_price_micros" | "list_price_micros" | "revenue_micros" => {
+            Kind::Int
+        }
+        "units" | "units_sold" | "units_returned" | "order_lines" | "quantity" | "stock_level" | "review_count" => {
+            Kind::Int
+        }
+        "count" | "partition" | "last_partition" | "log_offset" | "last_offset" | "next_offset" | "from_offset" => {
+            Kind::Int
+        }
+        "rating" | "rating_best" | "value" => Kind::Real,
+        _ if FEATURES.iter().any(|figure| figure.name == column) => Kind::Real,
+        _ => Kind::Text,
     }
 }
 
-fn listed(parts: impl IntoIterator<Item = impl ToString>) -> String {
-    parts.into_iter().map(|part| part.to_string()).collect::<Vec<_>>().join(", ")
+impl Table {
+    /// In the order in which they stand in the table.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &'static str> {
+        self.key.iter().chain(self.says).copied()
+    }
+
+    /// Where a column stands in a row.
+    pub(super) fn place(&self, column: &str) -> usize {
+        self.columns().position(|known| known == column).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use skuflow_runtime::broker::memory::Memory;
 use skuflow_runtime::broker::{Broker, Commit, Record, TopicPartition};
@@ -14,15 +14,19 @@ use skuflow_schemas::{
 use sqlx::{ConnectOptions as _, Row as _};
 
 mod market;
+mod twin;
 
-use super::Serving;
+use self::twin::Twin;
+use super::{Place, Serving};
 use crate::batcher::Cut;
 use crate::consume::{Consume, Form, Progress};
 use crate::{Batch, Identity, Incoming, Landed, Part, Range, Sink, SinkError};
 
+/// One event loop for all: an open connection belongs to it.
 fn wait<T>(future: impl Future<Output = T>) -> T {
-    let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
-    event_loop.block_on(future)
+    static EVENT_LOOP: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    let build = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    EVENT_LOOP.get_or_init(|| build().expect("an event loop")).block_on(future)
 }
 
 fn identity(cluster: &str) -> Identity {
@@ -34,10 +38,14 @@ fn identity(cluster: &str) -> Identity {
     }
 }
 
-fn open(path: &Path) -> Serving {
-    let mut serving = Serving::new("tables", path);
-    wait(serving.positions(&identity("c"))).expect("opens");
+fn open(path: &Path) -> Twin {
+    let mut serving = Twin::new(path);
+    serving.positions(&identity("c")).expect("opens");
     serving
+}
+
+fn in_sqlite(path: &Path) -> Serving {
+    Serving::new("tables", Place::Sqlite(path.into()))
 }
 
 fn batch(topic: &str, from: Option<u64>, events: Vec<Event>) -> Batch {
@@ -47,8 +55,8 @@ fn batch(topic: &str, from: Option<u64>, events: Vec<Event>) -> Batch {
     Batch { parts: BTreeMap::from([(TopicPartition::new(topic, 0), Part { range: Range { from, to }, records })]) }
 }
 
-fn land(serving: &mut Serving, batch: &Batch) -> Result<Landed, SinkError> {
-    wait(serving.land(batch))
+fn land(serving: &mut Twin, batch: &Batch) -> Result<Landed, SinkError> {
+    serving.land(batch)
 }
 
 fn query(path: &Path, text: &'static str) -> Vec<String> {
@@ -261,7 +269,7 @@ fn tables_that_do_not_belong_here_are_refused() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("serving.db");
     land(&mut open(&path), &batch("sales.v1", None, vec![sale("1", "A", 2, 1)])).expect("lands");
-    let refused = |identity: &Identity| match wait(Serving::new("tables", &path).positions(identity)) {
+    let refused = |identity: &Identity| match Twin::new(&path).positions(identity) {
         Err(SinkError::Fatal(reason)) => reason,
         other => panic!("{other:?}"),
     };
@@ -271,7 +279,7 @@ fn tables_that_do_not_belong_here_are_refused() {
     assert!(refused(&recreated).contains("move the file away"));
     let garbage = dir.path().join("garbage.db");
     std::fs::write(&garbage, "not a database, but long enough to be looked at as one ".repeat(100)).expect("writable");
-    match wait(Serving::new("tables", &garbage).positions(&identity("c"))) {
+    match wait(in_sqlite(&garbage).positions(&identity("c"))) {
         Err(SinkError::Fatal(reason)) => assert!(reason.contains("move the file away"), "{reason}"),
         other => panic!("{other:?}"),
     }
@@ -287,7 +295,7 @@ fn tables_of_a_newer_program_are_refused() {
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
          VALUES (9999, 'later', true, x'00', 0) RETURNING 'done'",
     );
-    match wait(Serving::new("tables", &path).positions(&identity("c"))) {
+    match wait(in_sqlite(&path).positions(&identity("c"))) {
         Err(SinkError::Fatal(reason)) => assert!(reason.contains("use a newer skuflow"), "{reason}"),
         other => panic!("{other:?}"),
     }
@@ -322,9 +330,9 @@ fn tables_that_were_changed_by_hand_are_refused() {
         let path = dir.path().join("serving.db");
         open(&path);
         execute(&path, change);
-        let mut serving = Serving::new("tables", &path);
+        let mut serving = in_sqlite(&path);
         let reason = match wait(serving.positions(&identity("c"))) {
-            Ok(_) => refusal(land(&mut serving, &batch("sales.v1", None, vec![sale("1", "A", 2, 1)]))),
+            Ok(_) => refusal(wait(serving.land(&batch("sales.v1", None, vec![sale("1", "A", 2, 1)])))),
             refused => refusal(refused),
         };
         assert!(reason.contains(part) && reason.contains("move the file away"), "{change}: {reason}");
@@ -340,14 +348,14 @@ fn a_damaged_file_is_refused() {
     let mut bytes = std::fs::read(&path).expect("readable");
     bytes[4096..].fill(0x55);
     std::fs::write(&path, bytes).expect("writable");
-    let reason = refusal(wait(Serving::new("tables", &path).positions(&identity("c"))));
+    let reason = refusal(wait(in_sqlite(&path).positions(&identity("c"))));
     assert!(reason.contains("malformed") && reason.contains("move the file away"), "{reason}");
 }
 
 #[test]
 fn a_folder_in_its_place_is_refused() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let reason = refusal(wait(Serving::new("tables", dir.path()).positions(&identity("c"))));
+    let reason = refusal(wait(in_sqlite(dir.path()).positions(&identity("c"))));
     assert!(reason.contains("name a file"), "{reason}");
 }
 
@@ -358,7 +366,7 @@ fn tables_are_made_once_by_many() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("serving.db");
         std::thread::scope(|scope| {
-            let open = || match wait(Serving::new("tables", &path).positions(&identity("c"))) {
+            let open = || match wait(in_sqlite(&path).positions(&identity("c"))) {
                 Ok(_) | Err(SinkError::Retry(_)) => {}
                 Err(other) => panic!("{other}"),
             };
@@ -400,7 +408,7 @@ fn consume(broker: &Memory, path: &Path) -> (Result<(), String>, u64) {
         control,
         progress: Arc::new(Progress::default()),
     };
-    let ended = wait(consume.run(&mut Serving::new("tables", path)));
+    let ended = wait(consume.run(&mut in_sqlite(path)));
     (ended, consume.progress.records())
 }
 

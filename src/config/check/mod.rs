@@ -309,7 +309,7 @@ impl Check<'_> {
 
     fn serving(&mut self, index: usize, serving: &serving::Config, base: &Path) {
         let at = |field| [Field("sink"), Item(index), Field("serving"), Field(field)];
-        if let Err(reason) = serving.database(base) {
+        if let Err(reason) = serving.place(base) {
             self.report("SKU-050", &at("url"), reason, "");
         }
         if !(MOMENT..=PATIENCE_MAX).contains(&serving.batch_age) {

@@ -7,6 +7,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use super::{CATALOG_FILE, CATALOG_NAME};
+use crate::sql::{parse, postgres_url, shown, sqlite_path};
 
 /// Which catalog a lake has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +96,7 @@ impl Config {
         }
         match scheme {
             "sqlite" => self.sqlite(base),
-            "postgres" | "postgresql" => self.postgres(),
+            "postgres" | "postgresql" => Ok(Address::Postgres(postgres_url(&self.url)?, self.name.clone())),
             "http" | "https" => self.rest().map(Address::Rest),
             _ => Err("there is no such catalog; write \"sqlite:data/lake/catalog.db\", \
                  \"postgres://user:${PASSWORD}@host/database\" or \"https://host/path\""
@@ -117,21 +118,9 @@ impl Config {
     }
 
     fn sqlite(&self, base: &Path) -> Result<Address, String> {
-        let path = self.url.strip_prefix("sqlite:").filter(|path| !path.trim_start_matches('/').is_empty());
-        let path = path.ok_or("the url names no file; write \"sqlite:data/lake/catalog.db\"")?;
-        let path = if path.starts_with("//") { path.trim_start_matches("//") } else { path };
-        Ok(Address::Sqlite(base.join(path), self.name.clone()))
-    }
-
-    fn postgres(&self) -> Result<Address, String> {
-        let url = parse(&self.url)?;
-        if url.host_str().is_none_or(str::is_empty) && !url.query().unwrap_or_default().contains("host=") {
-            return Err("the url names no host; write \"postgres://user:${PASSWORD}@host/database\"".into());
-        }
-        if url.path().len() < 2 {
-            return Err("the url names no database; write \"postgres://user:${PASSWORD}@host/database\"".into());
-        }
-        Ok(Address::Postgres(url, self.name.clone()))
+        let path =
+            sqlite_path(&self.url, base).ok_or("the url names no file; write \"sqlite:data/lake/catalog.db\"")?;
+        Ok(Address::Sqlite(path, self.name.clone()))
     }
 
     fn rest(&self) -> Result<Rest, String> {
@@ -169,10 +158,6 @@ impl Config {
     }
 }
 
-fn parse(url: &str) -> Result<Url, String> {
-    Url::parse(url).map_err(|error| format!("the url cannot be read: {error}"))
-}
-
 impl Address {
     /// The catalog of a lake in a folder that says nothing else: a file in there.
     pub fn beside(folder: &Path) -> Self {
@@ -185,11 +170,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path, _) => path.display().fmt(f),
-            Self::Postgres(url, _) => {
-                let user = if url.username().is_empty() { String::new() } else { format!("{}@", url.username()) };
-                let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-                write!(f, "postgres://{user}{}{port}{}", url.host_str().unwrap_or_default(), url.path())
-            }
+            Self::Postgres(url, _) => f.write_str(&shown(url)),
             Self::Rest(Rest { url, warehouse, .. }) => match warehouse {
                 Some(warehouse) => write!(f, "{url} ({warehouse})"),
                 None => url.fmt(f),

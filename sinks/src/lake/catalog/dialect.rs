@@ -2,6 +2,8 @@
 
 use sqlx::Error;
 
+use crate::sql::{self, Trouble};
+
 /// What a database wants to hear, and how it says what is wrong.
 pub(super) struct Dialect {
     /// What a new connection is told that writes, and one that only reads.
@@ -50,15 +52,10 @@ pub(super) const POSTGRES: Dialect = Dialect {
     remedy: of_postgres,
 };
 
-/// By result code, see <https://www.sqlite.org/rescode.html>.
 fn of_sqlite(error: &Error) -> Remedy {
-    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
-    match (error, code.map(|code| code & 0xff)) {
-        // busy, locked, no memory, IO error, full, cannot open, lock protocol, schema changed meanwhile
-        (_, Some(5 | 6 | 7 | 10 | 13 | 14 | 15 | 17)) | (Error::Io(_) | Error::WorkerCrashed, _) => Remedy::Wait,
-        // what is left of a transaction that failed, and goes with the connection
-        (Error::InvalidSavePointStatement | Error::BeginFailed, _) => Remedy::Wait,
-        (_, Some(3 | 8 | 23)) => Remedy::Do("make the file and its folder writable for the user that runs skuflow"),
+    match sql::of_sqlite(error) {
+        Trouble::Passing => Remedy::Wait,
+        Trouble::Forbidden => Remedy::Do("make the file and its folder writable for the user that runs skuflow"),
         _ => Remedy::Do(
             "bring the catalog back from a copy, or give the sink a new, empty `path`, which will be filled with what the \
              topics still have",
@@ -66,27 +63,20 @@ fn of_sqlite(error: &Error) -> Remedy {
     }
 }
 
-/// By SQLSTATE, see <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn of_postgres(error: &Error) -> Remedy {
-    let Some(code) = error.as_database_error().and_then(sqlx::error::DatabaseError::code) else {
-        return match error {
-            Error::Configuration(_) => Remedy::Do("correct the catalog's `url`"),
-            _ => Remedy::Wait, // it is not there, or went away
-        };
-    };
-    match code.as_bytes() {
-        b"28P01" | b"28000" => {
+    match sql::of_postgres(error) {
+        Trouble::Passing => Remedy::Wait,
+        Trouble::Url => Remedy::Do("correct the catalog's `url`"),
+        Trouble::Login => {
             Remedy::Do("correct user and password in the catalog's `url`, or let the user in (pg_hba.conf)")
         }
-        b"3D000" => Remedy::Do("make the database (`createdb`), or correct the catalog's `url`"),
-        b"42501" => Remedy::Do(
+        Trouble::NoDatabase => Remedy::Do("make the database (`createdb`), or correct the catalog's `url`"),
+        Trouble::Forbidden => Remedy::Do(
             "let the catalog's user make, read and write tables there (`GRANT CREATE, USAGE ON SCHEMA public TO …`)",
         ),
-        // lost connections, conflicts, want of room or connections, locks, ended by an operator or a time-out, trouble of the
-        // machine, a server that only reads for now, a server's own trouble
-        [b'0', b'8', ..] | [b'4', b'0', ..] | [b'5', b'3' | b'5' | b'7' | b'8', ..] => Remedy::Wait,
-        b"25006" | b"25P02" | b"25P03" | b"25P04" | b"XX000" => Remedy::Wait,
-        [b'X', b'X', ..] => Remedy::Do("Postgres says that its data is damaged: bring it back from a copy"),
-        _ => Remedy::Do("bring the tables of the catalog into the shape that skuflow makes in an empty database"),
+        Trouble::Damaged => Remedy::Do("Postgres says that its data is damaged: bring it back from a copy"),
+        Trouble::Row | Trouble::Tables | Trouble::Defect => {
+            Remedy::Do("bring the tables of the catalog into the shape that skuflow makes in an empty database")
+        }
     }
 }

@@ -22,6 +22,7 @@ use crate::lake::steps::{Step, Steps};
 use crate::lake::storage::{Files, fault};
 use crate::lake::tables::Table;
 use crate::limits::{CATALOG_ANSWER_TIMEOUT, CATALOG_CONNECT_TIMEOUT};
+use crate::sql::late;
 
 /// The tables of the JDBC catalog as `PyIceberg` makes them.
 const TABLES: &str = "
@@ -330,10 +331,6 @@ async fn note(alone: &mut Transaction<'_, Any>, key: Key<'_>, facts: &Facts) -> 
 
 async fn within<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
     tokio::time::timeout(CATALOG_ANSWER_TIMEOUT, work).await.unwrap_or_else(|_| Err(late()))
-}
-
-fn late() -> sqlx::Error {
-    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time"))
 }
 
 fn postgres(url: &reqwest::Url, name: &str, opening: &'static str) -> Database {

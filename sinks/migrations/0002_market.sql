@@ -49,13 +49,13 @@ CREATE TABLE product_features (
     score_popularity                REAL,             -- 0 to 100 (now): clamp(100 - 20 * log10(product_sales_rank), 0, 100); null = product_sales_rank is null
     score_overall                   REAL,             -- 0 to 100 (now): mean of the other scores that are not null; null = all of them are null
     currency                        TEXT,             -- ISO 4217, of all prices: the catalog entry's; null = there is no entry
-    nulls                           TEXT    NOT NULL, -- JSON object: of each figure that is null, its name and why: no_source, no_catalog, too_short, …
-    observed_at                     INTEGER NOT NULL, -- event time: when the figures were so
-    cause_id                        TEXT,             -- event that changed a figure, 32 hex digits; null = time alone did
-    event_id                        TEXT    NOT NULL, -- of the figures, 32 hex digits
+    nulls                           JSON    NOT NULL, -- JSON object: of each figure that is null, its name and why: no_source, no_catalog, too_short, …
+    observed_at                     INSTANT NOT NULL, -- event time: when the figures were so
+    cause_id                        ID,               -- event that changed a figure, 32 hex digits; null = time alone did
+    event_id                        ID      NOT NULL, -- of the figures, 32 hex digits
     log_offset                      INTEGER NOT NULL, -- in its partition of the topic; of one observed_at, the highest stands
     PRIMARY KEY (customer, product)
-) WITHOUT ROWID;
+) ROWS_BY_KEY;
 
 -- The standing offers on each product's own and competing listings: the last by event time; of one time, the last in the
 -- topic. An offer that is taken back, because the product no longer tracks its listing, has no row. From product-offers.v1.
@@ -76,11 +76,11 @@ CREATE TABLE competition (
     list_price_micros   INTEGER,          -- the struck-out or recommended price; null = not stated
     availability        TEXT    NOT NULL, -- in_stock, limited, low, backorder, …, out_of_stock; unknown = not said
     buy_box             TEXT    NOT NULL, -- won, lost, none = the listing has none; unknown = not said
-    observed_at         INTEGER NOT NULL, -- event time: when it was so
-    cause_id            TEXT,             -- the offer it is a copy of, 32 hex digits, as in OFFERS_LATEST; null = a program that names none
+    observed_at         INSTANT NOT NULL, -- event time: when it was so
+    cause_id            ID,               -- the offer it is a copy of, 32 hex digits, as in OFFERS_LATEST; null = a program that names none
     log_offset          INTEGER NOT NULL, -- in its partition of the topic; of one observed_at, the highest stands
     PRIMARY KEY (customer, product, source, marketplace, native_id, seller, condition, vantage)
-) WITHOUT ROWID;
+) ROWS_BY_KEY;
 
 -- What is in PRICE_HISTORY of the listings that have offers in COMPETITION: of each product's own and competing listings as
 -- its catalog entry has them now, what was observed before included. A row per product that tracks the listing.
@@ -106,7 +106,7 @@ JOIN price_history AS price USING (customer, source, marketplace, native_id);
 
 -- Every alert, once. From alerts.v1.
 CREATE TABLE alerts (
-    event_id            TEXT    NOT NULL PRIMARY KEY, -- 32 hex digits; the same for every delivery of an alert
+    event_id            ID      NOT NULL PRIMARY KEY, -- 32 hex digits; the same for every delivery of an alert
     customer            TEXT    NOT NULL, -- whose data
     product             TEXT    NOT NULL, -- the customer's product
     rule                TEXT    NOT NULL, -- id of the rule that came true
@@ -114,9 +114,9 @@ CREATE TABLE alerts (
     severity            TEXT    NOT NULL, -- info, warning, critical; unknown = of a later version
     message             TEXT    NOT NULL, -- in words, as the rule's template has it
     value               REAL,             -- how far it went, in the rule's own measure; null = the rule has none
-    dedup_key           TEXT    NOT NULL, -- 32 hex digits, equal for all alerts of a rule on this product and seller
-    evidence            TEXT    NOT NULL, -- JSON array of the figures that the rule looked at: name, value, previous; null in them = none
-    observed_at         INTEGER NOT NULL, -- event time: when the rule came true
-    cause_id            TEXT              -- event that made the rule true, 32 hex digits; null = time alone did
-) WITHOUT ROWID;
+    dedup_key           ID      NOT NULL, -- 32 hex digits, equal for all alerts of a rule on this product and seller
+    evidence            JSON    NOT NULL, -- JSON array of the figures that the rule looked at: name, value, previous; null in them = none
+    observed_at         INSTANT NOT NULL, -- event time: when the rule came true
+    cause_id            ID                -- event that made the rule true, 32 hex digits; null = time alone did
+) ROWS_BY_KEY;
 CREATE INDEX alerts_by_product ON alerts (customer, product, observed_at);

@@ -1,0 +1,288 @@
+//! Postgres: rows as one array per column, in its binary format.
+
+use std::collections::BTreeSet;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use skuflow_schemas::BusinessDate;
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{
+    PgArgumentBuffer, PgArguments, PgBindIterExt as _, PgConnectOptions, PgHasArrayType, PgRow, PgTypeInfo, PgValueRef,
+};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Decode, Encode, PgConnection, Postgres, Row as _, Type, query};
+use uuid::Uuid;
+
+use super::{Cell, EventId, Kind, OpenError, Row, Statement, Text, Timestamp, within};
+use crate::serving::place::Server;
+use crate::serving::schema;
+use crate::serving::tables::{BY_MONTH, Table};
+
+/// What is older lacks something that the tables need.
+const OLDEST: i32 = 140_000;
+
+/// An open connection.
+pub(in crate::serving) struct Connection {
+    inner: PgConnection,
+    patience: Duration,
+    /// Months whose partitions are known to be there, by table.
+    months: BTreeSet<(&'static str, String)>,
+}
+
+impl Connection {
+    pub(super) async fn open(server: &Server, sink: &str) -> Result<Self, OpenError> {
+        let mut inner = connect(server, sink).await?;
+        let state = State::of(&mut inner, &server.schema).await?;
+        if !state.is_current {
+            if !state.has_schema {
+                let make = format!("CREATE SCHEMA IF NOT EXISTS {}", server.schema);
+                sqlx::raw_sql(AssertSqlSafe(make)).execute(&mut inner).await?;
+            }
+            schema::POSTGRES.run(&mut inner).await?;
+        }
+        Ok(Self { inner, patience: server.statement_timeout, months: BTreeSet::new() })
+    }
+
+    pub(super) async fn say(&mut self, word: &'static str) -> sqlx::Result<()> {
+        within(self.patience, sqlx::raw_sql(word).execute(&mut self.inner)).await.map(|_| ())
+    }
+
+    pub(super) async fn run(&mut self, statement: &Statement, rows: &[impl AsRef<[Cell]>]) -> sqlx::Result<u64> {
+        let done = within(self.patience, bound(statement, rows).execute(&mut self.inner)).await?;
+        Ok(done.rows_affected())
+    }
+
+    pub(super) async fn fetch(
+        &mut self,
+        statement: &Statement,
+        rows: &[impl AsRef<[Cell]>],
+        kinds: &[Kind],
+    ) -> sqlx::Result<Vec<Row>> {
+        let found = within(self.patience, bound(statement, rows).fetch_all(&mut self.inner)).await?;
+        found.iter().map(|row| kinds.iter().enumerate().map(|(at, kind)| cell(row, at, *kind)).collect()).collect()
+    }
+
+    /// Makes the partitions that rows need, in a transaction of its own: who reads waits for no batch.
+    pub(super) async fn make_months(&mut self, table: &Table, rows: &[Row]) -> sqlx::Result<()> {
+        let Some(table) = BY_MONTH.iter().find(|by_month| by_month.name == table.name) else { return Ok(()) };
+        let at = table.place("observed_at");
+        let days: BTreeSet<_> = rows.iter().filter_map(|row| Some(instant(&row[at])?.0.day())).collect();
+        let months: BTreeSet<String> = days.into_iter().filter_map(|day| month(BusinessDate(day.0))).collect();
+        let new: Vec<_> = months.into_iter().map(|month| (table.name, month)).collect();
+        let new: Vec<_> = new.into_iter().filter(|month| !self.months.contains(month)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let firsts: Vec<String> = new.iter().map(|(_, month)| format!("{month}-01")).collect();
+        let make = query("SELECT make_months($1, $2::text[]::date[])").bind(table.name).bind(firsts);
+        within(self.patience, make.execute(&mut self.inner)).await?;
+        self.months.extend(new);
+        Ok(())
+    }
+}
+
+/// The month of a day, as in `2026-11`; none outside of the years that have four digits.
+fn month(day: BusinessDate) -> Option<String> {
+    let day = day.to_string();
+    (day.len() == "2026-11-22".len() && !day.starts_with("day")).then(|| day[.."2026-11".len()].to_owned())
+}
+
+async fn connect(server: &Server, sink: &str) -> Result<PgConnection, OpenError> {
+    let mut options = PgConnectOptions::from_str(server.url.as_str())?;
+    if options.get_application_name().is_none() {
+        options = options.application_name(&format!("skuflow {sink}"));
+    }
+    let mut connection = options.disable_statement_logging().connect().await?;
+    // A transaction that nobody ends, and a wait for one, are given up.
+    let (schema, patience) = (&server.schema, server.statement_timeout.as_millis());
+    let opening = format!(
+        "SET search_path = {schema}; SET timezone = 'UTC'; SET statement_timeout = {patience};
+         SET lock_timeout = {patience}; SET idle_in_transaction_session_timeout = {patience};
+         SET default_transaction_isolation = 'read committed'"
+    );
+    sqlx::raw_sql(AssertSqlSafe(opening)).execute(&mut connection).await?;
+    Ok(connection)
+}
+
+/// How the tables are.
+struct State {
+    has_schema: bool,
+    /// Whether this user may make what is missing.
+    may_make: bool,
+    /// Migrations that were made.
+    made: usize,
+    /// Whether these are all, and ours: who may not make any is not asked to then.
+    is_current: bool,
+}
+
+impl State {
+    async fn of(connection: &mut PgConnection, schema: &str) -> Result<Self, OpenError> {
+        let facts = query(
+            "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
+                    to_regnamespace($1) IS NOT NULL, to_regclass($1 || '._sqlx_migrations') IS NOT NULL,
+                    CASE WHEN to_regnamespace($1) IS NULL THEN has_database_privilege(current_database(), 'CREATE')
+                         ELSE has_schema_privilege($1, 'CREATE') END",
+        );
+        let facts = facts.bind(schema).fetch_one(&mut *connection).await?;
+        if facts.try_get::<i32, _>(0)? < OLDEST {
+            let version: &str = facts.try_get(1)?;
+            return Err(OpenError::Unfit(format!("this is Postgres {version}; use 14 or later")));
+        }
+        let mut done: Vec<(i64, Vec<u8>)> = Vec::new();
+        if facts.try_get(3)? {
+            let rows = query("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version");
+            for row in rows.fetch_all(connection).await? {
+                done.push((row.try_get(0)?, row.try_get(1)?));
+            }
+        }
+        let wanted = schema::POSTGRES.iter().map(|one| (one.version, one.checksum.to_vec()));
+        Ok(Self {
+            has_schema: facts.try_get(2)?,
+            may_make: facts.try_get(4)?,
+            made: done.len(),
+            is_current: wanted.eq(done),
+        })
+    }
+}
+
+/// Whether the tables can be opened, or made; nothing is changed.
+pub(super) async fn examine(server: &Server) -> Result<String, OpenError> {
+    let mut connection = connect(server, "check").await?;
+    let state = State::of(&mut connection, &server.schema).await?;
+    let wanted = schema::POSTGRES.iter().count();
+    if !state.is_current && !state.may_make {
+        return Err(OpenError::Unfit(format!(
+            "version {} of the tables is to become {wanted}, and this user may not make tables; run `skuflow check \
+             --connect`, or the pipeline once, as their owner",
+            state.made
+        )));
+    }
+    if state.is_current {
+        schema::check_columns(&columns(&mut connection, &server.schema).await?).map_err(OpenError::Unfit)?;
+    }
+    Ok(match state.made {
+        0 => "answers; its tables can be made".into(),
+        _ if state.is_current => format!("answers; its tables are of version {wanted}"),
+        made => format!("answers; its tables are of version {made}, and will be of {wanted}"),
+    })
+}
+
+/// Columns of the tables in the schema, by table, in their order.
+async fn columns(connection: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<(String, String)>> {
+    let columns = query(
+        "SELECT table_name::text, column_name::text FROM information_schema.columns WHERE table_schema = $1
+         ORDER BY table_name, ordinal_position",
+    );
+    let columns = columns.bind(schema).fetch_all(connection).await?;
+    columns.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+fn bound<'q>(
+    statement: &'q Statement,
+    rows: &'q [impl AsRef<[Cell]>],
+) -> sqlx::query::Query<'q, Postgres, PgArguments> {
+    // Made of names in `tables` alone; what records say is bound.
+    let mut query = query(AssertSqlSafe(statement.text.clone()));
+    for (at, kind) in statement.kinds.iter().enumerate() {
+        let cells = rows.iter().map(move |row| &row.as_ref()[at]);
+        query = match kind {
+            Kind::Text | Kind::Json => query.bind(cells.map(text).bind_iter()),
+            Kind::Int => query.bind(cells.map(int).bind_iter()),
+            Kind::Real => query.bind(cells.map(real).bind_iter()),
+            Kind::Instant => query.bind(cells.map(instant).bind_iter()),
+            Kind::Day => query.bind(cells.map(day).bind_iter()),
+            Kind::Id => query.bind(cells.map(id).bind_iter()),
+        };
+    }
+    query
+}
+
+fn text(cell: &Cell) -> Option<&str> {
+    match cell {
+        Cell::Text(text) => Some(text),
+        Cell::Json(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn int(cell: &Cell) -> Option<i64> {
+    if let Cell::Int(number) = cell { Some(*number) } else { None }
+}
+
+fn real(cell: &Cell) -> Option<f64> {
+    if let Cell::Real(number) = cell { Some(*number) } else { None }
+}
+
+fn instant(cell: &Cell) -> Option<Instant> {
+    if let Cell::Instant(at) = cell { Some(Instant(*at)) } else { None }
+}
+
+fn day(cell: &Cell) -> Option<Day> {
+    if let Cell::Day(day) = cell { Some(Day(*day)) } else { None }
+}
+
+fn id(cell: &Cell) -> Option<Uuid> {
+    if let Cell::Id(id) = cell { Some(Uuid::from_bytes(id.0)) } else { None }
+}
+
+fn cell(row: &PgRow, at: usize, kind: Kind) -> sqlx::Result<Cell> {
+    Ok(match kind {
+        Kind::Text => row.try_get::<Option<&str>, _>(at)?.map(Text::from).into(),
+        Kind::Json => row
+            .try_get::<Option<sqlx::types::Json<serde_json::Value>>, _>(at)?
+            .map_or(Cell::Null, |json| Cell::json(&json.0)),
+        Kind::Int => row.try_get::<Option<i64>, _>(at)?.into(),
+        Kind::Real => row.try_get::<Option<f64>, _>(at)?.into(),
+        Kind::Instant => row.try_get::<Option<Instant>, _>(at)?.map(|at| at.0).into(),
+        Kind::Day => row.try_get::<Option<Day>, _>(at)?.map(|day| day.0).into(),
+        Kind::Id => row.try_get::<Option<Uuid>, _>(at)?.map(|id| EventId(id.into_bytes())).into(),
+    })
+}
+
+/// `TIMESTAMPTZ`: microseconds since 2000.
+struct Instant(Timestamp);
+/// `DATE`: days since 2000.
+struct Day(BusinessDate);
+
+/// From 1970 to 2000.
+const DAYS: i32 = 10_957;
+const MICROS: i64 = DAYS as i64 * 86_400_000_000;
+
+macro_rules! wire_type {
+    ($name:ident, $oid:literal, $array_oid:literal, $number:ty, $to:expr, $from:expr) => {
+        impl Type<Postgres> for $name {
+            fn type_info() -> PgTypeInfo {
+                PgTypeInfo::with_oid(Oid($oid))
+            }
+        }
+
+        impl PgHasArrayType for $name {
+            fn array_type_info() -> PgTypeInfo {
+                PgTypeInfo::with_oid(Oid($array_oid))
+            }
+        }
+
+        impl Encode<'_, Postgres> for $name {
+            fn encode_by_ref(&self, into: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+                let number: $number = $to(&self.0);
+                Encode::<Postgres>::encode(number, into)
+            }
+        }
+
+        impl Decode<'_, Postgres> for $name {
+            fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
+                let number = <$number as Decode<Postgres>>::decode(value)?;
+                Ok(Self($from(number)))
+            }
+        }
+    };
+}
+
+// The numbers of types that are built in never change.
+wire_type!(Instant, 1184, 1185, i64, |at: &Timestamp| at.micros().saturating_sub(MICROS), |micros: i64| {
+    Timestamp::from_micros(micros.saturating_add(MICROS))
+});
+wire_type!(Day, 1082, 1182, i32, |day: &BusinessDate| day.0.saturating_sub(DAYS), |days: i32| BusinessDate(
+    days.saturating_add(DAYS)
+));
