@@ -105,7 +105,10 @@ impl Names<'_> {
             }
         }
         for sink in &self.0.sink {
-            topics.extend(self.topics(&sink.from));
+            let read = self.topics(&sink.from);
+            let events = read.iter().filter(|topic| !topic.starts_with(DEAD_LETTER_PREFIX));
+            topics.extend(events.map(|topic| dead_letters(topic)).collect::<Vec<_>>());
+            topics.extend(read);
         }
         topics
     }
@@ -116,7 +119,11 @@ impl Names<'_> {
             topics: self.all_topics().into_iter().collect(),
             partitions: self.0.topics.partitions,
             groups: self.0.stage.iter().map(|stage| self.stage_group(stage)).collect(),
-            owners: self.0.connector.iter().map(|connector| format!("{CONNECTOR}:{}", connector.name).into()).collect(),
+            owners: {
+                let connectors = self.0.connector.iter().map(|connector| format!("{CONNECTOR}:{}", connector.name));
+                let sinks = self.0.sink.iter().map(|sink| format!("{SINK}:{}", sink.name));
+                connectors.chain(sinks).map(Into::into).collect()
+            },
         }
     }
 

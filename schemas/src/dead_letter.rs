@@ -20,6 +20,8 @@ pub enum ErrorStage {
     Decoding,
     /// A rule of `validate` refused it.
     Processing,
+    /// The store of a sink does not take it.
+    Landing,
 }
 
 impl ErrorStage {
@@ -29,11 +31,12 @@ impl ErrorStage {
             Self::Mapping => "mapping",
             Self::Decoding => "decoding",
             Self::Processing => "processing",
+            Self::Landing => "landing",
         }
     }
 
     fn parse(name: &str) -> Option<Self> {
-        [Self::Mapping, Self::Decoding, Self::Processing].into_iter().find(|stage| stage.name() == name)
+        [Self::Mapping, Self::Decoding, Self::Processing, Self::Landing].into_iter().find(|stage| stage.name() == name)
     }
 }
 

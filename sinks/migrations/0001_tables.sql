@@ -167,4 +167,5 @@ BEGIN
     END LOOP;
     RETURN made;
 END $$;
+REVOKE EXECUTE ON FUNCTION make_months(TEXT, DATE[]) FROM PUBLIC;
 ---

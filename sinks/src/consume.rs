@@ -1,6 +1,6 @@
 //! The loop that all sinks share: from the stored positions, fetch, decode, batch, land.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use skuflow_runtime::stage::{Control, back_off};
 use skuflow_schemas::{DEAD_LETTER_PREFIX, DeadLetter, Decoder, HEADER_PREFIX};
 
 use crate::batcher::{Batcher, Cut};
+use crate::letters::{Letters, Refusal};
 use crate::sink::{Identity, Incoming, Landed, RawRecord, Sink, SinkError};
 
 /// What a sink has landed in this run, and how it does.
@@ -145,6 +146,8 @@ pub struct Consume {
     pub form: Form,
     /// When a batch is landed.
     pub cut: Cut,
+    /// Its stable transactional id, for its dead letters.
+    pub transactional_id: String,
     /// Shared with the rest of the run.
     pub control: Arc<Control>,
     /// Where it counts.
@@ -154,6 +157,8 @@ pub struct Consume {
 /// Why a session ended before its time.
 enum Failed {
     Again(String),
+    /// These records become dead letters, and the rest goes on.
+    Refused(Vec<Refusal>),
     Fatal(String),
 }
 
@@ -170,6 +175,7 @@ impl From<SinkError> for Failed {
     fn from(error: SinkError) -> Self {
         match error {
             SinkError::Fatal(reason) => Self::Fatal(reason),
+            SinkError::Refused(refusals) => Self::Refused(refusals),
             other => Self::Again(other.to_string()),
         }
     }
@@ -183,11 +189,20 @@ impl Consume {
     /// The sink's name, and what will not get better by itself.
     pub async fn run<S: Sink>(&self, sink: &mut S) -> Result<(), String> {
         let mut failures = 0;
+        let mut buried = BTreeSet::new();
         loop {
-            match self.session(sink).await {
+            let failed = match self.session(sink, &buried).await {
                 Ok(()) => return Ok(()),
-                Err(Failed::Fatal(reason)) => return Err(format!("sink {}: {reason}", self.name)),
-                Err(Failed::Again(reason)) => {
+                Err(Failed::Refused(refusals)) => match self.bury(refusals, &mut buried) {
+                    Ok(()) => continue,
+                    Err(failed) => failed,
+                },
+                Err(failed) => failed,
+            };
+            match failed {
+                Failed::Fatal(reason) => return Err(format!("sink {}: {reason}", self.name)),
+                Failed::Refused(_) => unreachable!("they are buried above"),
+                Failed::Again(reason) => {
                     tracing::warn!(sink = self.name, reason, "going on from the stored positions");
                     failures = if self.progress.condition.failed(reason) { failures + 1 } else { 1 };
                 }
@@ -198,12 +213,26 @@ impl Consume {
         }
     }
 
-    async fn session<S: Sink>(&self, sink: &mut S) -> Result<(), Failed> {
+    /// Makes dead letters of records; whoever reads them again passes over them.
+    fn bury(&self, refusals: Vec<Refusal>, buried: &mut Buried) -> Result<(), Failed> {
+        for refusal in &refusals {
+            let Refusal { of, offset, code, reason } = refusal;
+            tracing::warn!(sink = self.name, %of, offset, code, reason, "becomes a dead letter");
+        }
+        let places: Vec<_> = refusals.iter().map(|refusal| (refusal.of.clone(), refusal.offset)).collect();
+        let (sink, transactional_id, broker) = (&self.name, &self.transactional_id, self.broker.as_ref());
+        Letters { sink, transactional_id, broker }.write(refusals)?;
+        buried.extend(places);
+        Ok(())
+    }
+
+    async fn session<S: Sink>(&self, sink: &mut S, buried: &Buried) -> Result<(), Failed> {
         let mut session = Session {
             consume: self,
             reader: self.broker.reader()?,
             places: self.places(sink).await?,
             turn: 0,
+            buried,
             batcher: Batcher::new(self.cut),
         };
         for place in &session.places {
@@ -277,6 +306,9 @@ fn start(of: &TopicPartition, stored: Option<Offset>, first: Offset, next: Offse
     }
 }
 
+/// Records that are dead letters now.
+type Buried = BTreeSet<(TopicPartition, Offset)>;
+
 struct Place {
     of: TopicPartition,
     /// Position in the store.
@@ -291,6 +323,7 @@ struct Session<'a> {
     places: Vec<Place>,
     /// The partition that is fetched next: each in its turn, also where one of them could fill every batch.
     turn: usize,
+    buried: &'a Buried,
     batcher: Batcher,
 }
 
@@ -311,7 +344,9 @@ impl Session<'_> {
                     if self.batcher.is_full() {
                         break;
                     }
+                    let is_buried = || self.buried.contains(&(place.of.clone(), record.offset));
                     let incoming = match self.consume.form {
+                        _ if !self.buried.is_empty() && is_buried() => None,
                         Form::Event => read(&place.of, &record)?,
                         Form::Raw => Some(raw(&record)),
                     };
@@ -358,8 +393,13 @@ fn read(of: &TopicPartition, record: &RecordView<'_>) -> Result<Option<Incoming>
         return Ok(Some(Incoming::DeadLetter(Box::new(letter), record.appended_at)));
     }
     let Some(value) = record.value else { return Ok(None) };
-    let event = Decoder.decode(value).map_err(|error| refuse(error.to_string()))?;
-    Ok(Some(Incoming::Event(event, record.offset)))
+    match Decoder.decode(value) {
+        Ok(event) => Ok(Some(Incoming::Event(event, record.offset))),
+        Err(error) => {
+            let (code, reason) = (error.code(), error.to_string());
+            Err(Failed::Refused(vec![Refusal { of: of.clone(), offset: record.offset, code, reason }]))
+        }
+    }
 }
 
 /// A record as it is.

@@ -9,9 +9,11 @@
 pub mod batcher;
 pub mod consume;
 pub mod lake;
+mod letters;
 pub mod limits;
 pub mod serving;
 mod sink;
 mod sql;
 
+pub use letters::Refusal;
 pub use sink::{Batch, Identity, Incoming, Landed, Part, Range, RawRecord, Sink, SinkError};

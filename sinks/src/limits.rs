@@ -10,6 +10,8 @@ pub const BATCH_BYTES_MAX: usize = 16 << 20;
 pub const BATCH_AGE: Duration = Duration::from_millis(500);
 /// How long a statement waits for another process that has the database, before the sink drops its batch and begins anew.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Records of a batch that may become dead letters because the store does not take them; of more, the store is at fault.
+pub const REFUSED_MAX: usize = 100;
 /// How long a Postgres may take to let us in, and to bring its tables up to date.
 pub const SERVING_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a statement may take there, unless configured.

@@ -6,6 +6,8 @@ use std::future::Future;
 use skuflow_runtime::broker::{Offset, OwnedRecord, TopicPartition};
 use skuflow_schemas::{DeadLetter, Envelope, Event, Timestamp};
 
+use crate::letters::Refusal;
+
 /// A store that lands batches effectively once. Each sink has a thread of its own, so its futures stay on it.
 pub trait Sink {
     /// Stored next offsets; partitions without one are left out.
@@ -111,6 +113,9 @@ pub enum SinkError {
     /// Somebody else lands here: read the positions again.
     #[error("fenced: {0}")]
     Fenced(String),
+    /// These records are not taken, whatever is tried: the batch would land without them. Nothing was landed.
+    #[error("{} records are refused, the first: {}", .0.len(), .0.first().map_or("", |first| first.reason.as_str()))]
+    Refused(Vec<Refusal>),
     /// It will not get better by itself.
     #[error("{0}")]
     Fatal(String),

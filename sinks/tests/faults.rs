@@ -1,12 +1,13 @@
-//! What befalls a sink from outside: it is killed, its disk is full, somebody has its file. The rows are those of a run
-//! that nothing befell.
+//! What befalls a sink from outside: it is killed, its disk is full, somebody has its file, its server is killed, its
+//! connections are cut. The rows are those of a run that nothing befell, in `SQLite` and in Postgres.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use skuflow_runtime::broker::embedded::Embedded;
@@ -16,13 +17,14 @@ use skuflow_runtime::clock::Clock;
 use skuflow_runtime::stage::Control;
 use skuflow_runtime::storage::Options;
 use skuflow_runtime::testing::SmallDisk;
+use skuflow_runtime::testing::postgres::{Postgres, postgres};
 use skuflow_schemas::{
     Alert, Currency, DeadLetter, Encoder, Envelope, ErrorStage, Event, EventId, Features, Inventory, Money, Offer,
     Outcome, Quality, Role, Sale, Text, Timestamp, Track,
 };
 use skuflow_sinks::batcher::Cut;
 use skuflow_sinks::consume::{Consume, Form, Progress};
-use skuflow_sinks::serving::Serving;
+use skuflow_sinks::serving::{Place, Server, Serving};
 use skuflow_sinks::{Batch, Identity, Landed, Sink, SinkError};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
@@ -167,18 +169,74 @@ impl<F: FnMut()> Sink for Hooked<F> {
 const SMALL: Cut = Cut { records_max: 10, bytes_max: usize::MAX, age_max: Duration::from_hours(1) };
 
 /// Lands all there is.
-fn land(broker: Arc<dyn Broker>, database: &Path, cut: Cut, progress: Arc<Progress>, landed: impl FnMut()) {
+fn land(broker: Arc<dyn Broker>, place: &Place, cut: Cut, progress: Arc<Progress>, landed: impl FnMut()) {
     let control = Arc::new(Control::new(true));
     let topics: Vec<Arc<str>> = TOPICS.map(Into::into).into();
     for topic in &topics {
         control.complete(topic);
     }
-    let consume = Consume { name: "tables".into(), topics, broker, form: Form::Event, cut, control, progress };
-    wait(consume.run(&mut Hooked { serving: Serving::new("tables", database), landed })).expect("lands");
+    let transactional_id = "tables".into();
+    let consume =
+        Consume { name: "tables".into(), topics, transactional_id, broker, form: Form::Event, cut, control, progress };
+    wait(consume.run(&mut Hooked { serving: Serving::new("tables", place.clone()), landed })).expect("lands");
 }
 
 /// Every row of every table and view, as text, in order.
-fn rows(database: &Path) -> Vec<String> {
+fn rows(place: &Place) -> Vec<String> {
+    let rows = match place {
+        Place::Sqlite(path) => rows_of_sqlite(path),
+        Place::Postgres(server) => rows_of_postgres(server),
+    };
+    let mut rows: Vec<String> = rows.iter().map(|row| plain(row)).collect();
+    rows.sort_unstable();
+    rows
+}
+
+/// A row with its numbers and its JSON in one form.
+fn plain(row: &str) -> String {
+    let (table, cells) = row.split_once(' ').expect("a name and cells");
+    let cells: Vec<serde_json::Value> = serde_json::from_str(cells).expect("JSON");
+    let cells = cells.into_iter().map(|cell| match cell {
+        serde_json::Value::Number(number) => {
+            number.as_f64().map_or_else(|| number.to_string(), |real| real.to_string())
+        }
+        serde_json::Value::String(text) => match serde_json::from_str::<serde_json::Value>(&text) {
+            Ok(mut json) if json.is_object() || json.is_array() => {
+                json.sort_all_objects();
+                json.to_string()
+            }
+            _ => text,
+        },
+        other => other.to_string(),
+    });
+    format!("{table} {}", cells.collect::<Vec<_>>().join("|"))
+}
+
+fn rows_of_postgres(server: &Server) -> Vec<String> {
+    wait(async {
+        let mut connection = sqlx::PgConnection::connect(server.url.as_str()).await.expect("there");
+        let tables = "SELECT c.relname::text, string_agg(format(CASE format_type(a.atttypid, NULL)
+                 WHEN 'timestamp with time zone' THEN '(extract(epoch FROM %I) * 1000000)::bigint'
+                 WHEN 'uuid' THEN 'replace(%I::text, ''-'', '''')'
+                 WHEN 'jsonb' THEN '%I::text' ELSE '%I' END, a.attname), ', ' ORDER BY a.attnum)
+             FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+             WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+                 AND c.relname NOT LIKE '\\_%' GROUP BY 1";
+        let tables = sqlx::query(tables).bind(&server.schema).fetch_all(&mut connection).await.expect("a query");
+        let path = format!("SET search_path = {}", server.schema);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(path)).execute(&mut connection).await.expect("there");
+        let mut rows: Vec<String> = Vec::new();
+        for table in &tables {
+            let (name, columns): (String, String) = (table.get(0), table.get(1));
+            let query = format!("SELECT '{name} ' || json_build_array({columns})::text FROM {name}");
+            let found = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_all(&mut connection).await;
+            rows.extend::<Vec<String>>(found.expect("a query"));
+        }
+        rows
+    })
+}
+
+fn rows_of_sqlite(database: &Path) -> Vec<String> {
     wait(async {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database);
         let mut connection = options.connect().await.expect("there");
@@ -188,7 +246,7 @@ fn rows(database: &Path) -> Vec<String> {
         let mut rows = Vec::new();
         for table in &tables {
             let (name, columns): (String, String) = (table.get(0), table.get(1));
-            let query = format!("SELECT '{name} ' || json_array({columns}) FROM {name} ORDER BY 1");
+            let query = format!("SELECT '{name} ' || json_array({columns}) FROM {name}");
             let found = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_all(&mut connection).await;
             let found: Vec<String> = found.expect("a query");
             assert!(!found.is_empty(), "{name} is compared");
@@ -212,6 +270,21 @@ fn embedded(dir: &Path, clock: &Arc<AtomicI64>) -> Arc<Embedded> {
 }
 
 const CHILD_DIR: &str = "SKUFLOW_TEST_SINK_DIR";
+/// Set where its tables are in Postgres: the database.
+const CHILD_URL: &str = "SKUFLOW_TEST_SINK_URL";
+
+fn in_file(path: &Path) -> Place {
+    Place::Sqlite(path.into())
+}
+
+fn in_postgres(url: &str) -> Place {
+    let url = url.parse().expect("a url");
+    Place::Postgres(Server { url, schema: "skuflow".into(), statement_timeout: Duration::from_secs(10) })
+}
+
+fn place_of_child(dir: &Path) -> Place {
+    std::env::var(CHILD_URL).map_or_else(|_| in_file(&dir.join("serving.db")), |url| in_postgres(&url))
+}
 
 /// Not a test by itself: what the killed child runs. It says when it has landed a batch, and waits for a line to go on.
 #[test]
@@ -219,14 +292,18 @@ fn child_lands_until_it_is_killed() {
     let Ok(dir) = std::env::var(CHILD_DIR) else { return };
     let dir = Path::new(&dir);
     let broker = embedded(&dir.join("log"), &Arc::default());
-    land(broker, &dir.join("serving.db"), SMALL, Arc::default(), || {
+    land(broker, &place_of_child(dir), SMALL, Arc::default(), || {
         writeln!(std::io::stderr(), "landed").expect("the parent reads");
         std::io::stdin().read_line(&mut String::new()).expect("the parent writes");
     });
 }
 
-fn start_child(dir: &Path) -> Child {
-    Command::new(std::env::current_exe().expect("this test"))
+fn start_child(dir: &Path, place: &Place) -> Child {
+    let mut command = Command::new(std::env::current_exe().expect("this test"));
+    if let Place::Postgres(server) = place {
+        command.env(CHILD_URL, server.url.as_str());
+    }
+    command
         .args(["child_lands_until_it_is_killed", "--exact", "--nocapture"])
         .env(CHILD_DIR, dir)
         .stdin(Stdio::piped())
@@ -238,17 +315,26 @@ fn start_child(dir: &Path) -> Child {
 
 #[test]
 fn killed_at_any_moment_the_rows_are_those_of_one_run() {
-    const KILLS: u64 = 60;
-    let seed = 5_u64;
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let (log, database, clock) = (dir.path().join("log"), dir.path().join("serving.db"), Arc::default());
+    is_killed_at_any_moment(dir.path(), &in_file(&dir.path().join("serving.db")), 5, 60);
+}
+
+#[test]
+fn killed_at_any_moment_the_rows_in_postgres_are_those_of_one_run() {
+    let Some(postgres) = postgres() else { return };
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    is_killed_at_any_moment(dir.path(), &in_postgres(&postgres.database("killed")), 6, 30);
+}
+
+fn is_killed_at_any_moment(dir: &Path, place: &Place, seed: u64, kills: u64) {
+    let (log, one_run, clock) = (dir.join("log"), in_file(&dir.join("one-run.db")), Arc::default());
     let broker = embedded(&log, &clock);
     make_topics(broker.as_ref());
     publish(broker.as_ref(), 0..3_000, &clock);
-    land(broker, &dir.path().join("one-run.db"), Cut::default(), Arc::default(), || {});
+    land(broker, &one_run, Cut::default(), Arc::default(), || {});
     let mut random = Random(seed);
-    for kill in 0..KILLS {
-        let mut child = start_child(dir.path());
+    for kill in 0..kills {
+        let mut child = start_child(dir, place);
         let lines = std::io::BufReader::new(child.stderr.take().expect("piped")).lines();
         let mut landed = lines.map_while(Result::ok).filter(|line| line == "landed");
         let mut go_on = child.stdin.take().expect("piped");
@@ -266,15 +352,15 @@ fn killed_at_any_moment_the_rows_are_those_of_one_run() {
         child.kill().expect("runs");
         assert!(!child.wait().expect("was started").success(), "seed {seed}, kill {kill}: the child ended by itself");
     }
-    land(embedded(&log, &clock), &database, SMALL, Arc::default(), || {});
-    assert_same(&rows(&database), &rows(&dir.path().join("one-run.db")), &format!("seed {seed}"));
+    land(embedded(&log, &clock), place, SMALL, Arc::default(), || {});
+    assert_same(&rows(place), &rows(&one_run), &format!("seed {seed}"));
 }
 
 /// Lands in a thread of its own; there is trouble of this kind until `mend` is called, and then it goes on by itself.
-fn in_trouble(broker: &Memory, database: &Path, kinds: &[&str], mend: impl FnOnce()) {
+fn in_trouble(broker: &Memory, place: &Place, kinds: &[&str], mend: impl FnOnce()) {
     let progress = Arc::<Progress>::default();
     std::thread::scope(|scope| {
-        let landing = scope.spawn(|| land(Arc::new(broker.clone()), database, SMALL, progress.clone(), || {}));
+        let landing = scope.spawn(|| land(Arc::new(broker.clone()), place, SMALL, progress.clone(), || {}));
         until("trouble", || progress.trouble().is_some());
         let trouble = progress.trouble().expect("it lasts");
         mend();
@@ -293,9 +379,9 @@ fn memory() -> Memory {
 
 fn rows_of_one_run(broker: &Memory) -> Vec<String> {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let database = dir.path().join("one-run.db");
-    land(Arc::new(broker.clone()), &database, Cut::default(), Arc::default(), || {});
-    rows(&database)
+    let place = in_file(&dir.path().join("one-run.db"));
+    land(Arc::new(broker.clone()), &place, Cut::default(), Arc::default(), || {});
+    rows(&place)
 }
 
 #[test]
@@ -309,13 +395,13 @@ fn a_file_that_another_writer_has_is_waited_for() {
             sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.expect("nobody else has it");
             other
         });
-        in_trouble(&broker, &database, &["locked"], || {
+        in_trouble(&broker, &in_file(&database), &["locked"], || {
             wait(async {
                 sqlx::query("ROLLBACK").execute(&mut other).await.expect("begun");
                 other.close().await.expect("open");
             });
         });
-        assert_same(&rows(&database), &rows_of_one_run(&broker), what);
+        assert_same(&rows(&in_file(&database)), &rows_of_one_run(&broker), what);
         publish(&broker, 1_000..1_200, &AtomicI64::default());
     }
 }
@@ -330,9 +416,98 @@ fn a_full_disk_under_the_tables_alone_is_waited_for() {
         while file.write_all(&[1; 4096]).is_ok() {}
         drop(file);
         let kinds = ["is full", "I/O error", "unable to open"];
-        in_trouble(&broker, &database, &kinds, || std::fs::remove_file(&ballast).expect("there"));
-        assert_same(&rows(&database), &rows_of_one_run(&broker), &format!("round {round}"));
+        in_trouble(&broker, &in_file(&database), &kinds, || std::fs::remove_file(&ballast).expect("there"));
+        assert_same(&rows(&in_file(&database)), &rows_of_one_run(&broker), &format!("round {round}"));
         let from = 1_000 + 200 * round;
         publish(&broker, from..from + 200, &AtomicI64::default());
     }
+}
+
+/// The server dies at any moment, as in a loss of power, and comes again.
+#[test]
+fn a_server_that_is_killed_is_waited_for() {
+    let Some(mut postgres) = Postgres::start() else { return };
+    let (broker, place) = (memory(), in_postgres(&postgres.database("crashes")));
+    land(Arc::new(broker.clone()), &place, SMALL, Arc::default(), || {});
+    for round in 0..3 {
+        let from = 1_000 + 200 * round;
+        publish(&broker, from..from + 200, &AtomicI64::default());
+        postgres.kill();
+        in_trouble(&broker, &place, &["refused"], || postgres.start_again());
+        assert_same(&rows(&place), &rows_of_one_run(&broker), &format!("round {round}"));
+    }
+}
+
+/// Lands while `befalls` is done again and again.
+fn lands_while(broker: &Memory, place: &Place, mut befalls: impl FnMut()) {
+    std::thread::scope(|scope| {
+        let landing = scope.spawn(|| land(Arc::new(broker.clone()), place, SMALL, Arc::default(), || {}));
+        while !landing.is_finished() {
+            std::thread::park_timeout(Duration::from_millis(40));
+            befalls();
+        }
+        landing.join().expect("it lands");
+    });
+}
+
+/// An operator ends its connections, between any two statements.
+#[test]
+fn connections_that_are_ended_are_opened_again() {
+    let Some(postgres) = postgres() else { return };
+    let (broker, place) = (memory(), in_postgres(&postgres.database("ended")));
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'skuflow tables' \
+         AND datname = 'ended'";
+    let mut ended = 0;
+    lands_while(&broker, &place, || ended += postgres.run("ended", end).trim().parse::<u32>().expect("a number"));
+    assert!(ended > 3, "{ended} connections were ended");
+    assert_same(&rows(&place), &rows_of_one_run(&broker), "ended");
+}
+
+/// A network between us and a server; every connection through it can be cut.
+struct Network {
+    port: u16,
+    through: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Network {
+    /// Lasts until the process ends.
+    fn to(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let network = Self { port: listener.local_addr().expect("bound").port(), through: Arc::default() };
+        let through = network.through.clone();
+        std::thread::spawn(move || {
+            for near in listener.incoming().flatten() {
+                let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else { continue };
+                let copy = |end: &TcpStream| end.try_clone().expect("open");
+                through.lock().expect("nobody panics").extend([copy(&near), copy(&far)]);
+                for (mut from, mut to) in [(copy(&near), copy(&far)), (far, near)] {
+                    std::thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Both);
+                    });
+                }
+            }
+        });
+        network
+    }
+
+    /// Cuts all connections; how many ends there were.
+    fn cut(&self) -> usize {
+        let through: Vec<TcpStream> = self.through.lock().expect("nobody panics").drain(..).collect();
+        through.iter().filter(|end| end.shutdown(Shutdown::Both).is_ok()).count()
+    }
+}
+
+#[test]
+fn a_network_that_is_cut_loses_and_repeats_nothing() {
+    let Some(postgres) = postgres() else { return };
+    let broker = memory();
+    let direct: reqwest::Url = postgres.database("network").parse().expect("a url");
+    let network = Network::to(direct.port().expect("its port"));
+    let mut through = direct.clone();
+    through.set_port(Some(network.port)).expect("it has one");
+    let mut cuts = 0;
+    lands_while(&broker, &in_postgres(through.as_str()), || cuts += network.cut());
+    assert!(cuts > 6, "{cuts} ends of connections were cut");
+    assert_same(&rows(&in_postgres(direct.as_str())), &rows_of_one_run(&broker), "cut");
 }

@@ -21,7 +21,7 @@ use super::stations::{Counts, Station};
 use super::upkeep::{Seen, Tending};
 use super::{Only, OpenError, Opened, Pipeline, Store, complete};
 use crate::config::{Config, ConnectorConfig, Loaded, SinkConfig, StageConfig, StepConfig};
-use crate::names::{CONNECTOR, Names, QUALITY, dead_letters, late};
+use crate::names::{CONNECTOR, Names, QUALITY, SINK, dead_letters, late};
 
 /// Makes the topics and the stations.
 pub(super) fn wire(
@@ -218,6 +218,7 @@ fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) ->
         let consume = Consume {
             name: settings.name.clone(),
             topics,
+            transactional_id: format!("{}-{SINK}-{name}", names.0.name),
             broker: pipeline.broker.shared(),
             form,
             cut,

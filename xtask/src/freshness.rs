@@ -28,7 +28,14 @@ pub struct Live {
     pub seconds: u64,
     /// Seconds between two samples of what the run holds.
     pub every_s: u64,
+    /// Whether the records land as they come in, and no stage runs: of two processors, those of a whole pipeline would be the
+    /// measure of such a rate, and not the lake.
+    pub is_raw: bool,
 }
+
+/// What the lake reads otherwise, and what it reads then.
+const CLEAN: &str = r#"from = ["offers.v1", "sales.v1", "inventory.v1", "features.v1", "alerts.v1"]"#;
+const RAW: &str = r#"from = ["raw.offers.v1", "raw.sales.v1", "raw.inventory.v1"]"#;
 
 /// What the age of nearly all rows may come to beyond the commit interval.
 const BEYOND_S: u64 = 5;
@@ -43,7 +50,7 @@ const RECORDS_PER_DAY: u64 = 30;
 
 /// Runs it, and prints the ages.
 pub fn measure(binary: &Path, live: Live) -> Result<()> {
-    let Live { rate, interval_s, seconds, every_s } = live;
+    let Live { rate, interval_s, seconds, every_s, is_raw } = live;
     let home = tempfile::tempdir()?;
     let folder = home.path().join("market");
     let config = project(&folder, live)?;
@@ -51,6 +58,9 @@ pub fn measure(binary: &Path, live: Live) -> Result<()> {
     let mut watch = watch(&folder.join("data/lake"), end)?;
     let mut command = Command::new(binary);
     command.args(["run", "--config"]).arg(config).env("SKUFLOW_LOG", "error").stdout(Stdio::null());
+    if is_raw {
+        command.args(["--only", "connector:market", "--only", "sink:lake"]);
+    }
     let mut run = command.spawn()?;
     println!("{rate} records/s for {seconds} s, and what it holds meanwhile");
     let samples = live_for(&mut run, Duration::from_secs(seconds + interval_s + GRACE_S), every_s);
@@ -85,7 +95,7 @@ fn ages(seen: &[u8], Live { rate, interval_s, seconds, .. }: Live) -> Result<f64
 }
 
 /// The demo, at a rate and with a commit interval.
-fn project(folder: &Path, Live { rate, interval_s, seconds, .. }: Live) -> Result<PathBuf> {
+fn project(folder: &Path, Live { rate, interval_s, seconds, is_raw, .. }: Live) -> Result<PathBuf> {
     let records = rate * (seconds + interval_s + GRACE_S);
     let products = rate.max(PRODUCTS_MIN);
     let days = 2 + records.div_ceil(products * RECORDS_PER_DAY);
@@ -93,7 +103,8 @@ fn project(folder: &Path, Live { rate, interval_s, seconds, .. }: Live) -> Resul
     let (end, lake) = (format!("days = {days} }}"), "path = \"data/lake\"");
     let paced = format!("days = {days}, rate_per_s = {rate} }}");
     let often = format!("{lake}, commit_interval = \"{interval_s}s\"");
-    market::project(folder, market, &[(&end, &paced), (lake, &often)])
+    let reads = if is_raw { RAW } else { CLEAN };
+    market::project(folder, market, &[(&end, &paced), (lake, &often), (CLEAN, reads)])
 }
 
 /// Who looks at the lake until its input ends; rows count that are taken in before `end`, in microseconds.

@@ -10,7 +10,8 @@
 //!   cargo xtask kill --kafka    [--events 200000] [--kills 60] [--broker-kills 10]       the oracle: many processes and a
 //!                               [--zombies 10] [--seed 1]                                Kafka that is started for it
 //!   cargo xtask freshness       [--interval 5] [--seconds 180] [--rate 1000]             age of the lake's rows, and what
-//!                               [--every 30]                                             the run holds, live
+//!                               [--every 30] [--raw]                                     the run holds, live; with `--raw`
+//!                                                                                        of what comes in, and no stages
 //!   cargo xtask commits         [--count 10000]                                          what commits make of a table
 //!   cargo xtask soak            [--seconds 3600] [--every 30] [--rate 2000]             what it holds on Kafka, live
 //!   cargo xtask peer            see benches/peers/kafka-streams/README.md               Kafka Streams on the same job
@@ -109,7 +110,8 @@ fn freshness(arguments: &[String]) -> Result<()> {
     let binary = binary(arguments)?;
     let (rate, interval_s) = (option(arguments, "--rate", 1_000)?, option(arguments, "--interval", 5)?);
     let (seconds, every_s) = (option(arguments, "--seconds", 180)?, option(arguments, "--every", 30)?);
-    freshness::measure(&binary, freshness::Live { rate, interval_s, seconds, every_s })
+    let is_raw = arguments.iter().any(|argument| argument == "--raw");
+    freshness::measure(&binary, freshness::Live { rate, interval_s, seconds, every_s, is_raw })
 }
 
 fn soak(arguments: &[String]) -> Result<()> {

@@ -71,6 +71,7 @@ fn consume(broker: &Memory, topics: &[&str], cut: Cut) -> Consume {
     Consume {
         name: "notes".into(),
         topics: topics.iter().map(|topic| (*topic).into()).collect(),
+        transactional_id: "sink-notes".into(),
         broker: Arc::new(broker.clone()),
         form: Form::Event,
         cut,
@@ -195,4 +196,41 @@ fn what_had_landed_before_is_not_counted() {
     let consume = consume(&broker, &["t"], SMALL);
     run(&consume, &mut LandedBefore).expect("nothing is left to do");
     assert_eq!(consume.progress.records(), 0);
+}
+
+/// Records that are no events, and those that the store does not take, are dead letters, once; the rest lands.
+#[test]
+fn what_is_refused_becomes_a_dead_letter_once() {
+    let broker = broker("quality.v1", &[7]);
+    broker.ensure_topic("dlq.quality.v1", 1).expect("new");
+    let mut producer = broker.producer("another").expect("open");
+    let strange = Record { key: Some(b"k"), value: Some(b"no event"), headers: &[("h", b"1")] };
+    producer.send(&"quality.v1".into(), Some(0), &strange).expect("exists");
+    producer.commit(Commit::default()).expect("no faults");
+    publish(&broker, "quality.v1", 0, &[]);
+    let refused = || {
+        let of = TopicPartition::new("quality.v1", 0);
+        Some(SinkError::Refused(vec![Refusal { of, offset: 3, code: "row-refused", reason: "too long".into() }]))
+    };
+    let letters = || {
+        let mut reader = broker.reader().expect("open");
+        let fetched = reader.fetch(&TopicPartition::new("dlq.quality.v1", 0), 0, 1 << 20).expect("exists");
+        let records = fetched.iter().flat_map(|batch| batch.from(0)).map(|record| {
+            let letter = DeadLetter::from_headers(record.headers()).expect("its headers");
+            (letter.offset, letter.code.to_string(), record.value.map(<[u8]>::to_vec))
+        });
+        records.collect::<Vec<_>>()
+    };
+    // A second time the store is new and refuses again, as after a kill between the letter and the landing.
+    for _ in 0..2 {
+        let mut notes = Notes { failures: vec![refused()], ..Notes::default() };
+        run(&consume(&broker, &["quality.v1"], Cut::default()), &mut notes).expect("goes on");
+        assert_eq!(notes.stored[&TopicPartition::new("quality.v1", 0)], 9);
+        assert_eq!(notes.landings.iter().map(|landing| landing[&0]).sum::<usize>(), 7, "without the two");
+        let [(3, first, Some(_)), (7, second, Some(value))] = &letters()[..] else { panic!("{:?}", letters()) };
+        assert_eq!(
+            (first.as_str(), second.as_str(), value.as_slice()),
+            ("row-refused", "not-framed", &b"no event"[..])
+        );
+    }
 }

@@ -14,6 +14,7 @@ mod config;
 mod database;
 mod place;
 mod remedy;
+mod rights;
 mod rows;
 mod schema;
 mod statements;
@@ -23,6 +24,7 @@ mod writer;
 pub use config::Config;
 pub use database::examine;
 pub use place::{Place, Server};
+pub use rights::grants;
 pub use writer::Serving;
 
 #[cfg(test)]

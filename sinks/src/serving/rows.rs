@@ -278,7 +278,9 @@ impl Rows {
     }
 
     fn dead_letter(&mut self, letter: &DeadLetter, at: Timestamp) {
-        let (partition, offset, message) = (letter.partition, letter.offset, letter.message.clone());
+        // A letter about a text with a NUL tells of it; Postgres takes none.
+        let message = letter.message.replace('\0', "\u{fffd}");
+        let (partition, offset) = (letter.partition, letter.offset);
         let last = LastLetter { at, partition, offset, message };
         let key = (letter.topic.clone(), letter.code.clone());
         let fresh = || LetterSum { count: 0, first_at: at, last: last.clone() };

@@ -14,6 +14,7 @@ use skuflow_schemas::{
 use sqlx::{ConnectOptions as _, Row as _};
 
 mod market;
+mod postgres;
 mod twin;
 
 use self::twin::Twin;
@@ -403,6 +404,7 @@ fn consume(broker: &Memory, path: &Path) -> (Result<(), String>, u64) {
         form: Form::Event,
         name: "tables".into(),
         topics: vec!["sales.v1".into()],
+        transactional_id: "sink".into(),
         broker: Arc::new(broker.clone()),
         cut: Cut::default(),
         control,

@@ -8,9 +8,12 @@ use sqlx::Error;
 use super::cells::{Cell, Kind, Row, row};
 use super::database::Database;
 use super::place::Place;
+use super::remedy::trouble;
 use super::rows::{LetterSum, LineKey, Rows, SaleLine, daily_changes};
 use super::tables::{DATA_QUALITY, DEAD_LETTERS, SALE_LINES, SALES_DAILY, SINK_OFFSETS, Table, kind};
-use crate::{Batch, Identity, Landed, Part, Sink, SinkError};
+use crate::limits::REFUSED_MAX;
+use crate::sql::Trouble;
+use crate::{Batch, Identity, Incoming, Landed, Part, Refusal, Sink, SinkError};
 
 /// The serving tables in a database.
 pub struct Serving {
@@ -74,6 +77,15 @@ impl Sink for Serving {
     async fn land(&mut self, batch: &Batch) -> Result<Landed, SinkError> {
         let mut database = self.open().await?;
         let landed = write(&mut database, &self.name, &self.identity, batch).await;
+        if let Err(WriteError::Sql(error)) = &landed
+            && trouble(error, self.place.dialect()) == Trouble::Row
+        {
+            let refused = refused(&mut database, &self.place, batch).await;
+            return Err(match self.outcome(database, refused)? {
+                refusals if (1..=REFUSED_MAX).contains(&refusals.len()) => SinkError::Refused(refusals),
+                _ => self.place.failed(error),
+            });
+        }
         self.outcome(database, landed)
     }
 }
@@ -135,6 +147,37 @@ async fn write(database: &mut Database, sink: &str, identity: &Identity, batch: 
     landed.records = batch.records().count() as u64;
     database.commit().await?;
     Ok(landed)
+}
+
+/// The records that make a batch fail, by trying smaller and smaller parts of it; none where only all of them together do.
+async fn refused(database: &mut Database, place: &Place, batch: &Batch) -> Result<Vec<Refusal>, WriteError> {
+    let all = batch.parts.iter().flat_map(|(of, part)| part.records.iter().map(move |record| (of, record)));
+    let all: Vec<(&TopicPartition, &Incoming)> = all.collect();
+    let (mut parts, mut refusals) = (vec![all.as_slice()], Vec::new());
+    database.rollback().await?;
+    while let Some(part) = parts.pop() {
+        database.begin().await?;
+        let tried = write_rows(database, Rows::of(part.iter().map(|(_, record)| *record))).await;
+        database.rollback().await?;
+        match (tried, part) {
+            (Ok(_), _) => {}
+            (Err(WriteError::Sql(error)), [(of, Incoming::Event(_, offset))])
+                if trouble(&error, place.dialect()) == Trouble::Row =>
+            {
+                let reason = error.into_database_error().map_or_else(String::new, |error| error.message().to_owned());
+                refusals.push(Refusal { of: (*of).clone(), offset: *offset, code: "row-refused", reason });
+            }
+            (Err(WriteError::Sql(error)), [_, _, ..]) if trouble(&error, place.dialect()) == Trouble::Row => {
+                let (one, other) = part.split_at(part.len() / 2);
+                parts.extend([other, one]);
+            }
+            (Err(error), _) => return Err(error),
+        }
+        if refusals.len() > REFUSED_MAX {
+            break;
+        }
+    }
+    Ok(refusals)
 }
 
 /// Compares and sets the positions, which keeps other writers out until the transaction ends; whether all could be moved.

@@ -210,7 +210,17 @@ pub fn land(
     let progress = Arc::<Progress>::default();
     let broker = Arc::new(broker.clone());
     let form = if table.is_raw() { Form::Raw } else { Form::Event };
-    let consume = Consume { name: "lake".into(), topics, broker, form, cut, control, progress: progress.clone() };
+    let transactional_id = "lake".into();
+    let consume = Consume {
+        name: "lake".into(),
+        topics,
+        transactional_id,
+        broker,
+        form,
+        cut,
+        control,
+        progress: progress.clone(),
+    };
     wait(consume.run(&mut lake(home, table, hook))).expect("lands");
     progress
 }

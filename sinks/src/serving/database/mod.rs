@@ -89,6 +89,7 @@ impl Database {
         self.say("ROLLBACK").await
     }
 
+    /// A word without rows. `SQLite` has ended some failed transactions by itself.
     async fn say(&mut self, word: &'static str) -> sqlx::Result<()> {
         match self {
             Self::Sqlite(open) => sqlx::query(word).execute(open).await.map(|_| ()),

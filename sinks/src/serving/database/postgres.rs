@@ -41,6 +41,7 @@ impl Connection {
             }
             schema::POSTGRES.run(&mut inner).await?;
         }
+        schema::check_columns(&columns(&mut inner, &server.schema).await?).map_err(OpenError::Unfit)?;
         Ok(Self { inner, patience: server.statement_timeout, months: BTreeSet::new() })
     }
 
@@ -171,8 +172,9 @@ pub(super) async fn examine(server: &Server) -> Result<String, OpenError> {
 /// Columns of the tables in the schema, by table, in their order.
 async fn columns(connection: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<(String, String)>> {
     let columns = query(
-        "SELECT table_name::text, column_name::text FROM information_schema.columns WHERE table_schema = $1
-         ORDER BY table_name, ordinal_position",
+        "SELECT c.relname::text, a.attname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+         WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
+         ORDER BY c.relname, a.attnum",
     );
     let columns = columns.bind(schema).fetch_all(connection).await?;
     columns.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
