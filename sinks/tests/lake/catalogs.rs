@@ -49,7 +49,7 @@ fn of_rest(server: &Server) -> Address {
 /// One with each catalog there is.
 fn lakes() -> Vec<Lake> {
     let sqlite = lake_with("sqlite", Address::beside);
-    let rest = lake_with("rest", |_| of_rest(&Server::start(None, None)));
+    let rest = lake_with("rest", |folder| of_rest(&Server::start(folder, None, None)));
     let postgres = postgres().map(|server| lake_with("postgres", |_| of_postgres(server)));
     [sqlite, rest].into_iter().chain(postgres).collect()
 }
@@ -181,7 +181,8 @@ fn crashed_at_any_step_the_rows_are_those_of_the_topic_in_every_catalog() {
     }
 }
 
-fn pyiceberg(python: &str, place: &Place, what: &[&str]) -> Value {
+/// What a Python script does with the catalog at `place`.
+pub fn pyiceberg(python: &str, place: &Place, what: &[&str]) -> Value {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lake/catalogs.py");
     let output = Command::new(python).arg(script).arg(properties(place).to_string()).args(what).output();
     let output = output.expect("starts");
@@ -218,8 +219,9 @@ fn pyiceberg_commits_between_ours_and_reads_every_row() {
 fn pyiceberg_reads_by_rest_what_is_there() {
     let Some(python) = lake_readers() else { return };
     let (broker, table) = (broker(60), &TABLES[3]);
-    let server = Server::start(None, None);
-    let Lake { place, dir, .. } = lake_with("rest", |_| of_rest(&server));
+    let mut server = None;
+    let start = |folder: &Path| of_rest(server.insert(Server::start(folder, None, None)));
+    let Lake { place, dir, .. } = lake_with("rest", start);
     land(&broker, &place, table, SMALL, None);
     let table_of_it = pointer(&place, table).expect("made");
     assert!(table_of_it.starts_with(&format!("file://{}", dir.path().display())), "{table_of_it}");
@@ -229,7 +231,8 @@ fn pyiceberg_reads_by_rest_what_is_there() {
     let script = "import json, sys\nfrom pyiceberg.catalog import load_catalog\n\
          rows = load_catalog('lake', type='rest', uri=sys.argv[1]).load_table('curated.features').scan().to_arrow()\n\
          print(rows.num_rows)";
-    let output = Command::new(python).args(["-c", script, server.url.as_str()]).output().expect("starts");
+    let output =
+        Command::new(python).args(["-c", script, server.expect("started").url.as_str()]).output().expect("starts");
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "60", "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -254,8 +257,7 @@ fn whatever_a_rest_catalog_answers_each_row_lands_once() {
             commits += u32::from(method == "POST" && path.ends_with("/tables/offers"));
             (method == "POST" && path.ends_with("/tables/offers") && commits == 2).then_some(answer)
         });
-        let server = Server::start(None, Some(faults));
-        let Lake { place, .. } = lake_with("rest", |_| of_rest(&server));
+        let Lake { place, .. } = lake_with("rest", |folder| of_rest(&Server::start(folder, None, Some(faults))));
         land(&broker, &place, table, SMALL, None);
         assert_eq!(rows(&place, table), records(&broker, table), "{answer:?}");
     }
@@ -265,7 +267,8 @@ fn whatever_a_rest_catalog_answers_each_row_lands_once() {
 fn a_rest_catalog_with_tokens_lets_in_who_may() {
     let (broker, table) = (broker(20), &TABLES[0]);
     let (id, secret) = CREDENTIAL.split_once(':').expect("both");
-    let server = Server::start(Some("token-1"), None);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::start(dir.path(), Some("token-1"), None);
     let login = |secret: &str| Some(Login::Client { id: id.into(), secret: secret.into(), server: None, scope: None });
     let with = |entry| Address::Rest(Rest { url: server.url.clone(), warehouse: Some("w".into()), entry });
     let Lake { mut place, .. } = lake_with("rest", |_| with(login(secret)));
@@ -364,7 +367,7 @@ fn a_catalog_that_lets_nobody_in_says_why() {
     let rest = |url: &str| Address::Rest(Rest { url: Url::parse(url).expect("a URL"), warehouse: None, entry: None });
     check(of(&format!("postgres://me:horse@{nobody}/lake")), false, &["postgres://me@127.0.0.1:1/lake", "refused"]);
     check(rest(&format!("http://{nobody}/api")), false, &["http://127.0.0.1:1/api", "refused"]);
-    let server = Server::start(None, None);
+    let server = Server::start(Path::new("nowhere"), None, None);
     let elsewhere = server.url.as_str().replace("/api", "/elsewhere");
     check(rest(&elsewhere), true, &["404", "correct it"]);
     let Some(server) = postgres() else { return };

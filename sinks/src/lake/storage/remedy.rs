@@ -16,7 +16,8 @@ fn remedy(code: &str) -> Option<&'static str> {
         "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "XAdminUserNotFound" => KEYS,
         "ExpiredToken" => "the credentials were for a time that is over; give new ones",
         "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => {
-            "allow these credentials to get, put, delete and list objects in the bucket, and to abort multipart uploads"
+            "allow these credentials to get, put, delete and list objects in the bucket, and to abort multipart uploads; a \
+             table bucket takes nothing but files of tables: name another bucket in `path`"
         }
         "RequestTimeTooSkewed" => "the clocks of this machine and of the server differ by too much; set them right",
         "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
@@ -111,7 +112,7 @@ mod tests {
             Error::PermissionDenied { path: path(), source: "403".into() },
             io::ErrorKind::InvalidData,
             "s3://bkt/k: 403; allow these credentials to get, put, delete and list objects in the bucket, and to abort \
-             multipart uploads",
+             multipart uploads; a table bucket takes nothing but files of tables: name another bucket in `path`",
         );
         check(
             Error::Generic { store: "S3", source: "Received redirect without LOCATION".into() },

@@ -26,7 +26,7 @@ impl Lease {
     pub(super) async fn take(files: &Files, table: &Table, holder: &str, now: i64) -> Result<Option<Self>, SinkError> {
         let folder = format!("upkeep/{}", table.full_name);
         let number = |address: &str| address.rsplit('/').next()?.strip_suffix(".json")?.parse::<u64>().ok();
-        let listed = files.list(&folder).await.map_err(fault)?;
+        let listed = files.list(&files.address(&folder)).await.map_err(fault)?;
         let mut turns: Vec<(u64, String)> =
             listed.into_iter().filter_map(|file| Some((number(&file.address)?, file.address))).collect();
         turns.sort_unstable();

@@ -60,9 +60,12 @@ fn an_address_names_what_is_in_the_bucket() {
     let bucket = Bucket::open(&place, &Access { keys: Some(keys), ..Access::default() }).expect("opens");
     let address = bucket.address("t/customer=%2E/x");
     assert_eq!(address, "s3://bkt/lake/t/customer=%2E/x");
-    assert_eq!(bucket.key(&address).expect("in it").as_ref(), "lake/t/customer=%2E/x", "as it is");
-    for other in ["s3://bktx/k", "file:///bkt/k", "s3://bkt"] {
-        assert_eq!(bucket.key(other).expect_err("elsewhere").kind(), io::ErrorKind::InvalidData, "{other}");
+    let (store, key) = bucket.object(&address).expect("in it");
+    assert_eq!((key.as_ref(), store.to_string().as_str()), ("lake/t/customer=%2E/x", "AmazonS3(bkt)"), "as it is");
+    let (other, _) = bucket.object("s3://bkt2/k").expect("where a catalog places a table");
+    assert_eq!(other.to_string(), "AmazonS3(bkt2)");
+    for other in ["file:///bkt/k", "s3://bkt"] {
+        assert_eq!(bucket.object(other).expect_err("nowhere").kind(), io::ErrorKind::InvalidData, "{other}");
     }
     let shown = format!("{bucket:?} {}", serde_json::to_string(&bucket as &dyn Storage).expect("plain"));
     assert!(!shown.contains("hidden"), "{shown}");
