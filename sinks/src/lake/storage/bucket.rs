@@ -46,6 +46,8 @@ pub(in crate::lake) struct Bucket {
     stores: Arc<Mutex<BTreeMap<String, Arc<AmazonS3>>>>,
     place: BucketPlace,
     access: Access,
+    /// Whether who gives the credentials renews them.
+    renewed: bool,
     /// The server, as errors name it.
     server: String,
 }
@@ -85,7 +87,8 @@ impl Bucket {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{place}: {flaw}")));
         }
         let server = access.endpoint.clone().unwrap_or_else(|| "Amazon S3".into());
-        let opened = Self { stores: Arc::default(), place: place.clone(), access: access.clone(), server };
+        let renewed = builder(&place.bucket, access).get_config_value(&AmazonS3ConfigKey::AccessKeyId).is_none();
+        let opened = Self { stores: Arc::default(), place: place.clone(), access: access.clone(), renewed, server };
         opened.store(&place.bucket)?;
         Ok(opened)
     }
@@ -126,7 +129,7 @@ impl Bucket {
     }
 
     fn told(&self, address: &str, error: &Error) -> io::Error {
-        told(&format!("{address} at {}", self.server), error)
+        told(&format!("{address} at {}", self.server), error, self.renewed)
     }
 
     /// See [`super::Files::create`]. What is written is kept aside until it is sent, so that it is the same each time.
