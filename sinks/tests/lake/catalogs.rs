@@ -12,15 +12,19 @@ use reqwest::Url;
 use serde_json::{Value, json};
 use skuflow_runtime::testing::lake_readers;
 use skuflow_runtime::testing::postgres::{Postgres, postgres};
-use skuflow_sinks::lake::{Address, CATALOG_NAME, CatalogConfig, Hook, Login, Place, Rest, Root, Step, TABLES};
+use skuflow_sinks::lake::{Address, CATALOG_NAME, CatalogConfig, Hook, Login, Place, Rest, Root, Step, TABLES, Table};
 use skuflow_sinks::{Landed, Sink as _, SinkError};
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::SqliteConnectOptions;
 use tempfile::TempDir;
 
 use super::crashes::{SIGABRT, crash_at};
 use super::reached::properties;
 use super::server::{CREDENTIAL, Fault, Faults, Server};
+use super::upkeep::{DAY, MUCH_LATER, is_clean, upkeep};
 use super::world::{
-    SMALL, batch, broker, identity, lake, land, pending, pointer, publish, ready, records, rows, table_files, wait,
+    SMALL, batch, broker, identity, lake, land, path_of, pending, pointer, publish, ready, records, rows, table_files,
+    wait,
 };
 
 /// An empty lake.
@@ -345,6 +349,90 @@ fn postgres_that_dies_in_a_commit_leaves_each_row_once() {
             landing.join().expect("it lands");
         });
         assert_eq!(rows(&place, table), records(&broker, table), "{step:?}");
+    }
+}
+
+/// Takes the table away, as another engine would, files included.
+fn drop_table(folder: &Path, table: &Table) {
+    let Address::Sqlite(path, _) = Address::beside(folder) else { panic!("it is one of SQLite") };
+    wait(async {
+        let options = SqliteConnectOptions::new().filename(path).busy_timeout(std::time::Duration::from_secs(10));
+        let mut connection = options.connect().await.expect("there");
+        let delete = sqlx::query("DELETE FROM iceberg_tables WHERE table_name = $1").bind(table.name);
+        assert_eq!(delete.execute(&mut connection).await.expect("done").rows_affected(), 1);
+    });
+    std::fs::remove_dir_all(folder.join(table.folder)).expect("there");
+}
+
+/// A batch for the first would name files in the second that went with the first.
+#[test]
+fn what_was_meant_for_a_table_does_not_come_into_another_of_its_name() {
+    let (broker, table) = (broker(60), &TABLES[0]);
+    for step in [Step::Linked, Step::Listed, Step::Described] {
+        let Lake { place, dir, .. } = lake_with("sqlite", Address::beside);
+        let folder = dir.path().join("lake");
+        let (other, there) = (broker.clone(), folder.clone());
+        let hook = once(step, move || {
+            drop_table(&there, &TABLES[0]);
+            drop(ready(&other, lake(&there, &TABLES[0], None)));
+            Ok(())
+        });
+        let mut slow = ready(&broker, lake(&place, table, Some(hook)));
+        let fenced = wait(slow.land(&batch(&broker, table, 0, (None, 5)))).expect_err("its files are gone");
+        let said = fenced.to_string();
+        assert!(matches!(&fenced, SinkError::Fenced(_)) && said.contains("made anew"), "{step:?}: {said}");
+        land(&broker, &place, table, SMALL, None);
+        assert_eq!(rows(&place, table), records(&broker, table), "{step:?}");
+    }
+}
+
+/// Where the first is, if it is anywhere, only its catalog knows, and lakes of several may have the same `path`.
+#[test]
+fn what_is_noted_of_a_table_is_not_removed_for_another_of_its_name() {
+    let (broker, table) = (broker(60), &TABLES[0]);
+    let Lake { place, dir, .. } = lake_with("sqlite", Address::beside);
+    let dies = once(Step::Linked, || Err(io::ErrorKind::TimedOut.into()));
+    let mut dies = ready(&broker, lake(&place, table, Some(dies)));
+    wait(dies.land(&batch(&broker, table, 0, (None, 6)))).expect_err("it is to fail");
+    let noted = pending(&place);
+    assert!(noted.len() == 1 && noted[0].contains("table_id"), "{noted:?}");
+    drop_table(&dir.path().join("lake"), table);
+    land(&broker, &place, table, SMALL, None);
+    for at in [MUCH_LATER, MUCH_LATER + DAY] {
+        wait(upkeep(&place, table, at).gc()).expect("done");
+    }
+    assert_eq!(pending(&place), noted, "it is another's");
+    assert_eq!(rows(&place, table), records(&broker, table));
+    is_clean(&place, table);
+}
+
+/// The catalog's file may be in a folder that is not there, and where there cannot be one, that is said.
+#[test]
+fn a_catalog_gets_its_folder() {
+    let (broker, table) = (broker(20), &TABLES[0]);
+    let in_folder = |folder: &Path| Address::Sqlite(folder.join("not/yet/catalog.db"), CATALOG_NAME.into());
+    let Lake { place, .. } = lake_with("sqlite", in_folder);
+    land(&broker, &place, table, SMALL, None);
+    assert_eq!(rows(&place, table), records(&broker, table));
+    let Lake { place, dir, .. } =
+        lake_with("sqlite", |folder| Address::Sqlite(folder.with_file_name("file/catalog.db"), CATALOG_NAME.into()));
+    std::fs::write(dir.path().join("file"), "").expect("writable");
+    let error = wait(lake(&place, table, None).positions(&identity(&broker))).expect_err("it is a file");
+    assert!(matches!(&error, SinkError::Fatal(said) if said.contains("correct the catalog's `url`")), "{error}");
+}
+
+/// Waiting brings no file back.
+#[test]
+fn a_metadata_file_that_is_gone_is_said() {
+    let (broker, table) = (broker(20), &TABLES[0]);
+    for Lake { kind, place, .. } in lakes().into_iter().filter(|lake| lake.kind != "rest") {
+        land(&broker, &place, table, SMALL, None);
+        let pointer = pointer(&place, table).expect("made");
+        std::fs::remove_file(path_of(&pointer)).expect("there");
+        let error = wait(lake(&place, table, None).positions(&identity(&broker))).expect_err("it is gone");
+        let said = error.to_string();
+        let is_said = said.contains(&pointer) && said.contains("bring it back");
+        assert!(matches!(error, SinkError::Fatal(_)) && is_said, "{kind}: {said}");
     }
 }
 

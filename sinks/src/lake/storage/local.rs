@@ -187,14 +187,14 @@ pub(in crate::lake) struct Folders(BTreeSet<PathBuf>);
 
 impl Folders {
     /// Makes a folder and those above it, where they are missing.
-    fn make(&mut self, folder: &Path) -> io::Result<()> {
+    pub(in crate::lake) fn make(&mut self, folder: &Path) -> io::Result<()> {
         if folder.is_dir() {
             return Ok(());
         }
         let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
         self.make(above)?;
         match std::fs::create_dir(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Err(error) if !folder.is_dir() => return Err(error),
             _ => {}
         }
         self.0.insert(above.into());
