@@ -42,6 +42,7 @@ impl Upkeep {
             let inputs: Vec<Live> = places.iter().map(|place| live[*place].clone()).collect();
             let sum = |of: fn(&DataFile) -> u64| inputs.iter().map(|input| of(&input.file)).sum();
             let sums = [inputs.len() as u64, sum(DataFile::record_count), sum(DataFile::file_size_in_bytes)];
+            self.stay(&open).await?;
             let part = spec.partition_to_path(inputs[0].file.partition(), entry.metadata.current_schema().clone());
             if self.is_dry || self.put_together(&mut open, &entry.metadata, &inputs).await? {
                 deeds.push(self.deed("compact", part, sums));

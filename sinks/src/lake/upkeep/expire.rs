@@ -26,6 +26,7 @@ impl Upkeep {
     /// See [`Self::round`].
     pub async fn expire(&mut self) -> Result<Vec<Deed>, SinkError> {
         let Some(mut open) = self.open().await? else { return Ok(Vec::new()) };
+        self.stay(&open).await?;
         let rows = self.expire_rows(&mut open).await?;
         let snapshots = self.expire_snapshots(&mut open).await?;
         Ok(rows.into_iter().chain(snapshots).collect())

@@ -31,7 +31,9 @@ impl Upkeep {
     pub async fn gc(&mut self) -> Result<Vec<Deed>, SinkError> {
         let Some(mut open) = self.open().await? else { return Ok(Vec::new()) };
         let Some(Loaded { entry, .. }) = open.load(self.table).await? else { return Ok(Vec::new()) };
-        let is_old = |note: &Note| note.begun_at <= self.grace_ends() && note.is_of(self.table, &entry.metadata);
+        self.stay(&open).await?;
+        let (until, table) = (self.grace_ends(), self.table);
+        let is_old = |note: &Note| note.begun_at <= until && note.is_of(table, &entry.metadata);
         let mut deeds: Vec<Deed> = self.give_up(&open, &is_old).await?.into_iter().collect();
         let mut notes = open.entries(EXPIRED).await?;
         notes.retain(|entered| entered.note.as_ref().is_some_and(is_old));
@@ -44,6 +46,7 @@ impl Upkeep {
         let (count, bytes) = (doomed.len() as u64, doomed.values().sum());
         if !self.is_dry {
             for (_, address) in doomed.keys() {
+                self.stay(&open).await?;
                 remove(&open, address).await?;
             }
             for entered in &notes {
