@@ -19,7 +19,7 @@ use skuflow_sinks::lake::{Described, Place, Shown, TABLES, Table};
 use tempfile::TempDir;
 
 use common::lake::{self, Rows};
-use common::reached::{VARIABLES, bucket, config};
+use common::reached::{VARIABLES, bucket, config, placed};
 use common::{Project, grocery_files, retail_files, wait_until};
 
 const OFFERS: (&str, &str) = ("offers.v1", "processed.offers");
@@ -505,4 +505,52 @@ fn the_printed_statements_find_what_is_listed() {
     assert_eq!(both, printed);
     let athena = statements("athena");
     assert!(athena.starts_with("-- Athena reads buckets of Amazon S3; the lake in /") && athena.lines().count() == 1);
+}
+
+/// What the statements leave to their reader is who it is.
+#[test]
+fn the_printed_statements_find_what_a_catalog_has_placed() {
+    let (Some(server), Some(reader)) = (seaweedfs(), lake_readers()) else { return };
+    let (url, warehouse) = server.catalog();
+    let place = placed(&server.endpoint(), &url, &warehouse);
+    let mut project = Project::sample();
+    for (variable, value) in VARIABLES {
+        project.set(variable, value);
+    }
+    let topics = [OFFERS, SALES, INVENTORY];
+    let project = with_sink(project, &topics, &config(&place));
+    let (exit, text) = said(&project, &["check", "--connect"]);
+    assert_eq!(exit, 0, "{text}");
+    let landed = project.run_once();
+    for (topic, table) in topics {
+        let rows = lake::rows(&project, topic).len();
+        assert!(rows > 0 && landed["lake"]["rows"][table] == rows, "{topic}: {rows} in {landed}");
+    }
+    assert_eq!(project.run_once()["lake"]["files"], 0, "nothing is new");
+    let listed = counts(&project);
+    let statements = project.json(&["lake", "sql", "--format", "json"]);
+    let statements = |of: &str| statements[of].as_str().expect("text").to_owned();
+
+    let [id, secret] = VARIABLES.map(|(_, value)| value);
+    let duckdb = statements("duckdb").replace("INSTALL aws;\nLOAD aws;\n", "");
+    let duckdb = duckdb.replace("PROVIDER credential_chain", &format!("KEY_ID '{id}', SECRET '{secret}'"));
+    let duckdb = duckdb.replace("-- it wants a secret: ", "");
+    let duckdb = duckdb.replace("CLIENT_ID '…'", &format!("CLIENT_ID '{id}'"));
+    let duckdb = duckdb.replace("CLIENT_SECRET '…'", &format!("CLIENT_SECRET '{secret}'"));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lake/run.py");
+    let found = python(&reader, &[script], &duckdb);
+    let found: Vec<Value> = found.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(found.len(), 3 * topics.len(), "the table, the metadata file, the example: {duckdb}");
+    for of_table in found.chunks(3) {
+        let name = of_table[0][0][0].as_str().expect("a name");
+        let expected = json!([[name, listed[name]]]);
+        assert_eq!([&of_table[0], &of_table[1]], [&expected, &expected]);
+    }
+
+    let login = format!(", credential=\"{id}:{secret}\", **{{\"s3.access-key-id\": \"{id}\", ");
+    let login = format!("{login}\"s3.secret-access-key\": \"{secret}\", ");
+    let found = python(&reader, &["-"], &statements("pyiceberg").replacen(", **{", &login, 1));
+    for (name, rows) in &listed {
+        assert!(found.contains(&format!("{name} {rows}\n")), "{name}: {found}");
+    }
 }

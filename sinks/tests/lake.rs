@@ -27,6 +27,8 @@ mod raw;
 mod reached;
 #[path = "lake/readers.rs"]
 mod readers;
+#[path = "lake/rest.rs"]
+mod rest;
 #[path = "lake/schema.rs"]
 mod schema;
 #[path = "lake/upkeep.rs"]

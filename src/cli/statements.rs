@@ -3,13 +3,17 @@
 use std::path::Path;
 
 use skuflow_schemas::Timestamp;
-use skuflow_sinks::lake::{Address, CATALOG_NAME, Look, Place, Root, Shown};
+use skuflow_sinks::lake::{Address, BucketPlace, CATALOG_NAME, Login, Look, Place, Rest, Root, Shown};
 
 use super::lake::Seen;
 use crate::printable::{printable, printable_json};
 
 /// The region of a bucket that has none.
 const REGION: &str = "us-east-1";
+
+/// What `DuckDB` needs to read a lake by its version hints in a bucket.
+const HINT_CHANGES: &str = "-- the version hint is written over, between two requests of one reading, too; no other object of a lake changes\n\
+     SET unsafe_disable_etag_checks = true;\n";
 
 /// A question to a table, about its latest day.
 pub(super) struct Example {
@@ -66,7 +70,7 @@ pub(super) fn latest_day(look: &Look) -> String {
 
 /// The view of a table: its columns but those that say the same again or where a row was read, lists as JSON. Those that the
 /// table does not have yet are left out.
-fn view(look: &Look, folder: &str) -> String {
+fn view(look: &Look, source: &str) -> String {
     let described = look.table.described().into_iter();
     let there = described.filter(|column| look.columns.iter().any(|seen| seen.name == column.name));
     let columns = there.filter_map(|column| match column.shown {
@@ -76,7 +80,7 @@ fn view(look: &Look, folder: &str) -> String {
     });
     let view = look.table.view();
     let columns = listed(columns, 120);
-    format!("CREATE OR REPLACE VIEW {view} AS SELECT\n{columns}\nFROM iceberg_scan({folder});\n")
+    format!("CREATE OR REPLACE VIEW {view} AS SELECT\n{columns}\nFROM {source};\n")
 }
 
 /// A list over lines of about `width` characters.
@@ -119,17 +123,26 @@ pub(super) fn remark(mark: &str, empty: &[&str]) -> String {
     if empty.is_empty() { String::new() } else { format!("\n{mark} nothing was committed yet: {}\n", empty.join(", ")) }
 }
 
-/// For `DuckDB`: a view of the folder, whose version hint follows the table, and the metadata file, which stays.
+/// For `DuckDB`: a view of the folder, whose version hint follows the table, or of what a REST catalog says of it; and the metadata
+/// file, which stays.
 pub(super) fn duckdb(seen: &[Seen]) -> String {
     let (full, empty) = split(seen);
     let mut text = String::from("-- DuckDB 1.5.5\nINSTALL iceberg;\nLOAD iceberg;\nSET TimeZone = 'UTC';\n");
-    let mut opened = None;
+    let (mut opened, mut lakes) = (None, 0);
     for Seen { place, look, .. } in full {
         if opened.replace(place) != Some(place) {
-            text.push_str(&duckdb_secret(&place.root));
+            lakes += 1;
+            text.push_str(&duckdb_secret(place, look));
+            if let Address::Rest(rest) = &place.catalog {
+                text.push_str(&attached(rest, lakes));
+            }
         }
         let (name, day) = (look.table.full_name, latest_day(look));
         let [folder, metadata] = [&look.folder, &look.metadata_file].map(|path| sql_text(path));
+        let source = match &place.catalog {
+            Address::Rest(_) => format!("{}.{name}", alias(lakes)),
+            Address::Sqlite(..) | Address::Postgres(..) => format!("iceberg_scan({folder})"),
+        };
         let Example { about, sql: (select, rest), .. } = example(look);
         let view = look.table.view();
         let committed = look.snapshots.first().map(|newest| newest.at.to_string()).unwrap_or_default();
@@ -139,27 +152,61 @@ pub(super) fn duckdb(seen: &[Seen]) -> String {
              SELECT '{name}' AS \"table\", count(*) AS rows FROM {view};\n\
              SELECT '{name}' AS \"table\", count(*) AS rows FROM iceberg_scan({metadata});\n\
              SELECT {select}\nFROM {view}\nWHERE observed_at >= TIMESTAMPTZ '{day}'\n{rest} LIMIT 5;\n",
-            self::view(look, &folder)
+            self::view(look, &source)
         ));
     }
     text + &remark("--", &empty)
 }
 
-/// How `DuckDB` reaches a bucket; whose credentials it takes is up to its environment.
-fn duckdb_secret(root: &Root) -> String {
-    let Root::Bucket(bucket, access) = root else { return String::new() };
+/// What the n-th lake is called where its catalog is attached.
+fn alias(number: u32) -> String {
+    if number == 1 { CATALOG_NAME.into() } else { format!("{CATALOG_NAME}{number}") }
+}
+
+/// How `DuckDB` asks a REST catalog; what lets it in is the reader's to give.
+fn attached(rest: &Rest, number: u32) -> String {
+    let alias = alias(number);
+    let (warehouse, url) = (rest.warehouse.as_deref().unwrap_or_default(), rest.url.as_str().trim_end_matches('/'));
+    let about = match &rest.entry {
+        None => String::new(),
+        Some(Login::Token(_)) => {
+            format!("-- it wants a secret: CREATE SECRET {alias}_login (TYPE iceberg, TOKEN '…');\n")
+        }
+        Some(Login::Client { server, .. }) => {
+            let server = server.as_ref().map_or_else(|| format!("{url}/v1/oauth/tokens"), ToString::to_string);
+            format!(
+                "-- it wants a secret: CREATE SECRET {alias}_login (TYPE iceberg, CLIENT_ID '…', CLIENT_SECRET '…', \
+                 OAUTH2_SERVER_URI {});\n",
+                sql_string(&server)
+            )
+        }
+    };
+    let login = if about.is_empty() { "AUTHORIZATION_TYPE 'none'".to_owned() } else { format!("SECRET {alias}_login") };
+    format!(
+        "{about}ATTACH IF NOT EXISTS {} AS {alias} (TYPE iceberg, ENDPOINT {}, {login}, ACCESS_DELEGATION_MODE 'none');\n",
+        sql_string(warehouse),
+        sql_string(url)
+    )
+}
+
+/// How `DuckDB` reaches the bucket of a table; whose credentials it takes is up to its environment.
+fn duckdb_secret(place: &Place, look: &Look) -> String {
+    let Root::Bucket(bucket, access) = &place.root else { return String::new() };
     let region = access.region.as_deref().unwrap_or(REGION);
-    let mut options = format!("SCOPE {}, REGION {}", sql_string(&bucket.to_string()), sql_string(region));
+    let of_table = || look.folder.to_str().and_then(|folder| BucketPlace::parse(folder).ok().flatten());
+    let (scope, hint) = match &place.catalog {
+        Address::Rest(_) => (of_table().map_or(bucket.to_string(), |of| format!("s3://{}", of.bucket)), ""),
+        Address::Sqlite(..) | Address::Postgres(..) => (bucket.to_string(), HINT_CHANGES),
+    };
+    let mut options = format!("SCOPE {}, REGION {}", sql_string(&scope), sql_string(region));
     if let Some((scheme, host)) = access.endpoint.as_deref().and_then(|endpoint| endpoint.split_once("://")) {
         let host = sql_string(host.trim_end_matches('/'));
         options.push_str(&format!(", ENDPOINT {host}, USE_SSL {}", scheme == "https"));
     }
     let style = if access.is_path_style(&bucket.bucket) { "path" } else { "vhost" };
-    let name = bucket.to_string().replace('"', "");
+    let name = scope.replace('"', "");
     format!(
-        "INSTALL httpfs;\nLOAD httpfs;\nINSTALL aws;\nLOAD aws;\nCREATE OR REPLACE SECRET \"{name}\" (TYPE s3, PROVIDER credential_chain, URL_STYLE '{style}', {options});\n\
-         -- the version hint is written over, between two requests of one reading, too; no other object of a lake changes\n\
-         SET unsafe_disable_etag_checks = true;\n"
+        "INSTALL httpfs;\nLOAD httpfs;\nINSTALL aws;\nLOAD aws;\nCREATE OR REPLACE SECRET \"{name}\" (TYPE s3, PROVIDER credential_chain, URL_STYLE '{style}', {options});\n{hint}"
     )
 }
 

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use super::is_required;
 use super::leash::{Leash, cached, free_ports, is_there, run, until};
@@ -16,7 +17,12 @@ const VERSITYGW: &str = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
 /// A running server with one bucket.
 pub struct S3 {
     leash: Leash,
+    /// Where `SeaweedFS`'s catalog listens.
+    catalog_port: Option<u16>,
 }
+
+/// Table buckets of a `SeaweedFS`, of which each test takes its own: their tables have the same names.
+const TABLE_BUCKETS: u16 = 32;
 
 /// The `SeaweedFS` that the tests of this process share, started by the first that asks; each test takes a prefix of its own.
 /// `None` where there is no `weed`, which is said, and is a failure where `SKUFLOW_REQUIRE` wants it.
@@ -63,15 +69,17 @@ impl S3 {
         );
         fs::write(dir.join("s3.json"), identities).expect("writable");
         fs::create_dir(dir.join("data")).expect("new");
-        let ports: [u16; 10] = free_ports();
+        let ports: [u16; 11] = free_ports();
         let names = ["s3.port", "s3.port.grpc", "filer.port", "filer.port.grpc", "master.port", "master.port.grpc"];
         let names = names.into_iter().chain(["volume.port", "volume.port.grpc", "admin.port", "admin.port.grpc"]);
+        let names = names.chain(["s3.port.iceberg"]);
         let listening = names.zip(ports).map(|(name, port)| format!("-{name}={port}"));
         let mut command = Command::new(weed);
         command.arg("mini").args([
             format!("-dir={}", dir.join("data").display()),
             format!("-s3.config={}", dir.join("s3.json").display()),
             format!("-bucket={}", Self::BUCKET),
+            format!("-tableBucket={}", (0..TABLE_BUCKETS).map(table_bucket).collect::<Vec<_>>().join(",")),
         ]);
         command.args([
             "-ip=127.0.0.1",
@@ -80,14 +88,28 @@ impl S3 {
             "-admin.ui=false",
             "-master.telemetry=false",
             "-s3.autoCreateBucket=false", // a wrong name would be a new bucket
-            "-s3.port.iceberg=0",
             "-s3.port.lance=0",
         ]);
         command.args(listening);
-        let server = Self { leash: Leash::start("SeaweedFS", dir, ports[0], &command, "KILL") };
+        let leash = Leash::start("SeaweedFS", dir, ports[0], &command, "KILL");
         let bucket = format!("/buckets/{}/", Self::BUCKET);
         until("SeaweedFS has a bucket", || answers(ports[2], &bucket) && answers(ports[0], "/status"));
-        server
+        let last = format!("/buckets/{}/", table_bucket(TABLE_BUCKETS - 1));
+        until("SeaweedFS has table buckets", || answers(ports[2], &last) && answers(ports[10], "/v1/config"));
+        Self { leash, catalog_port: Some(ports[10]) }
+    }
+
+    /// Where the Iceberg REST catalog of a `SeaweedFS` is, up to its `/v1`, and a warehouse that no other test of this process
+    /// has. It gives tokens to [`Self::KEY_ID`] for [`Self::SECRET`].
+    ///
+    /// # Panics
+    /// Where it is no `SeaweedFS`, or has no warehouse left.
+    pub fn catalog(&self) -> (String, String) {
+        static TAKEN: AtomicU16 = AtomicU16::new(0);
+        let port = self.catalog_port.expect("it is a SeaweedFS");
+        let number = TAKEN.fetch_add(1, Ordering::Relaxed);
+        assert!(number < TABLE_BUCKETS, "more table buckets are wanted");
+        (format!("http://127.0.0.1:{port}"), format!("s3://{}", table_bucket(number)))
     }
 
     /// Starts a versitygw of its own for a test that stops it; see [`versitygw`].
@@ -118,7 +140,7 @@ impl S3 {
             "posix",
             &data,
         ]);
-        Some(Self { leash: Leash::start("versitygw", dir, port, &command, "KILL") })
+        Some(Self { leash: Leash::start("versitygw", dir, port, &command, "KILL"), catalog_port: None })
     }
 
     /// Ends it at once.
@@ -140,6 +162,10 @@ impl S3 {
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.leash.port)
     }
+}
+
+fn table_bucket(number: u16) -> String {
+    format!("tables-{number}")
 }
 
 /// The program, named by `SKUFLOW_WEED`, on the path, or beside the Python called `SKUFLOW_PYTHON`.

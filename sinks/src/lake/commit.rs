@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use iceberg::ErrorKind;
 use iceberg::io::FileIO;
+use iceberg::spec::TableMetadata;
 use uuid::Uuid;
 
 use super::catalog::{self, Catalog, Entry, Swap};
@@ -64,6 +65,14 @@ impl Open {
     pub(super) async fn load(&mut self, table: &Table) -> Result<Option<Loaded>, SinkError> {
         let Some(entry) = self.catalog.load(table).await? else { return Ok(None) };
         let Entry { location, metadata } = &entry;
+        if !self.files.reach(metadata.location()) {
+            return Err(SinkError::Fatal(format!(
+                "{location}: the catalog has placed table {} at {}, where the sink's `path` does not lead: give the sink a \
+                 `path` of the same kind, a folder or \"s3://bucket/lake\"",
+                table.full_name,
+                metadata.location()
+            )));
+        }
         let offsets = Offsets::parse(metadata.properties().get(OFFSETS).map(String::as_str));
         let Some(offsets) = offsets else {
             return Err(SinkError::Fatal(format!("{location}: its property `{OFFSETS}` cannot be read")));
@@ -77,6 +86,12 @@ impl Open {
             )));
         }
         Ok(Some(Loaded { entry, offsets }))
+    }
+
+    /// The folder of a table's data files, divided into parts. A catalog that places tables wants them in `data`.
+    pub(super) fn data_folder(&self, metadata: &TableMetadata) -> String {
+        let location = metadata.location().trim_end_matches('/');
+        if self.catalog.places_tables() { format!("{location}/data") } else { location.to_owned() }
     }
 
     /// Makes `change` the newest snapshot of `table`, once: what is in the way is tried again, what had no answer is looked
@@ -95,6 +110,9 @@ impl Open {
             let Some(Loaded { entry, offsets }) = loaded else {
                 return Err(SinkError::Fenced(format!("table {} was taken away", table.full_name)));
             };
+            if entry.metadata.uuid() != change.table_id {
+                return Err(SinkError::Fenced(format!("table {} was taken away, and made anew", table.full_name)));
+            }
             if has_commit(&entry.metadata, change.commit_id) {
                 return self.committed(table, change, attempt).await;
             }
@@ -134,8 +152,8 @@ impl Open {
         steps: &mut Steps,
     ) -> Result<Swap, SinkError> {
         if !changes.manifest_lists.is_empty() {
-            let (begun_at, manifest_lists) = (now_ms * 1_000, changes.manifest_lists);
-            let note = Note { table: table.full_name.into(), begun_at, manifest_lists, ..Note::default() };
+            let note = Note::of(table, &entry.metadata, now_ms * 1_000);
+            let note = Note { manifest_lists: changes.manifest_lists, ..note };
             self.enter(EXPIRED, tag, &note).await.map_err(fault)?;
         }
         self.catalog.swap(table, entry, changes.updates, steps).await
@@ -163,6 +181,9 @@ impl Open {
     /// Says beside the metadata files which one it is, for readers without a catalog. Two writers may say it in any order,
     /// so it is said until it is what the pointer says.
     pub(super) async fn hint(&mut self, table: &Table) -> Result<(), SinkError> {
+        if self.catalog.places_tables() {
+            return Ok(());
+        }
         for _ in 0..COMMIT_TRIES_MAX {
             let Some(pointer) = self.catalog.pointer(table).await? else { return Ok(()) };
             let Some((folder, name)) = pointer.rsplit_once('/') else { return Ok(()) };

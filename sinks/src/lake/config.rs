@@ -17,7 +17,8 @@ use crate::limits::{LAKE_BYTES_MAX, LAKE_RECORDS_MAX};
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The folder of the tables and their catalog, relative to the config file, or `s3://bucket/prefix`. It stays where it is:
-    /// the tables know their files by absolute paths.
+    /// the tables know their files by absolute paths. With a REST catalog, which places tables itself, what is noted of commits
+    /// that are on their way.
     pub path: String,
     /// How the bucket is reached; left out: Amazon's S3, with the credentials of the environment or the machine.
     #[serde(default)]

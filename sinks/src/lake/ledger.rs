@@ -7,10 +7,13 @@
 //!                                         snapshots expire ─▶ expired/<commit>-<try>.json ┴──────────────────▶ gone
 //! ```
 
+use iceberg::spec::TableMetadata;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::commit::{Open, failed};
 use super::storage::{Folders, Listed, fault};
+use super::tables::Table;
 use crate::SinkError;
 
 /// The folder of the commits that are on their way.
@@ -23,6 +26,9 @@ pub(super) const EXPIRED: &str = "expired";
 pub(super) struct Note {
     /// The table's full name.
     pub(super) table: String,
+    /// Which of the tables that have been called so; entries of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) table_id: Option<Uuid>,
     /// When it was written, or taken out of `pending`, microseconds.
     pub(super) begun_at: i64,
     /// Where the batch of a sink begins and ends.
@@ -36,6 +42,18 @@ pub(super) struct Note {
     /// Manifest lists of snapshots that expire.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) manifest_lists: Vec<String>,
+}
+
+impl Note {
+    /// One of a table, with nothing in it.
+    pub(super) fn of(table: &Table, metadata: &TableMetadata, begun_at: i64) -> Self {
+        Self { table: table.full_name.into(), table_id: Some(metadata.uuid()), begun_at, ..Self::default() }
+    }
+
+    /// Whether it is one of the table that `metadata` is of: what was entered for another is for nobody to remove.
+    pub(super) fn is_of(&self, table: &Table, metadata: &TableMetadata) -> bool {
+        self.table == table.full_name && self.table_id.is_none_or(|id| id == metadata.uuid())
+    }
 }
 
 /// A data file in the ledger.
@@ -87,7 +105,7 @@ impl Open {
 
     /// The entries of `folder`.
     pub(super) async fn entries(&self, folder: &str) -> Result<Vec<Entered>, SinkError> {
-        let listed = self.files.list(folder).await.map_err(fault)?;
+        let listed = self.files.list(&self.files.address(folder)).await.map_err(fault)?;
         let mut entries = Vec::new();
         for Listed { address, .. } in listed {
             let Some(name) = address.rsplit('/').next().and_then(|name| name.strip_suffix(".json")) else { continue };

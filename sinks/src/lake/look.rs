@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use iceberg::io::FileIO;
-use iceberg::spec::{DataFile, Datum, Literal, PrimitiveLiteral, Struct, TableMetadata};
+use iceberg::spec::{DataFile, Datum, Literal, PartitionField, PrimitiveLiteral, Struct, TableMetadata, Transform};
 use serde_json::Value;
 use skuflow_schemas::{BusinessDate, Timestamp};
 
@@ -160,14 +160,13 @@ async fn files(io: &FileIO, metadata: &TableMetadata) -> iceberg::Result<Vec<Fil
     let mut files = Vec::new();
     for (spec_id, entry) in data_files(io, metadata).await? {
         let fields = metadata.partition_spec_by_id(spec_id).map(|spec| spec.fields()).unwrap_or_default();
-        let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
-        files.push(shown(entry.data_file(), &names, event_time));
+        files.push(shown(entry.data_file(), fields, event_time));
     }
     files.sort_by(|one, other| (other.event_time, &other.path).cmp(&(one.event_time, &one.path)));
     Ok(files)
 }
 
-fn shown(file: &DataFile, names: &[&str], event_time: Option<i32>) -> FileSeen {
+fn shown(file: &DataFile, fields: &[PartitionField], event_time: Option<i32>) -> FileSeen {
     let micros = |datum: Option<&Datum>| match datum?.literal() {
         PrimitiveLiteral::Long(micros) => Some(Timestamp::from_micros(*micros)),
         _ => None,
@@ -177,19 +176,22 @@ fn shown(file: &DataFile, names: &[&str], event_time: Option<i32>) -> FileSeen {
         path: path_of(file.file_path()).into(),
         rows: file.record_count(),
         bytes: file.file_size_in_bytes(),
-        part: part(names, file.partition()),
+        part: part(fields, file.partition()),
         event_time: event_time.and_then(|id| micros(lower.get(&id)).zip(micros(upper.get(&id)))),
     }
 }
 
-/// Names and values of a partition; a number is a day.
-fn part(names: &[&str], values: &Struct) -> String {
-    let values = values.iter().map(|value| match value {
+/// Names and values of a partition, days and hours as Iceberg writes them.
+fn part(fields: &[PartitionField], values: &Struct) -> String {
+    let values = fields.iter().zip(values.iter()).map(|(field, value)| match value {
+        Some(Literal::Primitive(PrimitiveLiteral::Int(hour))) if field.transform == Transform::Hour => {
+            format!("{}-{:02}", BusinessDate(hour.div_euclid(24)), hour.rem_euclid(24))
+        }
         Some(Literal::Primitive(PrimitiveLiteral::Int(day))) => BusinessDate(*day).to_string(),
         Some(Literal::Primitive(PrimitiveLiteral::String(text))) => text.clone(),
         Some(other) => format!("{other:?}"),
         None => "null".to_owned(),
     });
-    let parts = names.iter().zip(values).map(|(name, value)| format!("{name}={value}"));
+    let parts = fields.iter().zip(values).map(|(field, value)| format!("{}={value}", field.name));
     parts.collect::<Vec<_>>().join("/")
 }

@@ -26,6 +26,8 @@ pub(super) const TO: &str = "skuflow.to";
 
 /// What a commit makes of a table.
 pub(super) struct Change<'a> {
+    /// The table that it was made for.
+    pub(super) table_id: Uuid,
     pub(super) commit_id: &'a str,
     /// Who commits: a sink.
     pub(super) writer: &'a str,

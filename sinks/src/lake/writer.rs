@@ -117,17 +117,20 @@ impl Lake {
         }
         let shape = self.shape(&loaded)?;
         let commit_id = Uuid::new_v4().to_string();
-        let planned = plan(self.table, &loaded.entry.metadata, &commit_id, &rows);
         let Self { open: Some(open), steps, table, .. } = self else { unreachable!("opened by `load`") };
-        let pended = open.enter(PENDING, &commit_id, &note(table, ingested_at, batch, &planned)).await;
+        let metadata = &loaded.entry.metadata;
+        let planned = plan(table, &open.data_folder(metadata), &commit_id, &rows);
+        let note = Note::of(table, metadata, ingested_at);
+        let pended = open.enter(PENDING, &commit_id, &noted(note, batch, &planned)).await;
         pended.map_err(|error| unwritten(table, &error))?;
-        let written = write_files(open, &loaded.entry.metadata, &shape, &planned, steps).await;
+        let written = write_files(open, metadata, &shape, &planned, steps).await;
         let files = written.map_err(|error| unwritten(table, &error))?;
         let bytes = files.iter().map(DataFile::file_size_in_bytes).sum();
         let (file_count, row_count) = (files.len() as u64, rows.len() as u64);
         let (writer, identity) = (self.name.as_str(), &self.identity);
         let kind = Kind::Append { batch, identity };
-        let change = Change { commit_id: &commit_id, writer, now_ms: ingested_at / 1000, added: files, kind };
+        let (table_id, now_ms) = (metadata.uuid(), ingested_at / 1000);
+        let change = Change { table_id, commit_id: &commit_id, writer, now_ms, added: files, kind };
         let committed = open.commit(table, &change, steps).await?;
         steps.reach(Step::Over).map_err(fault)?;
         Ok(match committed {
@@ -202,20 +205,20 @@ fn rows<'a>(table: &Table, batch: &'a Batch, ingested_at: i64) -> Result<Vec<Row
 }
 
 /// The files that `rows` become, under names that no other commit gives.
-fn plan<'a>(table: &Table, metadata: &TableMetadata, commit_id: &str, rows: &[Row<'a>]) -> Vec<Planned<'a>> {
+fn plan<'a>(table: &Table, folder: &str, commit_id: &str, rows: &[Row<'a>]) -> Vec<Planned<'a>> {
     let planned = (0..).zip(files(table, rows)).map(|(number, (part, rows)): (usize, _)| {
-        let address = format!("{}/{}/{commit_id}-{number}.parquet", metadata.location(), part.folder());
+        let address = format!("{folder}/{}/{commit_id}-{number}.parquet", part.folder());
         Planned { address, part, rows }
     });
     planned.collect()
 }
 
 /// What the ledger keeps of a commit.
-fn note(table: &Table, begun_at: i64, batch: &Batch, planned: &[Planned<'_>]) -> Note {
+fn noted(note: Note, batch: &Batch, planned: &[Planned<'_>]) -> Note {
     let [from, to] = ranges(batch).map(Some);
     let file = |file: &Planned<'_>| NotedFile { path: file.address.clone(), rows: file.rows.len() as u64 };
     let files = planned.iter().map(file).collect();
-    Note { table: table.full_name.into(), begun_at, from, to, files, manifest_lists: Vec::new() }
+    Note { from, to, files, ..note }
 }
 
 /// One file after the other: of all of them, one row group is held in memory.

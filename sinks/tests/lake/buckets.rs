@@ -140,6 +140,29 @@ fn whatever_is_answered_the_rows_are_there_once() {
     assert!(faults as usize > 2 * FAULTS.len(), "{faults} faults");
 }
 
+/// Every third object comes as half of it.
+#[test]
+fn objects_that_come_in_halves_are_read_again() {
+    let Some(server) = seaweedfs() else { return };
+    let (gets, cut) = (AtomicU32::new(0), Arc::new(AtomicU32::new(0)));
+    let counted = cut.clone();
+    let proxy = Proxy::start(&server.endpoint(), move |method, path| {
+        let is_object = method == "GET" && !path.contains("list-type");
+        let get = is_object.then(|| gets.fetch_add(1, Ordering::Relaxed))?;
+        (get % 3 == 2).then(|| counted.fetch_add(1, Ordering::Relaxed)).map(|_| Fault::Cut)
+    });
+    let (dir, broker, table) = (dir(), broker(60), &TABLES[0]);
+    let [halved, whole] = [proxy.endpoint(), server.endpoint()].map(|endpoint| place(&endpoint, "halves", dir.path()));
+    land(&broker, &halved, table, SMALL, None);
+    let before = table_files(&whole, table).expect("made").1.len();
+    let deeds = (0..20).find_map(|_| wait(upkeep(&halved, table, LATER).compact()).ok());
+    assert!(!deeds.expect("what came in halves comes whole").is_empty());
+    assert!(table_files(&whole, table).expect("made").1.len() < before);
+    assert_eq!(rows(&whole, table), records(&broker, table));
+    assert!(cut.load(Ordering::Relaxed) > 5, "some came in halves");
+    is_clean(&whole, table);
+}
+
 /// The server answers nothing for more requests than one landing may make again.
 #[test]
 fn while_the_server_is_away_nothing_is_lost() {

@@ -12,15 +12,19 @@ use reqwest::Url;
 use serde_json::{Value, json};
 use skuflow_runtime::testing::lake_readers;
 use skuflow_runtime::testing::postgres::{Postgres, postgres};
-use skuflow_sinks::lake::{Address, CATALOG_NAME, CatalogConfig, Hook, Login, Place, Rest, Root, Step, TABLES};
+use skuflow_sinks::lake::{Address, CATALOG_NAME, CatalogConfig, Hook, Login, Place, Rest, Root, Step, TABLES, Table};
 use skuflow_sinks::{Landed, Sink as _, SinkError};
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::SqliteConnectOptions;
 use tempfile::TempDir;
 
 use super::crashes::{SIGABRT, crash_at};
 use super::reached::properties;
 use super::server::{CREDENTIAL, Fault, Faults, Server};
+use super::upkeep::{DAY, MUCH_LATER, is_clean, upkeep};
 use super::world::{
-    SMALL, batch, broker, identity, lake, land, pending, pointer, publish, ready, records, rows, table_files, wait,
+    SMALL, batch, broker, identity, lake, land, path_of, pending, pointer, publish, ready, records, rows, table_files,
+    wait,
 };
 
 /// An empty lake.
@@ -49,7 +53,7 @@ fn of_rest(server: &Server) -> Address {
 /// One with each catalog there is.
 fn lakes() -> Vec<Lake> {
     let sqlite = lake_with("sqlite", Address::beside);
-    let rest = lake_with("rest", |_| of_rest(&Server::start(None, None)));
+    let rest = lake_with("rest", |folder| of_rest(&Server::start(folder, None, None)));
     let postgres = postgres().map(|server| lake_with("postgres", |_| of_postgres(server)));
     [sqlite, rest].into_iter().chain(postgres).collect()
 }
@@ -181,7 +185,8 @@ fn crashed_at_any_step_the_rows_are_those_of_the_topic_in_every_catalog() {
     }
 }
 
-fn pyiceberg(python: &str, place: &Place, what: &[&str]) -> Value {
+/// What a Python script does with the catalog at `place`.
+pub fn pyiceberg(python: &str, place: &Place, what: &[&str]) -> Value {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lake/catalogs.py");
     let output = Command::new(python).arg(script).arg(properties(place).to_string()).args(what).output();
     let output = output.expect("starts");
@@ -218,8 +223,9 @@ fn pyiceberg_commits_between_ours_and_reads_every_row() {
 fn pyiceberg_reads_by_rest_what_is_there() {
     let Some(python) = lake_readers() else { return };
     let (broker, table) = (broker(60), &TABLES[3]);
-    let server = Server::start(None, None);
-    let Lake { place, dir, .. } = lake_with("rest", |_| of_rest(&server));
+    let mut server = None;
+    let start = |folder: &Path| of_rest(server.insert(Server::start(folder, None, None)));
+    let Lake { place, dir, .. } = lake_with("rest", start);
     land(&broker, &place, table, SMALL, None);
     let table_of_it = pointer(&place, table).expect("made");
     assert!(table_of_it.starts_with(&format!("file://{}", dir.path().display())), "{table_of_it}");
@@ -229,7 +235,8 @@ fn pyiceberg_reads_by_rest_what_is_there() {
     let script = "import json, sys\nfrom pyiceberg.catalog import load_catalog\n\
          rows = load_catalog('lake', type='rest', uri=sys.argv[1]).load_table('curated.features').scan().to_arrow()\n\
          print(rows.num_rows)";
-    let output = Command::new(python).args(["-c", script, server.url.as_str()]).output().expect("starts");
+    let output =
+        Command::new(python).args(["-c", script, server.expect("started").url.as_str()]).output().expect("starts");
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "60", "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -254,8 +261,7 @@ fn whatever_a_rest_catalog_answers_each_row_lands_once() {
             commits += u32::from(method == "POST" && path.ends_with("/tables/offers"));
             (method == "POST" && path.ends_with("/tables/offers") && commits == 2).then_some(answer)
         });
-        let server = Server::start(None, Some(faults));
-        let Lake { place, .. } = lake_with("rest", |_| of_rest(&server));
+        let Lake { place, .. } = lake_with("rest", |folder| of_rest(&Server::start(folder, None, Some(faults))));
         land(&broker, &place, table, SMALL, None);
         assert_eq!(rows(&place, table), records(&broker, table), "{answer:?}");
     }
@@ -265,7 +271,8 @@ fn whatever_a_rest_catalog_answers_each_row_lands_once() {
 fn a_rest_catalog_with_tokens_lets_in_who_may() {
     let (broker, table) = (broker(20), &TABLES[0]);
     let (id, secret) = CREDENTIAL.split_once(':').expect("both");
-    let server = Server::start(Some("token-1"), None);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::start(dir.path(), Some("token-1"), None);
     let login = |secret: &str| Some(Login::Client { id: id.into(), secret: secret.into(), server: None, scope: None });
     let with = |entry| Address::Rest(Rest { url: server.url.clone(), warehouse: Some("w".into()), entry });
     let Lake { mut place, .. } = lake_with("rest", |_| with(login(secret)));
@@ -345,6 +352,90 @@ fn postgres_that_dies_in_a_commit_leaves_each_row_once() {
     }
 }
 
+/// Takes the table away, as another engine would, files included.
+fn drop_table(folder: &Path, table: &Table) {
+    let Address::Sqlite(path, _) = Address::beside(folder) else { panic!("it is one of SQLite") };
+    wait(async {
+        let options = SqliteConnectOptions::new().filename(path).busy_timeout(std::time::Duration::from_secs(10));
+        let mut connection = options.connect().await.expect("there");
+        let delete = sqlx::query("DELETE FROM iceberg_tables WHERE table_name = $1").bind(table.name);
+        assert_eq!(delete.execute(&mut connection).await.expect("done").rows_affected(), 1);
+    });
+    std::fs::remove_dir_all(folder.join(table.folder)).expect("there");
+}
+
+/// A batch for the first would name files in the second that went with the first.
+#[test]
+fn what_was_meant_for_a_table_does_not_come_into_another_of_its_name() {
+    let (broker, table) = (broker(60), &TABLES[0]);
+    for step in [Step::Linked, Step::Listed, Step::Described] {
+        let Lake { place, dir, .. } = lake_with("sqlite", Address::beside);
+        let folder = dir.path().join("lake");
+        let (other, there) = (broker.clone(), folder.clone());
+        let hook = once(step, move || {
+            drop_table(&there, &TABLES[0]);
+            drop(ready(&other, lake(&there, &TABLES[0], None)));
+            Ok(())
+        });
+        let mut slow = ready(&broker, lake(&place, table, Some(hook)));
+        let fenced = wait(slow.land(&batch(&broker, table, 0, (None, 5)))).expect_err("its files are gone");
+        let said = fenced.to_string();
+        assert!(matches!(&fenced, SinkError::Fenced(_)) && said.contains("made anew"), "{step:?}: {said}");
+        land(&broker, &place, table, SMALL, None);
+        assert_eq!(rows(&place, table), records(&broker, table), "{step:?}");
+    }
+}
+
+/// Where the first is, if it is anywhere, only its catalog knows, and lakes of several may have the same `path`.
+#[test]
+fn what_is_noted_of_a_table_is_not_removed_for_another_of_its_name() {
+    let (broker, table) = (broker(60), &TABLES[0]);
+    let Lake { place, dir, .. } = lake_with("sqlite", Address::beside);
+    let dies = once(Step::Linked, || Err(io::ErrorKind::TimedOut.into()));
+    let mut dies = ready(&broker, lake(&place, table, Some(dies)));
+    wait(dies.land(&batch(&broker, table, 0, (None, 6)))).expect_err("it is to fail");
+    let noted = pending(&place);
+    assert!(noted.len() == 1 && noted[0].contains("table_id"), "{noted:?}");
+    drop_table(&dir.path().join("lake"), table);
+    land(&broker, &place, table, SMALL, None);
+    for at in [MUCH_LATER, MUCH_LATER + DAY] {
+        wait(upkeep(&place, table, at).gc()).expect("done");
+    }
+    assert_eq!(pending(&place), noted, "it is another's");
+    assert_eq!(rows(&place, table), records(&broker, table));
+    is_clean(&place, table);
+}
+
+/// The catalog's file may be in a folder that is not there, and where there cannot be one, that is said.
+#[test]
+fn a_catalog_gets_its_folder() {
+    let (broker, table) = (broker(20), &TABLES[0]);
+    let in_folder = |folder: &Path| Address::Sqlite(folder.join("not/yet/catalog.db"), CATALOG_NAME.into());
+    let Lake { place, .. } = lake_with("sqlite", in_folder);
+    land(&broker, &place, table, SMALL, None);
+    assert_eq!(rows(&place, table), records(&broker, table));
+    let Lake { place, dir, .. } =
+        lake_with("sqlite", |folder| Address::Sqlite(folder.with_file_name("file/catalog.db"), CATALOG_NAME.into()));
+    std::fs::write(dir.path().join("file"), "").expect("writable");
+    let error = wait(lake(&place, table, None).positions(&identity(&broker))).expect_err("it is a file");
+    assert!(matches!(&error, SinkError::Fatal(said) if said.contains("correct the catalog's `url`")), "{error}");
+}
+
+/// Waiting brings no file back.
+#[test]
+fn a_metadata_file_that_is_gone_is_said() {
+    let (broker, table) = (broker(20), &TABLES[0]);
+    for Lake { kind, place, .. } in lakes().into_iter().filter(|lake| lake.kind != "rest") {
+        land(&broker, &place, table, SMALL, None);
+        let pointer = pointer(&place, table).expect("made");
+        std::fs::remove_file(path_of(&pointer)).expect("there");
+        let error = wait(lake(&place, table, None).positions(&identity(&broker))).expect_err("it is gone");
+        let said = error.to_string();
+        let is_said = said.contains(&pointer) && said.contains("bring it back");
+        assert!(matches!(error, SinkError::Fatal(_)) && is_said, "{kind}: {said}");
+    }
+}
+
 /// What is wrong with the way to a catalog is said once, with what to do, and without the password.
 #[test]
 fn a_catalog_that_lets_nobody_in_says_why() {
@@ -364,7 +455,7 @@ fn a_catalog_that_lets_nobody_in_says_why() {
     let rest = |url: &str| Address::Rest(Rest { url: Url::parse(url).expect("a URL"), warehouse: None, entry: None });
     check(of(&format!("postgres://me:horse@{nobody}/lake")), false, &["postgres://me@127.0.0.1:1/lake", "refused"]);
     check(rest(&format!("http://{nobody}/api")), false, &["http://127.0.0.1:1/api", "refused"]);
-    let server = Server::start(None, None);
+    let server = Server::start(Path::new("nowhere"), None, None);
     let elsewhere = server.url.as_str().replace("/api", "/elsewhere");
     check(rest(&elsewhere), true, &["404", "correct it"]);
     let Some(server) = postgres() else { return };

@@ -31,6 +31,23 @@ def connect(properties):
     return connection
 
 
+def attach(connection, properties):
+    """The REST catalog, as `lake`."""
+    uri = properties["uri"]
+    login = "AUTHORIZATION_TYPE 'none'"
+    if "credential" in properties:
+        client, secret = properties["credential"].split(":")
+        connection.execute(
+            f"CREATE SECRET login (TYPE iceberg, CLIENT_ID '{client}', CLIENT_SECRET '{secret}', "
+            f"OAUTH2_SERVER_URI '{uri}/v1/oauth/tokens')"
+        )
+        login = "SECRET login"
+    connection.execute(
+        f"ATTACH '{properties['warehouse']}' AS lake "
+        f"(TYPE iceberg, ENDPOINT '{uri}', {login}, ACCESS_DELEGATION_MODE 'none')"
+    )
+
+
 def known(address):
     """An address as it takes it."""
     return address.removeprefix("file://")

@@ -17,6 +17,8 @@ pub enum Fault {
     Refused409,
     /// It is not done, and not answered.
     Dropped,
+    /// It is done, and the answer ends in the middle of its body.
+    Cut,
 }
 
 /// Says what becomes of the next request, by method and path.
@@ -80,6 +82,10 @@ fn serve(mut client: TcpStream, server: &str, decide: &Mutex<Decide>) -> io::Res
     }
     match fault {
         None => client.write_all(&answer),
+        Some(Fault::Cut) => {
+            let body = answer.windows(4).position(|at| at == b"\r\n\r\n").map_or(0, |at| at + 4);
+            client.write_all(&answer[..usize::midpoint(body, answer.len())])
+        }
         Some(Fault::Answered500) => client.write_all(&refusal("500 Internal Server Error", "InternalError")),
         Some(Fault::Answered409 | Fault::Refused409) => {
             client.write_all(&refusal("409 Conflict", "ConditionalRequestConflict"))

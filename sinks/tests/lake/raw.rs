@@ -8,9 +8,9 @@ use arrow_array::{Array as _, ArrayRef};
 use iceberg::spec::DataFile;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use skuflow_runtime::broker::{Broker as _, Commit, Record};
-use skuflow_sinks::lake::TABLES;
+use skuflow_sinks::lake::{TABLES, look};
 
-use super::world::{SMALL, broker, land, path_of, table_files};
+use super::world::{Home as _, SMALL, broker, land, path_of, table_files, wait};
 
 #[test]
 fn a_raw_table_has_what_nobody_can_read() {
@@ -34,6 +34,9 @@ fn a_raw_table_has_what_nobody_can_read() {
         BTreeSet::from_iter(folders),
         BTreeSet::<PathBuf>::from([hour("__HIVE_DEFAULT_PARTITION__"), hour("shop")])
     );
+    let seen = wait(look(&folder.place())).expect("readable");
+    let parts: BTreeSet<_> = seen.iter().flat_map(|look| &look.files).map(|file| file.part.as_str()).collect();
+    assert_eq!(parts, BTreeSet::from(["source=null/hour=2026-09-21-14", "source=shop/hour=2026-09-21-14"]));
     let cells = unread(&files);
     assert_eq!(
         cells,

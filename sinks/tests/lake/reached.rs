@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 use skuflow_runtime::testing::s3::S3;
-use skuflow_sinks::lake::{Access, Address, BucketPlace, CATALOG_NAME, Keys, Place, Root};
+use skuflow_sinks::lake::{Access, Address, BucketPlace, CATALOG_NAME, Keys, Login, Place, Rest, Root};
 
 /// What `PyIceberg` opens the catalog with; `duck.py` takes from it how `DuckDB` reaches the files.
 pub fn properties(place: &Place) -> Value {
@@ -19,9 +19,19 @@ pub fn properties(place: &Place) -> Value {
             let uri = url.as_str().replacen("postgres:", "postgresql+psycopg2:", 1);
             json!({ "name": name, "type": "sql", "uri": uri })
         }
-        Address::Rest(rest) => json!({ "name": CATALOG_NAME, "type": "rest", "uri": rest.url.as_str() }),
+        Address::Rest(rest) => {
+            let uri = rest.url.as_str().trim_end_matches('/');
+            let mut properties = json!({ "name": CATALOG_NAME, "type": "rest", "uri": uri });
+            if let Some(Login::Client { id, secret, .. }) = &rest.entry {
+                properties["credential"] = format!("{id}:{secret}").into();
+            }
+            properties
+        }
     };
-    properties["warehouse"] = warehouse.into();
+    properties["warehouse"] = match &place.catalog {
+        Address::Rest(Rest { warehouse: Some(warehouse), .. }) => warehouse.clone().into(),
+        _ => warehouse.into(),
+    };
     properties.as_object_mut().expect("an object").extend(bucket_properties(&place.root));
     properties
 }
@@ -60,15 +70,28 @@ pub fn bucket(server: &S3, name: &str, url: &str) -> Place {
     }
 }
 
+/// A lake of which the catalog at `url` of a `SeaweedFS` places the tables, in `warehouse`.
+pub fn placed(endpoint: &str, url: &str, warehouse: &str) -> Place {
+    let bucket = BucketPlace { bucket: S3::BUCKET.into(), prefix: warehouse.replace("s3://", "") };
+    let Keys { id, secret, .. } = keys();
+    let entry = Some(Login::Client { id, secret, server: None, scope: None });
+    let rest = Rest { url: url.parse().expect("a URL"), warehouse: Some(warehouse.into()), entry };
+    Place { root: Root::Bucket(bucket, access(endpoint)), catalog: Address::Rest(rest) }
+}
+
 /// The variables that let a run in.
 pub const VARIABLES: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", S3::KEY_ID), ("AWS_SECRET_ACCESS_KEY", S3::SECRET)];
 
 /// The fields of a config's sink; credentials of a bucket are in variables.
 pub fn config(place: &Place) -> String {
     let catalog = match &place.catalog {
-        Address::Sqlite(path, _) => format!("sqlite:{}", path.display()),
-        Address::Postgres(url, _) => url.to_string(),
-        Address::Rest(rest) => rest.url.to_string(),
+        Address::Sqlite(path, _) => format!("url = \"sqlite:{}\"", path.display()),
+        Address::Postgres(url, _) => format!("url = \"{url}\""),
+        Address::Rest(Rest { url, warehouse, .. }) => {
+            let warehouse = warehouse.as_deref().expect("one of its own");
+            let credential = VARIABLES.map(|(variable, _)| format!("${{{variable}}}")).join(":");
+            format!("url = \"{url}\", warehouse = \"{warehouse}\", credential = \"{credential}\"")
+        }
     };
     let root = match &place.root {
         Root::Folder(folder) => format!("path = \"{}\"", folder.display()),
@@ -77,5 +100,5 @@ pub fn config(place: &Place) -> String {
             format!("path = \"{bucket}\", s3 = {{ endpoint = \"{endpoint}\", allow_http = true }}")
         }
     };
-    format!("{root}, catalog = {{ url = \"{catalog}\" }}")
+    format!("{root}, catalog = {{ {catalog} }}")
 }

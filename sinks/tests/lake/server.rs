@@ -29,6 +29,8 @@ struct State {
     tables: BTreeMap<String, (Value, String)>,
     namespaces: Vec<String>,
     faults: Faults,
+    /// Where tables are placed.
+    warehouse: String,
     /// Who is let in; anybody where it is `None`.
     token: Option<String>,
     /// How often a token was given.
@@ -45,12 +47,14 @@ pub struct Server {
 pub const CREDENTIAL: &str = "lake:open-sesame";
 
 impl Server {
-    pub fn start(token: Option<&str>, faults: Option<Faults>) -> Self {
+    /// Its tables are in the folder `warehouse`.
+    pub fn start(warehouse: &Path, token: Option<&str>, faults: Option<Faults>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let url = format!("http://{}/api", listener.local_addr().expect("bound"));
         let faults = faults.unwrap_or_else(|| Box::new(|_, _| None));
         let token = token.map(str::to_owned);
-        let state = State { tables: BTreeMap::new(), namespaces: Vec::new(), faults, token, given: 0 };
+        let warehouse = format!("file://{}", warehouse.display());
+        let state = State { tables: BTreeMap::new(), namespaces: Vec::new(), faults, warehouse, token, given: 0 };
         let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
         std::thread::spawn(move || {
@@ -142,7 +146,8 @@ fn answer(state: &mut State, (method, path): (&str, &str), body: &[u8], token: O
             if state.tables.contains_key(&name) {
                 return (409, error("AlreadyExistsException"));
             }
-            keep(state, &name, created(&json))
+            let location = format!("{}/{zone}/{}", state.warehouse, json["name"].as_str().expect("a name"));
+            keep(state, &name, created(&json, &location))
         }
         (_, ["p", "namespaces", zone, "tables", name]) => {
             let name = format!("{zone}.{name}");
@@ -175,10 +180,11 @@ fn keep(state: &mut State, name: &str, metadata: Value) -> (u16, Value) {
     (200, said)
 }
 
-fn created(asked: &Value) -> Value {
+fn created(asked: &Value, location: &str) -> Value {
+    assert_eq!(asked.get("location"), None, "the catalog places tables");
     let fields = asked["schema"]["fields"].as_array().expect("fields");
     let mut metadata = json!({
-        "format-version": 2, "table-uuid": uuid::Uuid::new_v4().to_string(), "location": asked["location"],
+        "format-version": 2, "table-uuid": uuid::Uuid::new_v4().to_string(), "location": location,
         "last-sequence-number": 0, "last-updated-ms": 1, "last-column-id": fields.len(),
         "schemas": [asked["schema"]], "current-schema-id": 0, "partition-specs": [asked["partition-spec"]],
         "default-spec-id": 0, "last-partition-id": 1010, "sort-orders": [asked["write-order"]],

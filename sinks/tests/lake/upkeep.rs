@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use iceberg::spec::Operation;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -486,6 +486,33 @@ fn one_tends_a_table_at_a_time() {
     let deeds = wait(first.round(&tended)).expect("done").expect("it was first");
     assert_eq!(rows(&folder, table), records(&broker, table), "{deeds:?}");
     assert!(wait(upkeep(&folder, table, LATER).round(&tended)).expect("done").is_some(), "nobody is at it");
+}
+
+/// Each file that comes of others takes nine of the ten minutes of a turn.
+#[test]
+fn who_takes_long_keeps_the_turn() {
+    let (_dir, folder) = folder();
+    let (broker, table) = (broker(200), &TABLES[0]);
+    land(&broker, &folder, table, SMALL, None);
+    let time = Arc::new(AtomicI64::new(LATER));
+    let settings = UpkeepConfig { files_min: 2, ..UpkeepConfig::default() };
+    let mut first = Upkeep::new("test", folder.place(), table, settings, Clock::Fixed(time.clone()));
+    let (there, tries) = (folder.clone(), Arc::new(AtomicU64::new(0)));
+    let counted = tries.clone();
+    first.set_hook(Box::new(move |step| {
+        if step == Step::Linked {
+            let now = time.fetch_add(9 * HOUR / 60, Ordering::Relaxed) + 9 * HOUR / 60;
+            std::thread::scope(|scope| {
+                let second = || wait(upkeep(&there, &TABLES[0], now).round(&Tended::default())).expect("done");
+                assert_eq!(scope.spawn(second).join().expect("waits"), None, "the first is at it");
+            });
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }));
+    let deeds = wait(first.round(&Tended::default())).expect("done").expect("nobody is at it");
+    assert!(tries.load(Ordering::Relaxed) > 2, "longer than a turn: {deeds:?}");
+    assert_eq!(rows(&folder, table), records(&broker, table));
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! Topics of made-up events, a lake that takes them, and who reads its files.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +12,6 @@ use iceberg::spec::{DataFile, Manifest, ManifestList, TableMetadata};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use reqwest::Url;
 use serde_json::Value;
 use skuflow_runtime::broker::memory::Memory;
 use skuflow_runtime::broker::{Broker, Commit, Offset, Record, TopicPartition};
@@ -26,7 +23,7 @@ use skuflow_schemas::{
 };
 use skuflow_sinks::batcher::Cut;
 use skuflow_sinks::consume::{Consume, Form, Progress};
-use skuflow_sinks::lake::{Access, Address, BucketPlace, Hook, Lake, Place, Root, TABLES, Table};
+use skuflow_sinks::lake::{Access, Address, BucketPlace, Hook, Lake, Login, Place, Rest, Root, TABLES, Table};
 use skuflow_sinks::{Batch, Identity, Incoming, Part, Range, Sink as _};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -303,21 +300,32 @@ pub fn pointer(home: &(impl Home + ?Sized), table: &Table) -> Option<String> {
                 None
             })
         }),
-        Address::Rest(rest) => location(&rest.url, table),
+        Address::Rest(rest) => wait(location(&rest, table)),
     }
 }
 
-/// Asks a catalog without tokens where a table is.
-fn location(url: &Url, table: &Table) -> Option<String> {
-    let address = format!("{}:{}", url.host_str().expect("a host"), url.port().expect("a port"));
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    let path = format!("{}/v1/p/namespaces/{}/tables/{}", url.path().trim_end_matches('/'), table.zone, table.name);
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nx-look: 1\r\nconnection: close\r\n\r\n").expect("it listens");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("it answers");
-    let (_, body) = answer.split_once("\r\n\r\n").expect("an answer");
-    let body: Value = serde_json::from_str(body).expect("JSON");
-    body["metadata-location"].as_str().map(str::to_owned)
+/// Asks a REST catalog where a table is; one of the test's own lets everybody look.
+async fn location(rest: &Rest, table: &Table) -> Option<String> {
+    let client = reqwest::Client::new();
+    let base = format!("{}/v1", rest.url.as_str().trim_end_matches('/'));
+    let mut token = None;
+    if let Some(Login::Client { id, secret, .. }) = &rest.entry {
+        let form = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}&scope=catalog");
+        let request = client.post(format!("{base}/oauth/tokens")).body(form);
+        let request = request.header("x-look", "1").header("content-type", "application/x-www-form-urlencoded");
+        let given: Value = request.send().await.expect("it listens").json().await.expect("JSON");
+        token = given["access_token"].as_str().map(str::to_owned);
+    }
+    let ask = async |path: String| {
+        let request = client.get(format!("{base}/{path}")).header("x-look", "1");
+        let request = token.iter().fold(request, reqwest::RequestBuilder::bearer_auth);
+        request.send().await.expect("it listens").json::<Value>().await.expect("JSON")
+    };
+    let warehouse = rest.warehouse.iter().map(|warehouse| format!("?warehouse={warehouse}"));
+    let config = ask(format!("config{}", warehouse.collect::<String>())).await;
+    let prefix = config["overrides"]["prefix"].as_str().expect("a prefix").to_owned();
+    let found = ask(format!("{prefix}/namespaces/{}/tables/{}", table.zone, table.name)).await;
+    found["metadata-location"].as_str().map(str::to_owned)
 }
 
 /// What the ledger says of commits that are on their way, up to a thousand.
@@ -348,8 +356,9 @@ fn read(place: &Place, address: &str) -> Bytes {
     match &place.root {
         Root::Folder(_) => std::fs::read(path_of(address)).expect("a file that is named is there").into(),
         Root::Bucket(bucket, access) => {
-            let key = address.strip_prefix(&format!("s3://{}/", bucket.bucket)).expect("in the bucket");
-            let (store, key) = (store(bucket, access), object_store::path::Path::parse(key).expect("a name"));
+            let (name, key) = address.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).expect("in a bucket");
+            let bucket = BucketPlace { bucket: name.into(), ..bucket.clone() }; // a catalog may place tables in another
+            let (store, key) = (store(&bucket, access), object_store::path::Path::parse(key).expect("a name"));
             wait(async {
                 store.get(&key).await.expect("an object that is named is there").bytes().await.expect("whole")
             })

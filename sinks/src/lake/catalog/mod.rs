@@ -46,6 +46,12 @@ pub(super) enum Swap {
 /// Holds the tables of a lake. Each change of a table is one compare-and-swap.
 #[async_trait]
 pub(super) trait Catalog: Send {
+    /// Whether it says where tables are, and readers ask it: then their files stand in `data` and `metadata` there, and nothing
+    /// of ours beside them.
+    fn places_tables(&self) -> bool {
+        false
+    }
+
     /// The metadata file of a table; `None` where there is no such table.
     async fn pointer(&mut self, table: &Table) -> Result<Option<String>, SinkError>;
 

@@ -205,6 +205,10 @@ impl RestCatalog {
 
 #[async_trait]
 impl Catalog for RestCatalog {
+    fn places_tables(&self) -> bool {
+        true
+    }
+
     async fn pointer(&mut self, table: &Table) -> Result<Option<String>, SinkError> {
         Ok(self.find(table).await?.map(|found| found.metadata_location))
     }
@@ -222,9 +226,8 @@ impl Catalog for RestCatalog {
         let mut properties = metadata.properties().clone();
         properties.insert("format-version".into(), "2".into());
         let body = json!({
-            "name": table.name, "location": metadata.location(), "schema": metadata.current_schema(),
+            "name": table.name, "schema": metadata.current_schema(), "properties": properties, "stage-create": false,
             "partition-spec": metadata.default_partition_spec(), "write-order": metadata.default_sort_order(),
-            "stage-create": false, "properties": properties,
         });
         self.make(&self.tables(table.zone), body).await
     }

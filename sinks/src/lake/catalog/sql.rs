@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::future::Future;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::str::FromStr as _;
 
@@ -19,7 +20,7 @@ use super::{Catalog, Entry, Swap};
 use crate::SinkError;
 use crate::lake::commit::failed as iceberg_failed;
 use crate::lake::steps::{Step, Steps};
-use crate::lake::storage::{Files, fault};
+use crate::lake::storage::{Files, Folders, fault};
 use crate::lake::tables::Table;
 use crate::limits::{CATALOG_ANSWER_TIMEOUT, CATALOG_CONNECT_TIMEOUT};
 use crate::sql::late;
@@ -59,8 +60,12 @@ struct Database {
 type Key<'a> = [&'a str; 3];
 
 impl Sql {
-    /// Opens the catalog in a file, or makes it.
+    /// Opens the catalog in a file, or makes it, and its folder.
     pub(super) async fn sqlite(path: &Path, name: &str, files: &Files) -> Result<Self, SinkError> {
+        let mut unflushed = Folders::default();
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let made = folder.map_or(Ok(()), |folder| unflushed.make(folder));
+        made.and_then(|()| unflushed.flush()).map_err(|error| unmade(path, &error))?;
         let url = sqlite_url(path, "mode=rwc");
         let shown = path.display().to_string();
         Self::open(Database { dialect: &SQLITE, url, shown, opening: SQLITE.opening }, name, files).await
@@ -91,6 +96,12 @@ impl Sql {
         files: &Files,
     ) -> Result<Option<Self>, SinkError> {
         Self::open_to_read(postgres(url, name, POSTGRES.opening_to_read), name, files).await
+    }
+
+    /// Whether the file at `location` is not there although the pointer is at it.
+    async fn is_lost(&mut self, table: &Table, location: &str) -> Result<bool, SinkError> {
+        let exists = async { self.io.new_input(location)?.exists().await };
+        Ok(exists.await.is_ok_and(|exists| !exists) && self.pointer(table).await?.as_deref() == Some(location))
     }
 
     async fn open(database: Database, name: &str, files: &Files) -> Result<Self, SinkError> {
@@ -147,9 +158,18 @@ impl Catalog for Sql {
 
     async fn load(&mut self, table: &Table) -> Result<Option<Entry>, SinkError> {
         let Some(location) = self.pointer(table).await? else { return Ok(None) };
-        let read = TableMetadata::read_from(&self.io, &location).await;
-        let metadata = read.map_err(|error| iceberg_failed(&location, &error))?;
-        Ok(Some(Entry { location, metadata }))
+        match TableMetadata::read_from(&self.io, &location).await {
+            Ok(metadata) => Ok(Some(Entry { location, metadata })),
+            Err(error) => Err(if self.is_lost(table, &location).await? {
+                SinkError::Fatal(format!(
+                    "{location} is not there, and the catalog knows table {} by it: bring it back from a copy, or give the sink a \
+                     new, empty `path`, which will be filled with what the topics still have",
+                    table.full_name
+                ))
+            } else {
+                iceberg_failed(&location, &error)
+            }),
+        }
     }
 
     async fn create(&mut self, table: &Table, metadata: &TableMetadata) -> Result<(), SinkError> {
@@ -327,6 +347,20 @@ async fn note(alone: &mut Transaction<'_, Any>, key: Key<'_>, facts: &Facts) -> 
         insert.execute(&mut **alone).await?;
     }
     Ok(())
+}
+
+/// Why there is no folder for the catalog at `path`.
+fn unmade(path: &Path, error: &io::Error) -> SinkError {
+    let text = format!("the folder of {}: {error}", path.display());
+    match error.kind() {
+        ErrorKind::AlreadyExists
+        | ErrorKind::PermissionDenied
+        | ErrorKind::NotADirectory
+        | ErrorKind::ReadOnlyFilesystem => SinkError::Fatal(format!(
+            "{text}; make it, writable for the user that runs skuflow, or correct the catalog's `url`"
+        )),
+        _ => SinkError::Retry(text),
+    }
 }
 
 async fn within<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {

@@ -1,10 +1,11 @@
 //! Files in a bucket.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek as _, Write};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -37,12 +38,16 @@ use crate::limits::{
 /// What an object of ours says of the call that made it: one whose answer got lost is known by it.
 const MARK: &str = "skuflow-mark";
 
-/// Where the files of a lake are in a bucket. An object is made where there is none, with all its bytes; what came of a call
+/// Where the files of a lake are in a bucket, and in those where its catalog places tables. An object is made where there is none, with all its bytes; what came of a call
 /// without an answer is looked up.
 #[derive(Clone)]
 pub(in crate::lake) struct Bucket {
-    store: Arc<AmazonS3>,
+    /// By bucket, as they are needed.
+    stores: Arc<Mutex<BTreeMap<String, Arc<AmazonS3>>>>,
     place: BucketPlace,
+    access: Access,
+    /// Whether who gives the credentials renews them.
+    renewed: bool,
     /// The server, as errors name it.
     server: String,
 }
@@ -81,10 +86,23 @@ impl Bucket {
         if let Some(flaw) = access.flaw(&place.bucket) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{place}: {flaw}")));
         }
-        let built = builder(place, access).build();
-        let store = built.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{place}: {error}")))?;
         let server = access.endpoint.clone().unwrap_or_else(|| "Amazon S3".into());
-        Ok(Self { store: Arc::new(store), place: place.clone(), server })
+        let renewed = builder(&place.bucket, access).get_config_value(&AmazonS3ConfigKey::AccessKeyId).is_none();
+        let opened = Self { stores: Arc::default(), place: place.clone(), access: access.clone(), renewed, server };
+        opened.store(&place.bucket)?;
+        Ok(opened)
+    }
+
+    fn store(&self, bucket: &str) -> io::Result<Arc<AmazonS3>> {
+        let mut stores = self.stores.lock().expect("nobody panics over it");
+        if let Some(store) = stores.get(bucket) {
+            return Ok(store.clone());
+        }
+        let built = builder(bucket, &self.access).build();
+        let failed = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{S3}{bucket}: {error}"));
+        let store = Arc::new(built.map_err(failed)?);
+        stores.insert(bucket.into(), store.clone());
+        Ok(store)
     }
 
     /// As Iceberg's own code wants it.
@@ -97,15 +115,21 @@ impl Bucket {
         format!("{}/{path}", self.place)
     }
 
-    /// The name in the bucket of what is at `address`.
-    fn key(&self, address: &str) -> io::Result<Path> {
-        let rest = address.strip_prefix(S3).and_then(|rest| rest.strip_prefix(&self.place.bucket)?.strip_prefix('/'));
-        let key = rest.and_then(|key| Path::parse(key).ok());
-        key.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{address} is not in {}", self.place)))
+    /// See [`super::Files::reach`].
+    pub(super) fn reaches(address: &str) -> bool {
+        parts(address).is_some()
+    }
+
+    /// The bucket of what is at `address`, and its name there.
+    fn object(&self, address: &str) -> io::Result<(Arc<AmazonS3>, Path)> {
+        let parts = parts(address).and_then(|(bucket, key)| Some((bucket, Path::parse(key).ok()?)));
+        let nowhere = || io::Error::new(io::ErrorKind::InvalidData, format!("{address} is not in a bucket"));
+        let (bucket, key) = parts.ok_or_else(nowhere)?;
+        Ok((self.store(bucket)?, key))
     }
 
     fn told(&self, address: &str, error: &Error) -> io::Error {
-        told(&format!("{address} at {}", self.server), error)
+        told(&format!("{address} at {}", self.server), error, self.renewed)
     }
 
     /// See [`super::Files::create`]. What is written is kept aside until it is sent, so that it is the same each time.
@@ -131,15 +155,15 @@ impl Bucket {
 
     /// Makes an object in one call, or in the next where that came to nothing.
     async fn put(&self, address: &str, bytes: Bytes) -> io::Result<()> {
-        let (key, mark) = (self.key(address)?, Uuid::new_v4().to_string());
+        let ((store, key), mark) = (self.object(address)?, Uuid::new_v4().to_string());
         for tries_left in (0..PUT_TRIES_MAX).rev() {
             let options = PutOptions { mode: PutMode::Create, attributes: marked(&mark), ..PutOptions::default() };
-            let Err(error) = self.store.put_opts(&key, bytes.clone().into(), options).await else { return Ok(()) };
+            let Err(error) = store.put_opts(&key, bytes.clone().into(), options).await else { return Ok(()) };
             let error = self.told(address, &error);
             if error.kind() == io::ErrorKind::InvalidData {
                 return Err(error);
             }
-            let Ok(found) = self.find(&key, &mark, bytes.len() as u64).await else { return Err(error) };
+            let Ok(found) = find(&store, &key, &mark, bytes.len() as u64).await else { return Err(error) };
             match next(error.kind(), found, tries_left) {
                 Next::Done => return Ok(()),
                 Next::Again => {}
@@ -152,15 +176,15 @@ impl Bucket {
     /// Makes a large object of parts. A name that another one gets meanwhile is taken from it, as `object_store` can complete
     /// no such call under a condition: names of large files are of one commit of one writer.
     async fn put_parts(&self, address: &str, from: &mut (impl Read + Send), bytes: u64) -> io::Result<()> {
-        let (key, mark) = (self.key(address)?, Uuid::new_v4().to_string());
-        if self.find(&key, &mark, bytes).await.map_err(|error| self.told(address, &error))? != Found::Nothing {
+        let ((store, key), mark) = (self.object(address)?, Uuid::new_v4().to_string());
+        if find(&store, &key, &mark, bytes).await.map_err(|error| self.told(address, &error))? != Found::Nothing {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{address}: there is one")));
         }
         let options = PutMultipartOptions { attributes: marked(&mark), ..PutMultipartOptions::default() };
-        let upload = self.store.put_multipart_opts(&key, options).await;
+        let upload = store.put_multipart_opts(&key, options).await;
         let mut upload = upload.map_err(|error| self.told(address, &error))?;
         let Err(error) = self.send(address, upload.as_mut(), from).await else { return Ok(()) };
-        if self.find(&key, &mark, bytes).await.is_ok_and(|found| found == Found::Ours) {
+        if find(&store, &key, &mark, bytes).await.is_ok_and(|found| found == Found::Ours) {
             return Ok(()); // the last answer got lost
         }
         if let Err(aborting) = upload.abort().await {
@@ -186,21 +210,10 @@ impl Bucket {
         upload.complete().await.map(drop).map_err(|error| self.told(address, &error))
     }
 
-    /// What is called `key`, for the call with `mark` that wants to make `bytes` of it.
-    async fn find(&self, key: &Path, mark: &str, bytes: u64) -> object_store::Result<Found> {
-        let options = GetOptions { head: true, ..GetOptions::default() };
-        let found = match self.store.get_opts(key, options).await {
-            Ok(found) => found,
-            Err(Error::NotFound { .. }) => return Ok(Found::Nothing),
-            Err(error) => return Err(error),
-        };
-        let is_marked = found.attributes.get(&Attribute::Metadata(MARK.into())).is_some_and(|value| &**value == mark);
-        Ok(if is_marked && found.meta.size == bytes { Found::Ours } else { Found::Another })
-    }
-
     /// See [`super::Files::read`].
     pub(super) async fn get(&self, address: &str) -> io::Result<Bytes> {
-        let got = match self.store.get(&self.key(address)?).await {
+        let (store, key) = self.object(address)?;
+        let got = match store.get(&key).await {
             Ok(found) => found.bytes().await,
             Err(error) => Err(error),
         };
@@ -209,13 +222,15 @@ impl Bucket {
 
     /// See [`super::Files::replace`].
     pub(super) async fn replace(&self, address: &str, text: &str) -> io::Result<()> {
-        let put = self.store.put(&self.key(address)?, Bytes::from(text.to_owned()).into()).await;
+        let (store, key) = self.object(address)?;
+        let put = store.put(&key, Bytes::from(text.to_owned()).into()).await;
         put.map(drop).map_err(|error| self.told(address, &error))
     }
 
     /// See [`super::Files::delete`].
     pub(super) async fn remove(&self, address: &str) -> io::Result<()> {
-        match self.store.delete(&self.key(address)?).await.map_err(|error| self.told(address, &error)) {
+        let (store, key) = self.object(address)?;
+        match store.delete(&key).await.map_err(|error| self.told(address, &error)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed,
         }
@@ -223,7 +238,8 @@ impl Bucket {
 
     /// See [`super::Files::source`]: a copy that nobody else has.
     pub(super) async fn source(&self, address: &str) -> io::Result<File> {
-        let got = self.store.get(&self.key(address)?).await;
+        let (store, key) = self.object(address)?;
+        let got = store.get(&key).await;
         let mut pieces = got.map_err(|error| self.told(address, &error))?.into_stream();
         let mut copy = tempfile::tempfile()?;
         while let Some(piece) = following(&mut pieces).await {
@@ -236,14 +252,15 @@ impl Bucket {
     /// The objects in the folder at `address`, see [`super::Files::list`]. A server may name folders that are empty by now, as
     /// objects without bytes, which no file of a lake is.
     pub(super) async fn list(&self, address: &str) -> io::Result<Vec<Listed>> {
-        let folder = self.key(address)?;
-        let mut objects = self.store.list(Some(&folder));
+        let (store, folder) = self.object(address)?;
+        let mut objects = store.list(Some(&folder));
+        let (bucket, _) = parts(address).expect("it is an object's");
         let mut all = Vec::new();
         while let Some(object) = following(&mut objects).await {
             let object = object.map_err(|error| self.told(address, &error))?;
             if object.size > 0 {
                 all.push(Listed {
-                    address: format!("{S3}{}/{}", self.place.bucket, object.location),
+                    address: format!("{S3}{bucket}/{}", object.location),
                     bytes: object.size,
                     modified: Timestamp::from_micros(object.last_modified.timestamp_micros()),
                 });
@@ -274,7 +291,24 @@ impl Bucket {
     }
 }
 
-fn builder(place: &BucketPlace, access: &Access) -> AmazonS3Builder {
+/// The bucket that an address names, and what is behind it.
+fn parts(address: &str) -> Option<(&str, &str)> {
+    address.strip_prefix(S3)?.split_once('/')
+}
+
+/// What is called `key`, for the call with `mark` that wants to make `bytes` of it.
+async fn find(store: &AmazonS3, key: &Path, mark: &str, bytes: u64) -> object_store::Result<Found> {
+    let options = GetOptions { head: true, ..GetOptions::default() };
+    let found = match store.get_opts(key, options).await {
+        Ok(found) => found,
+        Err(Error::NotFound { .. }) => return Ok(Found::Nothing),
+        Err(error) => return Err(error),
+    };
+    let is_marked = found.attributes.get(&Attribute::Metadata(MARK.into())).is_some_and(|value| &**value == mark);
+    Ok(if is_marked && found.meta.size == bytes { Found::Ours } else { Found::Another })
+}
+
+fn builder(bucket: &str, access: &Access) -> AmazonS3Builder {
     let Access { endpoint, region, keys, allow_http, .. } = access;
     let retry = RetryConfig {
         backoff: BackoffConfig { init_backoff: S3_BACKOFF, max_backoff: S3_BACKOFF_MAX, base: 2.0 }, // with jitter
@@ -289,16 +323,16 @@ fn builder(place: &BucketPlace, access: &Access) -> AmazonS3Builder {
             token.iter().fold(with_keys, AmazonS3Builder::with_token)
         }
     };
-    let is_path_style = access.is_path_style(&place.bucket);
+    let is_path_style = access.is_path_style(bucket);
     builder = builder
         .with_client_options(client)
         .with_allow_http(*allow_http)
         .with_retry(retry)
-        .with_bucket_name(&place.bucket)
+        .with_bucket_name(bucket)
         .with_virtual_hosted_style_request(!is_path_style)
         .with_disable_bulk_delete(true);
     if let Some(endpoint) = endpoint {
-        builder = builder.with_endpoint(host_of(endpoint, (!is_path_style).then_some(&*place.bucket)));
+        builder = builder.with_endpoint(host_of(endpoint, (!is_path_style).then_some(bucket)));
     }
     if let Some(region) = region {
         builder = builder.with_region(region);
@@ -368,8 +402,8 @@ struct Opened {
 #[async_trait]
 impl FileRead for Opened {
     async fn read(&self, range: std::ops::Range<u64>) -> Result<Bytes> {
-        let key = self.bucket.key(&self.address).map_err(failed)?;
-        let read = self.bucket.store.get_range(&key, range).await;
+        let (store, key) = self.bucket.object(&self.address).map_err(failed)?;
+        let read = store.get_range(&key, range).await;
         read.map_err(|error| failed(self.bucket.told(&self.address, &error)))
     }
 }
@@ -378,7 +412,8 @@ impl FileRead for Opened {
 #[typetag::serde]
 impl Storage for Bucket {
     async fn exists(&self, path: &str) -> Result<bool> {
-        match self.store.head(&self.key(path).map_err(failed)?).await {
+        let (store, key) = self.object(path).map_err(failed)?;
+        match store.head(&key).await {
             Ok(_) => Ok(true),
             Err(Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(failed(self.told(path, &error))),
@@ -386,7 +421,8 @@ impl Storage for Bucket {
     }
 
     async fn metadata(&self, path: &str) -> Result<FileMetadata> {
-        let found = self.store.head(&self.key(path).map_err(failed)?).await;
+        let (store, key) = self.object(path).map_err(failed)?;
+        let found = store.head(&key).await;
         found.map(|found| FileMetadata { size: found.size }).map_err(|error| failed(self.told(path, &error)))
     }
 

@@ -59,6 +59,11 @@ impl Local {
         format!("{SCHEME}{}/{path}", self.root.display())
     }
 
+    /// See [`super::Files::reach`].
+    pub(super) fn reaches(address: &str) -> bool {
+        path_of(address).is_absolute()
+    }
+
     /// See [`super::Files::create`]: the name is on disk when `unflushed` is.
     pub(super) fn create<T>(
         &self,
@@ -123,9 +128,9 @@ impl Local {
     }
 
     /// See [`super::Files::list`]. What is taken away meanwhile is not there.
-    pub(super) fn list(&self, path: &str) -> io::Result<Vec<Listed>> {
+    pub(super) fn list(address: &str) -> io::Result<Vec<Listed>> {
         let mut listed = Vec::new();
-        let mut folders = vec![self.root.join(path)];
+        let mut folders = vec![path_of(address).to_path_buf()];
         while let Some(folder) = folders.pop() {
             let entries = match std::fs::read_dir(&folder) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -182,14 +187,14 @@ pub(in crate::lake) struct Folders(BTreeSet<PathBuf>);
 
 impl Folders {
     /// Makes a folder and those above it, where they are missing.
-    fn make(&mut self, folder: &Path) -> io::Result<()> {
+    pub(in crate::lake) fn make(&mut self, folder: &Path) -> io::Result<()> {
         if folder.is_dir() {
             return Ok(());
         }
         let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
         self.make(above)?;
         match std::fs::create_dir(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Err(error) if !folder.is_dir() => return Err(error),
             _ => {}
         }
         self.0.insert(above.into());
@@ -292,9 +297,9 @@ mod tests {
         assert_eq!(std::fs::read(path_of(&address)).expect("there"), b"first");
         assert!(!path_of(&local.address("t/y")).exists());
         unflushed.flush().expect("they are there");
-        let listed = local.list("t").expect("readable");
+        let listed = Local::list(&local.address("t")).expect("readable");
         assert_eq!(listed.iter().map(|file| (&file.address, file.bytes)).collect::<Vec<_>>(), [(&address, 5)]);
-        assert_eq!(local.list("u").expect("there is none"), []);
+        assert_eq!(Local::list(&local.address("u")).expect("there is none"), []);
         assert_eq!(Local::read(&address).expect("there"), "first");
         let staged = std::fs::read_dir(dir.path().join("a/lake").join(STAGED)).expect("there").count();
         assert_eq!(staged, 0, "nothing is left behind");

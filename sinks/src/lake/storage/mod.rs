@@ -77,6 +77,14 @@ impl Files {
         }
     }
 
+    /// Whether files at `address` are of this kind.
+    pub(super) fn reach(&self, address: &str) -> bool {
+        match self {
+            Self::Local(_) => Local::reaches(address),
+            Self::Bucket(_) => Bucket::reaches(address),
+        }
+    }
+
     /// Makes the file at `address` of what `write` writes; says how large it is. It stays whatever happens once `unflushed` is
     /// flushed.
     ///
@@ -127,11 +135,11 @@ impl Files {
         }
     }
 
-    /// The files whose addresses begin with the folder `path` of the lake, in no order; none where there is no such folder.
-    pub(super) async fn list(&self, path: &str) -> io::Result<Vec<Listed>> {
+    /// The files in the folder at `address`, in no order; none where there is no such folder.
+    pub(super) async fn list(&self, address: &str) -> io::Result<Vec<Listed>> {
         match self {
-            Self::Local(local) => local.list(path),
-            Self::Bucket(bucket) => bucket.list(&bucket.address(path)).await,
+            Self::Local(_) => Local::list(address),
+            Self::Bucket(bucket) => bucket.list(address).await,
         }
     }
 }

@@ -42,6 +42,7 @@ impl Upkeep {
             let inputs: Vec<Live> = places.iter().map(|place| live[*place].clone()).collect();
             let sum = |of: fn(&DataFile) -> u64| inputs.iter().map(|input| of(&input.file)).sum();
             let sums = [inputs.len() as u64, sum(DataFile::record_count), sum(DataFile::file_size_in_bytes)];
+            self.stay(&open).await?;
             let part = spec.partition_to_path(inputs[0].file.partition(), entry.metadata.current_schema().clone());
             if self.is_dry || self.put_together(&mut open, &entry.metadata, &inputs).await? {
                 deeds.push(self.deed("compact", part, sums));
@@ -62,7 +63,7 @@ impl Upkeep {
         let address = format!("{folder}/{commit_id}-0.parquet");
         let rows = inputs.iter().map(|input| input.file.record_count()).sum();
         let files = vec![NotedFile { path: address.clone(), rows }];
-        let note = Note { table: self.table.full_name.into(), begun_at: self.now(), files, ..Note::default() };
+        let note = Note { files, ..Note::of(self.table, metadata, self.now()) };
         open.enter(PENDING, &commit_id, &note).await.map_err(fault)?;
         self.reach(Step::Pending)?;
         let file = match self.written(open, metadata, inputs, &address).await {
@@ -77,8 +78,8 @@ impl Upkeep {
         };
         self.reach(Step::Linked)?;
         let kind = Kind::Replace { removed: paths(inputs) };
-        let (writer, now_ms) = (self.name.as_str(), self.now() / 1_000);
-        let change = Change { commit_id: &commit_id, writer, now_ms, added: vec![file], kind };
+        let (table_id, writer, now_ms) = (metadata.uuid(), self.name.as_str(), self.now() / 1_000);
+        let change = Change { table_id, commit_id: &commit_id, writer, now_ms, added: vec![file], kind };
         let committed = open.commit(self.table, &change, &mut self.steps).await?;
         self.reach(Step::Over)?;
         Ok(committed == Committed::Now)

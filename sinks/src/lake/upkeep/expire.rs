@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use iceberg::TableUpdate;
-use iceberg::spec::DataFile;
+use iceberg::spec::{DataFile, TableMetadata};
 use uuid::Uuid;
 
 use super::compact::paths;
@@ -26,6 +26,7 @@ impl Upkeep {
     /// See [`Self::round`].
     pub async fn expire(&mut self) -> Result<Vec<Deed>, SinkError> {
         let Some(mut open) = self.open().await? else { return Ok(Vec::new()) };
+        self.stay(&open).await?;
         let rows = self.expire_rows(&mut open).await?;
         let snapshots = self.expire_snapshots(&mut open).await?;
         Ok(rows.into_iter().chain(snapshots).collect())
@@ -43,7 +44,7 @@ impl Upkeep {
         let sum = |of: fn(&DataFile) -> u64| old.iter().map(|old| of(&old.file)).sum();
         let sums = [old.len() as u64, sum(DataFile::record_count), sum(DataFile::file_size_in_bytes)];
         let kind = Kind::Delete { removed: paths(&old) };
-        let is_done = self.is_dry || self.commit_without_files(open, kind).await? == Committed::Now;
+        let is_done = self.is_dry || self.commit_without_files(open, &entry.metadata, kind).await? == Committed::Now;
         Ok(is_done.then(|| self.deed("delete rows", String::new(), sums)))
     }
 
@@ -51,14 +52,14 @@ impl Upkeep {
     pub(super) async fn commit_without_files(
         &mut self,
         open: &mut Open,
+        metadata: &TableMetadata,
         kind: Kind<'_>,
     ) -> Result<Committed, SinkError> {
         let (commit_id, now) = (Uuid::new_v4().to_string(), self.now());
-        let note = Note { table: self.table.full_name.into(), begun_at: now, ..Note::default() };
-        open.enter(PENDING, &commit_id, &note).await.map_err(fault)?;
+        open.enter(PENDING, &commit_id, &Note::of(self.table, metadata, now)).await.map_err(fault)?;
         self.reach(Step::Pending)?;
-        let (writer, now_ms) = (self.name.as_str(), now / 1_000);
-        let change = Change { commit_id: &commit_id, writer, now_ms, added: Vec::new(), kind };
+        let (table_id, writer, now_ms) = (metadata.uuid(), self.name.as_str(), now / 1_000);
+        let change = Change { table_id, commit_id: &commit_id, writer, now_ms, added: Vec::new(), kind };
         let committed = open.commit(self.table, &change, &mut self.steps).await?;
         self.reach(Step::Over)?;
         Ok(committed)

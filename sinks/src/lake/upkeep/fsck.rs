@@ -15,7 +15,7 @@ use skuflow_schemas::Timestamp;
 
 use super::Upkeep;
 use super::files::{Live, Missing, live, named_by};
-use super::gc::version;
+use super::gc::{METADATA_SUFFIX, version};
 use crate::SinkError;
 use crate::lake::bounds::Facts;
 use crate::lake::catalog::Entry;
@@ -24,6 +24,7 @@ use crate::lake::ledger::{EXPIRED, Entered, PENDING};
 use crate::lake::offsets::{OFFSETS, Offsets};
 use crate::lake::snapshot::{FROM, TO, lineage, undone};
 use crate::lake::storage::{Listed, fault};
+use crate::lake::tables::Table;
 use crate::limits::FSCK_ROWS_MAX;
 
 /// Something that is not as it says.
@@ -64,10 +65,14 @@ impl Upkeep {
     pub async fn fsck(&self) -> Result<Vec<Difference>, SinkError> {
         let mut found = Found { table: self.table.full_name, differences: Vec::new() };
         let Some(mut open) = Open::open_to_read(&self.place).await? else { return Ok(Vec::new()) };
-        // In this order, so that what a commit makes meanwhile is in the ledger, or in the table.
-        let listed = open.files.list(self.table.folder).await.map_err(fault)?;
-        let (pending, expired) = (open.entries(PENDING).await?, open.entries(EXPIRED).await?);
         let Some(pointer) = open.catalog.pointer(self.table).await? else { return Ok(Vec::new()) };
+        let Some((folder, _)) = pointer.rsplit_once("/metadata/") else {
+            found.add("metadata", pointer, "it is not where the table's metadata belongs");
+            return Ok(found.differences);
+        };
+        // In this order, so that what a commit makes meanwhile is in the ledger, or in the table.
+        let mut listed = open.files.list(folder).await.map_err(fault)?;
+        let (pending, expired) = (open.entries(PENDING).await?, open.entries(EXPIRED).await?);
         let entry = match open.catalog.load(self.table).await {
             Ok(Some(entry)) => entry,
             Ok(None) => return Ok(Vec::new()),
@@ -76,7 +81,9 @@ impl Upkeep {
                 return Ok(found.differences);
             }
         };
-        hint(&open, &entry.location, &mut found).await;
+        if !open.catalog.places_tables() {
+            hint(&open, &entry.location, &mut found).await;
+        }
         positions(&entry.metadata, &mut found);
         let reached = snapshots(&open, &entry.metadata, &mut found).await;
         match live(&open, &entry).await {
@@ -84,8 +91,11 @@ impl Upkeep {
             Err(error) => found.add("snapshot", entry.location.clone(), error.to_string()),
         }
         let until = Timestamp::from_micros(self.grace_ends());
-        let known = ledger(&open, &entry.metadata, (&pending, &expired), until, &mut found).await?;
+        let known = ledger(&open, (self.table, &entry.metadata), (&pending, &expired), until, &mut found).await?;
         if let Some(reached) = reached {
+            if open.catalog.places_tables() {
+                listed.retain(|file| !file.address.ends_with(METADATA_SUFFIX)); // the catalog's own
+            }
             unreferenced(&entry, &listed, &reached, &known, until, &mut found);
         }
         Ok(found.differences)
@@ -264,7 +274,7 @@ struct Known {
 
 async fn ledger(
     open: &Open,
-    metadata: &TableMetadata,
+    (table, metadata): (&Table, &TableMetadata),
     (pending, expired): (&[Entered], &[Entered]),
     until: Timestamp,
     found: &mut Found,
@@ -275,7 +285,7 @@ async fn ledger(
             found.add("ledger", entered.address.clone(), "the entry cannot be read");
             continue;
         };
-        if note.table != found.table {
+        if !note.is_of(table, metadata) {
             continue;
         }
         known.commits.push(entered.name.clone());
@@ -284,7 +294,7 @@ async fn ledger(
         known.addresses.extend(named.map_err(|error| failed(&entered.address, &error))?.into_keys());
     }
     for Entered { address, note, .. } in pending {
-        let begun_at = note.as_ref().filter(|note| note.table == found.table).map(|note| note.begun_at);
+        let begun_at = note.as_ref().filter(|note| note.is_of(table, metadata)).map(|note| note.begun_at);
         if let Some(begun_at) = begun_at.map(Timestamp::from_micros).filter(|begun_at| *begun_at <= until) {
             let detail = format!("a commit has been on its way since {begun_at}; `skuflow lake gc` gives it up");
             found.add("ledger", address.clone(), detail);

@@ -18,7 +18,7 @@ use crate::lake::ledger::{EXPIRED, Entered, Note, PENDING};
 use crate::lake::snapshot::Kind;
 use crate::lake::storage::{Listed, fault};
 
-const METADATA_SUFFIX: &str = ".metadata.json";
+pub(super) const METADATA_SUFFIX: &str = ".metadata.json";
 
 /// What is to be removed, in the order of removal, and how large it is.
 type Doomed = BTreeMap<(Holds, String), u64>;
@@ -30,19 +30,23 @@ impl Upkeep {
     /// See [`Self::round`].
     pub async fn gc(&mut self) -> Result<Vec<Deed>, SinkError> {
         let Some(mut open) = self.open().await? else { return Ok(Vec::new()) };
-        let Some(_) = open.load(self.table).await? else { return Ok(Vec::new()) };
-        let is_old = |note: &Note| note.begun_at <= self.grace_ends() && note.table == self.table.full_name;
+        let Some(Loaded { entry, .. }) = open.load(self.table).await? else { return Ok(Vec::new()) };
+        self.stay(&open).await?;
+        let (until, table) = (self.grace_ends(), self.table);
+        let is_old = |note: &Note| note.begun_at <= until && note.is_of(table, &entry.metadata);
         let mut deeds: Vec<Deed> = self.give_up(&open, &is_old).await?.into_iter().collect();
         let mut notes = open.entries(EXPIRED).await?;
         notes.retain(|entered| entered.note.as_ref().is_some_and(is_old));
         if !self.is_dry && notes.iter().any(is_of_commit) {
-            self.commit_without_files(&mut open, Kind::Replace { removed: HashSet::new() }).await?;
+            self.commit_without_files(&mut open, &entry.metadata, Kind::Replace { removed: HashSet::new() }).await?;
         }
         let Some(Loaded { entry, .. }) = open.load(self.table).await? else { return Ok(Vec::new()) };
+        notes.retain(|entered| entered.note.as_ref().is_some_and(|note| note.is_of(self.table, &entry.metadata)));
         let doomed = self.doomed(&open, &entry, &notes).await?;
         let (count, bytes) = (doomed.len() as u64, doomed.values().sum());
         if !self.is_dry {
             for (_, address) in doomed.keys() {
+                self.stay(&open).await?;
                 remove(&open, address).await?;
             }
             for entered in &notes {
@@ -73,7 +77,7 @@ impl Upkeep {
     /// What the notes name, and no snapshot reaches; and metadata files that no pointer can name any more.
     async fn doomed(&self, open: &Open, entry: &Entry, notes: &[Entered]) -> Result<Doomed, SinkError> {
         let reached = reachable(open, entry).await?;
-        let folder = format!("{}/metadata", self.table.folder);
+        let folder = format!("{}/metadata", entry.metadata.location());
         let listed = open.files.list(&folder).await.map_err(fault)?;
         let sizes: HashMap<&str, u64> = listed.iter().map(|file| (file.address.as_str(), file.bytes)).collect();
         let mut doomed = Doomed::new();
@@ -92,10 +96,12 @@ impl Upkeep {
         }
         doomed.retain(|(_, address), _| !reached.contains(address));
         let until = Timestamp::from_micros(self.grace_ends());
+        // Those of a catalog that places tables are its own: it may know them by other names of the table.
         let lost = stale_metadata(&entry.location, entry, &listed).filter(|file| file.modified <= until);
+        let lost = lost.filter(|_| !open.catalog.places_tables());
         doomed.extend(lost.map(|file| ((Holds::List, file.address.clone()), file.bytes)));
         let staged = match open.files.staged() {
-            Some(folder) => open.files.list(folder).await.map_err(fault)?,
+            Some(folder) => open.files.list(&open.files.address(folder)).await.map_err(fault)?,
             None => Vec::new(),
         };
         let staged = staged.into_iter().filter(|file| file.modified <= until);

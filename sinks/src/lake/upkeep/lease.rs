@@ -26,7 +26,7 @@ impl Lease {
     pub(super) async fn take(files: &Files, table: &Table, holder: &str, now: i64) -> Result<Option<Self>, SinkError> {
         let folder = format!("upkeep/{}", table.full_name);
         let number = |address: &str| address.rsplit('/').next()?.strip_suffix(".json")?.parse::<u64>().ok();
-        let listed = files.list(&folder).await.map_err(fault)?;
+        let listed = files.list(&files.address(&folder)).await.map_err(fault)?;
         let mut turns: Vec<(u64, String)> =
             listed.into_iter().filter_map(|file| Some((number(&file.address)?, file.address))).collect();
         turns.sort_unstable();
@@ -59,8 +59,20 @@ impl Lease {
         serde_json::to_string(&self.term).unwrap_or_default()
     }
 
-    /// Still at it.
+    /// Still at it, in time for what comes next: what has run for a quarter of its term begins anew.
+    ///
+    /// # Errors
+    /// `Fenced` where it has run out, and another has taken the next turn.
     pub(super) async fn renew(&mut self, files: &Files, now: i64) -> Result<(), SinkError> {
+        if now < self.term.expires_at - LEASE_MICROS / 4 * 3 {
+            return Ok(());
+        }
+        match files.read(&self.address).await {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(SinkError::Fenced(format!("{}: another tends the table by now", self.address)));
+            }
+            read => drop(read.map_err(fault)?),
+        }
         self.term.expires_at = now + LEASE_MICROS;
         files.replace(&self.address, &self.text()).await.map_err(fault)
     }

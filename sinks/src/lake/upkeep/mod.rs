@@ -99,12 +99,15 @@ pub struct Upkeep {
     clock: Clock,
     is_dry: bool,
     steps: Steps,
+    /// The turn that a round has.
+    lease: Option<Lease>,
 }
 
 impl Upkeep {
     /// For `table` of the lake at `place`, as the sink called `name` fills it. Nothing is opened before it is needed.
     pub fn new(name: &str, place: Place, table: &'static Table, settings: Settings, clock: Clock) -> Self {
-        Self { name: name.into(), place, table, settings, clock, is_dry: false, steps: Steps::default() }
+        let (is_dry, steps, lease) = (false, Steps::default(), None);
+        Self { name: name.into(), place, table, settings, clock, is_dry, steps, lease }
     }
 
     /// Only says what would happen.
@@ -125,9 +128,14 @@ impl Upkeep {
     pub async fn round(&mut self, tended: &Tended) -> Result<Option<Vec<Deed>>, SinkError> {
         let Some(open) = self.open().await? else { return Ok(Some(Vec::new())) };
         let holder = format!("{} {}", self.name, Uuid::new_v4());
-        let Some(mut lease) = Lease::take(&open.files, self.table, &holder, self.now()).await? else { return Ok(None) };
-        let deeds = self.turn(&open, &mut lease).await;
-        lease.release(&open.files).await;
+        self.lease = Lease::take(&open.files, self.table, &holder, self.now()).await?;
+        if self.lease.is_none() {
+            return Ok(None);
+        }
+        let deeds = self.turn().await;
+        if let Some(lease) = self.lease.take() {
+            lease.release(&open.files).await;
+        }
         let deeds = deeds?;
         tended.count(&deeds);
         let (files, bytes) = self.size().await?;
@@ -137,13 +145,20 @@ impl Upkeep {
         Ok(Some(deeds))
     }
 
-    async fn turn(&mut self, open: &Open, lease: &mut Lease) -> Result<Vec<Deed>, SinkError> {
+    async fn turn(&mut self) -> Result<Vec<Deed>, SinkError> {
         let mut deeds = self.compact().await?;
-        lease.renew(&open.files, self.now()).await?;
         deeds.extend(self.expire().await?);
-        lease.renew(&open.files, self.now()).await?;
         deeds.extend(self.gc().await?);
         Ok(deeds)
+    }
+
+    /// Keeps the turn that a round has; by hand there is none. Called between things that take less than its term.
+    async fn stay(&mut self, open: &Open) -> Result<(), SinkError> {
+        let now = self.now();
+        match &mut self.lease {
+            Some(lease) => lease.renew(&open.files, now).await,
+            None => Ok(()),
+        }
     }
 
     async fn size(&self) -> Result<(u64, u64), SinkError> {

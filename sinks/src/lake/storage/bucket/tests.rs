@@ -1,8 +1,14 @@
 //! What is made in a bucket.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use skuflow_runtime::testing::s3::{S3, seaweedfs, versitygw};
 
 use super::*;
+
+#[expect(dead_code, reason = "the tests of lakes use all of it")]
+#[path = "../../../../tests/lake/proxy.rs"]
+mod proxy;
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop").block_on(future)
@@ -10,9 +16,13 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 
 /// A lake of its own for each `name`.
 fn bucket(server: &S3, name: &str) -> Bucket {
+    reached_by(server.endpoint(), name)
+}
+
+fn reached_by(endpoint: String, name: &str) -> Bucket {
     let place = BucketPlace { bucket: S3::BUCKET.into(), prefix: format!("files/{name}") };
     let keys = Keys { id: S3::KEY_ID.into(), secret: S3::SECRET.into(), token: None };
-    let (endpoint, keys) = (Some(server.endpoint()), Some(keys));
+    let (endpoint, keys) = (Some(endpoint), Some(keys));
     Bucket::open(&place, &Access { endpoint, keys, allow_http: true, ..Access::default() }).expect("opens")
 }
 
@@ -60,9 +70,12 @@ fn an_address_names_what_is_in_the_bucket() {
     let bucket = Bucket::open(&place, &Access { keys: Some(keys), ..Access::default() }).expect("opens");
     let address = bucket.address("t/customer=%2E/x");
     assert_eq!(address, "s3://bkt/lake/t/customer=%2E/x");
-    assert_eq!(bucket.key(&address).expect("in it").as_ref(), "lake/t/customer=%2E/x", "as it is");
-    for other in ["s3://bktx/k", "file:///bkt/k", "s3://bkt"] {
-        assert_eq!(bucket.key(other).expect_err("elsewhere").kind(), io::ErrorKind::InvalidData, "{other}");
+    let (store, key) = bucket.object(&address).expect("in it");
+    assert_eq!((key.as_ref(), store.to_string().as_str()), ("lake/t/customer=%2E/x", "AmazonS3(bkt)"), "as it is");
+    let (other, _) = bucket.object("s3://bkt2/k").expect("where a catalog places a table");
+    assert_eq!(other.to_string(), "AmazonS3(bkt2)");
+    for other in ["file:///bkt/k", "s3://bkt"] {
+        assert_eq!(bucket.object(other).expect_err("nowhere").kind(), io::ErrorKind::InvalidData, "{other}");
     }
     let shown = format!("{bucket:?} {}", serde_json::to_string(&bucket as &dyn Storage).expect("plain"));
     assert!(!shown.contains("hidden"), "{shown}");
@@ -144,6 +157,34 @@ fn a_large_object_is_made_of_parts_and_whole_or_not_at_all() {
     let left: Vec<_> =
         left.flatten().flat_map(|of| std::fs::read_dir(of.path()).expect("a folder").flatten()).collect();
     assert!(left.is_empty(), "parts stay: {left:?}");
+}
+
+/// The answer that says that all parts are one object gets lost, or is an error, and nothing more is said of what is made. What is
+/// not made is asked for again.
+#[test]
+fn a_large_object_whose_last_answer_got_lost_is_made() {
+    let large = large();
+    for server in servers() {
+        for fault in [proxy::Fault::Unanswered, proxy::Fault::Answered500, proxy::Fault::Dropped] {
+            let completions = Arc::new(AtomicU32::new(0));
+            let counted = completions.clone();
+            let proxy = proxy::Proxy::start(&server.endpoint(), move |method, path| {
+                let is_completion = method == "POST" && path.contains("uploadId=");
+                match is_completion.then(|| counted.fetch_add(1, Ordering::Relaxed))? {
+                    0 => Some(fault),
+                    _ => (fault != proxy::Fault::Dropped).then_some(proxy::Fault::Refused409),
+                }
+            });
+            let bucket = reached_by(proxy.endpoint(), &format!("lost-{fault:?}"));
+            wait(async {
+                let address = bucket.address("large");
+                bucket.create(&address, |out| out.write_all(&large)).await.expect("made");
+                assert!(bucket.get(&address).await.expect("there") == large, "{fault:?}: the same bytes");
+                bucket.remove(&address).await.expect("there");
+            });
+            assert!(completions.load(Ordering::Relaxed) > 0, "{fault:?}");
+        }
+    }
 }
 
 /// What cannot be read.
