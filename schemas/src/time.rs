@@ -103,7 +103,7 @@ pub struct BusinessDate(pub i32);
 impl fmt::Display for BusinessDate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let date =
-            jiff::civil::date(1970, 1, 1).checked_add(jiff::Span::new().days(self.0.clamp(-1_000_000, 1_000_000)));
+            jiff::civil::date(1970, 1, 1).checked_add(jiff::Span::new().days(self.0.clamp(-7_000_000, 7_000_000)));
         match date {
             Ok(date) => write!(f, "{date}"),
             Err(_) => write!(f, "day {}", self.0),

@@ -141,7 +141,7 @@ CREATE TABLE sink_offsets (
 CREATE TABLE price_history_other PARTITION OF price_history DEFAULT;
 
 CREATE FUNCTION make_months(history TEXT, months DATE[]) RETURNS BIGINT
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET timezone = 'UTC' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET timezone = 'UTC' SET lock_timeout = '2s' AS $$
 DECLARE
     month DATE;
     part TEXT;

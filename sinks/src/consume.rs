@@ -157,8 +157,8 @@ pub struct Consume {
 /// Why a session ended before its time.
 enum Failed {
     Again(String),
-    /// These records become dead letters, and the rest goes on.
-    Refused(Vec<Refusal>),
+    /// At once: what was in the way is a dead letter.
+    Anew,
     Fatal(String),
 }
 
@@ -175,7 +175,6 @@ impl From<SinkError> for Failed {
     fn from(error: SinkError) -> Self {
         match error {
             SinkError::Fatal(reason) => Self::Fatal(reason),
-            SinkError::Refused(refusals) => Self::Refused(refusals),
             other => Self::Again(other.to_string()),
         }
     }
@@ -191,18 +190,11 @@ impl Consume {
         let mut failures = 0;
         let mut buried = BTreeSet::new();
         loop {
-            let failed = match self.session(sink, &buried).await {
+            match self.session(sink, &mut buried).await {
                 Ok(()) => return Ok(()),
-                Err(Failed::Refused(refusals)) => match self.bury(refusals, &mut buried) {
-                    Ok(()) => continue,
-                    Err(failed) => failed,
-                },
-                Err(failed) => failed,
-            };
-            match failed {
-                Failed::Fatal(reason) => return Err(format!("sink {}: {reason}", self.name)),
-                Failed::Refused(_) => unreachable!("they are buried above"),
-                Failed::Again(reason) => {
+                Err(Failed::Anew) => continue,
+                Err(Failed::Fatal(reason)) => return Err(format!("sink {}: {reason}", self.name)),
+                Err(Failed::Again(reason)) => {
                     tracing::warn!(sink = self.name, reason, "going on from the stored positions");
                     failures = if self.progress.condition.failed(reason) { failures + 1 } else { 1 };
                 }
@@ -213,28 +205,18 @@ impl Consume {
         }
     }
 
-    /// Makes dead letters of records; whoever reads them again passes over them.
-    fn bury(&self, refusals: Vec<Refusal>, buried: &mut Buried) -> Result<(), Failed> {
-        for refusal in &refusals {
-            let Refusal { of, offset, code, reason } = refusal;
-            tracing::warn!(sink = self.name, %of, offset, code, reason, "becomes a dead letter");
-        }
-        let places: Vec<_> = refusals.iter().map(|refusal| (refusal.of.clone(), refusal.offset)).collect();
-        let (sink, transactional_id, broker) = (&self.name, &self.transactional_id, self.broker.as_ref());
-        Letters { sink, transactional_id, broker }.write(refusals)?;
-        buried.extend(places);
-        Ok(())
-    }
-
-    async fn session<S: Sink>(&self, sink: &mut S, buried: &Buried) -> Result<(), Failed> {
+    async fn session<S: Sink>(&self, sink: &mut S, buried: &mut Buried) -> Result<(), Failed> {
         let mut session = Session {
             consume: self,
             reader: self.broker.reader()?,
-            places: self.places(sink).await?,
+            places: Vec::new(),
+            identity: self.identity()?,
             turn: 0,
             buried,
+            strange: Vec::new(),
             batcher: Batcher::new(self.cut),
         };
+        session.places = self.places(sink, &session.identity).await?;
         for place in &session.places {
             session.reader.begin(&place.of, place.next)?;
         }
@@ -263,14 +245,19 @@ impl Consume {
         }
     }
 
-    /// Where to go on in each partition.
-    async fn places<S: Sink>(&self, sink: &mut S) -> Result<Vec<Place>, Failed> {
+    /// Which log it is.
+    fn identity(&self) -> Result<Identity, Failed> {
         let topics = self.broker.topics()?;
-        let identity = Identity {
+        Ok(Identity {
             cluster_id: self.broker.cluster_id()?,
             topic_ids: topics.iter().map(|topic| (topic.name.to_string(), topic.id.clone())).collect(),
-        };
-        let stored = sink.positions(&identity).await?;
+        })
+    }
+
+    /// Where to go on in each partition.
+    async fn places<S: Sink>(&self, sink: &mut S, identity: &Identity) -> Result<Vec<Place>, Failed> {
+        let topics = self.broker.topics()?;
+        let stored = sink.positions(identity).await?;
         let mut places = Vec::new();
         let mut missing = Vec::new();
         for topic in topics.iter().filter(|topic| self.topics.contains(&topic.name)) {
@@ -321,9 +308,12 @@ struct Session<'a> {
     consume: &'a Consume,
     reader: Box<dyn Reader>,
     places: Vec<Place>,
+    identity: Identity,
     /// The partition that is fetched next: each in its turn, also where one of them could fill every batch.
     turn: usize,
-    buried: &'a Buried,
+    buried: &'a mut Buried,
+    /// Records of the batch that are no events.
+    strange: Vec<Refusal>,
     batcher: Batcher,
 }
 
@@ -347,7 +337,7 @@ impl Session<'_> {
                     let is_buried = || self.buried.contains(&(place.of.clone(), record.offset));
                     let incoming = match self.consume.form {
                         _ if !self.buried.is_empty() && is_buried() => None,
-                        Form::Event => read(&place.of, &record)?,
+                        Form::Event => read(&place.of, &record, &mut self.strange)?,
                         Form::Raw => Some(raw(&record)),
                     };
                     let bytes = record.value.map_or(0, <[u8]>::len);
@@ -366,7 +356,17 @@ impl Session<'_> {
         }
         let (size, began) = (self.batcher.size(), Instant::now());
         let batch = self.batcher.take();
-        let landed = sink.land(&batch).await?;
+        let strange = std::mem::take(&mut self.strange);
+        self.bury(strange, sink).await?;
+        let landed = match sink.land(&batch).await {
+            Err(SinkError::Refused(refusals)) => {
+                let places: Vec<_> = refusals.iter().map(|refusal| (refusal.of.clone(), refusal.offset)).collect();
+                self.bury(refusals, sink).await?;
+                self.buried.extend(places); // not before: who passes over them must know that their letters are written
+                return Err(Failed::Anew);
+            }
+            landed => landed?,
+        };
         self.consume.progress.landed(landed, size, began.elapsed());
         let mut positions = BTreeMap::new();
         for place in &mut self.places {
@@ -380,8 +380,25 @@ impl Session<'_> {
     }
 }
 
+impl Session<'_> {
+    /// Makes dead letters of records that will not land.
+    async fn bury<S: Sink>(&self, refusals: Vec<Refusal>, sink: &mut S) -> Result<(), Failed> {
+        if refusals.is_empty() {
+            return Ok(());
+        }
+        let Consume { name, transactional_id, broker, .. } = self.consume;
+        for Refusal { of, offset, code, reason } in &refusals {
+            tracing::warn!(sink = name, %of, offset, code, reason, "becomes a dead letter");
+        }
+        // The positions are read when nobody else writes letters: what is before them has landed, or has its letter.
+        let letters = Letters::open(name, transactional_id, broker.as_ref())?;
+        let stored = sink.positions(&self.identity).await?;
+        Ok(letters.write(refusals, &stored, &self.identity)?)
+    }
+}
+
 /// What a record is to a sink; tombstones of tables are nothing yet. A configured prefix of topics stands behind `dlq.`.
-fn read(of: &TopicPartition, record: &RecordView<'_>) -> Result<Option<Incoming>, Failed> {
+fn read(of: &TopicPartition, record: &RecordView<'_>, strange: &mut Vec<Refusal>) -> Result<Option<Incoming>, Failed> {
     let refuse = |reason: String| Failed::Fatal(format!("offset {} of {of}: {reason}", record.offset));
     if of.topic.starts_with(DEAD_LETTER_PREFIX) {
         let letter = DeadLetter::from_headers(record.headers()).ok_or_else(|| {
@@ -397,7 +414,8 @@ fn read(of: &TopicPartition, record: &RecordView<'_>) -> Result<Option<Incoming>
         Ok(event) => Ok(Some(Incoming::Event(event, record.offset))),
         Err(error) => {
             let (code, reason) = (error.code(), error.to_string());
-            Err(Failed::Refused(vec![Refusal { of: of.clone(), offset: record.offset, code, reason }]))
+            strange.push(Refusal { of: of.clone(), offset: record.offset, code, reason });
+            Ok(None)
         }
     }
 }

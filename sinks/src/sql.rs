@@ -103,7 +103,7 @@ fn of_result_code(code: u32) -> Trouble {
 pub(crate) fn of_postgres(error: &Error) -> Trouble {
     let Some(code) = error.as_database_error().and_then(sqlx::error::DatabaseError::code) else {
         return match error {
-            Error::Configuration(_) => Trouble::Url,
+            Error::Configuration(_) | Error::Tls(_) => Trouble::Url,
             Error::ColumnDecode { .. } | Error::ColumnNotFound(_) => Trouble::Tables,
             _ => Trouble::Passing, // it is not there, or went away
         };

@@ -198,7 +198,7 @@ fn plain(row: &str) -> String {
     let cells: Vec<serde_json::Value> = serde_json::from_str(cells).expect("JSON");
     let cells = cells.into_iter().map(|cell| match cell {
         serde_json::Value::Number(number) => {
-            number.as_f64().map_or_else(|| number.to_string(), |real| real.to_string())
+            format!("{:.12e}", number.as_f64().expect("a number"))
         }
         serde_json::Value::String(text) => match serde_json::from_str::<serde_json::Value>(&text) {
             Ok(mut json) if json.is_object() || json.is_array() => {
@@ -438,12 +438,14 @@ fn a_server_that_is_killed_is_waited_for() {
     }
 }
 
-/// Lands while `befalls` is done again and again.
+/// Lands while `befalls` is done again and again, for a while.
 fn lands_while(broker: &Memory, place: &Place, mut befalls: impl FnMut()) {
+    let mut random = Random(7);
     std::thread::scope(|scope| {
-        let landing = scope.spawn(|| land(Arc::new(broker.clone()), place, SMALL, Arc::default(), || {}));
-        while !landing.is_finished() {
-            std::thread::park_timeout(Duration::from_millis(40));
+        let cut = Cut { records_max: 1, ..SMALL };
+        let landing = scope.spawn(move || land(Arc::new(broker.clone()), place, cut, Arc::default(), || {}));
+        for _ in 0..40 {
+            std::thread::park_timeout(Duration::from_millis(10 + random.below(60)));
             befalls();
         }
         landing.join().expect("it lands");

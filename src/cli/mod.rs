@@ -7,6 +7,7 @@ mod lake;
 mod logs;
 mod output;
 mod schema;
+mod serving;
 mod statements;
 mod upkeep;
 
@@ -141,6 +142,11 @@ enum Command {
         #[command(subcommand)]
         command: lake::Lake,
     },
+    /// Print the rights that roles of Postgres need on the serving tables.
+    Serving {
+        #[command(subcommand)]
+        command: serving::Serving,
+    },
     /// List topics and families, or say what the fields of one family are, and how its figures are computed.
     Schema {
         /// The family.
@@ -266,6 +272,7 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
             output::rows(&inspect(arguments, &request)?, arguments.format);
         }
         Command::Lake { command } => lake::lake(command, &load(arguments)?, arguments.format)?,
+        Command::Serving { command } => serving::serving(command, &load(arguments)?)?,
         Command::Freshness(thresholds) => return freshness(arguments, thresholds),
     }
     Ok(ExitCode::SUCCESS)

@@ -227,10 +227,10 @@ fn what_is_refused_becomes_a_dead_letter_once() {
         run(&consume(&broker, &["quality.v1"], Cut::default()), &mut notes).expect("goes on");
         assert_eq!(notes.stored[&TopicPartition::new("quality.v1", 0)], 9);
         assert_eq!(notes.landings.iter().map(|landing| landing[&0]).sum::<usize>(), 7, "without the two");
-        let [(3, first, Some(_)), (7, second, Some(value))] = &letters()[..] else { panic!("{:?}", letters()) };
+        let [(7, first, Some(value)), (3, second, Some(_))] = &letters()[..] else { panic!("{:?}", letters()) };
         assert_eq!(
             (first.as_str(), second.as_str(), value.as_slice()),
-            ("row-refused", "not-framed", &b"no event"[..])
+            ("not-framed", "row-refused", &b"no event"[..])
         );
     }
 }

@@ -207,7 +207,7 @@ mod tests {
             |customer: &str| Part { division: Division::CustomerDate, whose: Some(customer.into()), time: 0 }.folder();
         assert_eq!(folder("../x=1"), "customer=%2E%2E%2Fx%3D1/date=1970-01-01");
         assert_eq!(folder(""), "customer=__HIVE_DEFAULT_PARTITION__/date=1970-01-01");
-        assert_eq!(Part { division: Division::Date, whose: None, time: i32::MIN }.folder(), "date=-000768-02-04");
+        assert_eq!(Part { division: Division::Date, whose: None, time: i32::MIN }.folder(), "date=day%20-2147483648");
         let hour =
             |source: Option<&str>, time| Part { division: Division::SourceHour, whose: source.map(Text::from), time };
         let expected = "source=shop%20A/year=1970/month=01/day=03/hour=02";

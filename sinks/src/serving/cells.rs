@@ -60,7 +60,8 @@ cell_of! {
     i64, number => Self::Int(number);
     u32, number => Self::Int(number.into());
     u64, number => Self::Int(number as i64);
-    f64, number => Self::Real(number);
+    // Infinities are no figures: JSON has none, Postgres would take them.
+    f64, number => if number.is_finite() { Self::Real(number) } else { Self::Null };
     Timestamp, at => Self::Instant(at);
     BusinessDate, day => Self::Day(day);
     EventId, id => Self::Id(id);

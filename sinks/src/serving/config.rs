@@ -50,7 +50,8 @@ impl Config {
             "postgres" | "postgresql" => {
                 let schema = self.schema.clone().unwrap_or_else(|| "skuflow".into());
                 let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-                if schema.len() > 63
+                if schema.starts_with("pg_")
+                    || schema.len() > 63
                     || !schema.starts_with(|c: char| c.is_ascii_lowercase())
                     || !schema.chars().all(is_plain)
                 {

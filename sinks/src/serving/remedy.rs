@@ -47,12 +47,15 @@ fn advice(trouble: Trouble, dialect: Dialect) -> Option<String> {
         (Trouble::Damaged, Dialect::Postgres) => {
             "Postgres says that its data is damaged: bring it back from a copy".into()
         }
-        (Trouble::Row | Trouble::Tables, _) => {
-            format!("these are not the tables of skuflow, or somebody changed them: {}", anew(dialect))
-        }
+        (Trouble::Row | Trouble::Tables, _) => of_changed(dialect),
         (Trouble::Defect, _) => "this is a defect of skuflow, please report it".into(),
     };
     Some(advice)
+}
+
+/// What to do about tables that are not as they were made.
+pub(super) fn of_changed(dialect: Dialect) -> String {
+    format!("these are not the tables of skuflow, or somebody changed them: {}", anew(dialect))
 }
 
 fn anew(dialect: Dialect) -> &'static str {

@@ -8,7 +8,7 @@ const WRITES: &str = "SELECT, INSERT, UPDATE, DELETE";
 pub fn grants(schema: &str, owner: &str, writer: Option<&str>, reader: Option<&str>) -> Vec<String> {
     let roles = [(writer, WRITES), (reader, "SELECT")];
     let roles = roles.into_iter().filter_map(|(role, rights)| Some((quoted(role?), rights)));
-    let owner = quoted(owner);
+    let (owner, schema) = (quoted(owner), quoted(schema));
     let mut statements: Vec<String> = roles
         .flat_map(|(role, rights)| {
             [
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn a_name_stays_a_name() {
         let statements = grants("skuflow", "owner", None, Some("x\"; DROP TABLE alerts; --"));
-        assert_eq!(statements[0], "GRANT USAGE ON SCHEMA skuflow TO \"x\"\"; DROP TABLE alerts; --\"");
+        assert_eq!(statements[0], "GRANT USAGE ON SCHEMA \"skuflow\" TO \"x\"\"; DROP TABLE alerts; --\"");
         assert!(statements.iter().all(|statement| !statement.contains("INSERT")), "a reader only reads");
     }
 }

@@ -279,10 +279,11 @@ impl Rows {
 
     fn dead_letter(&mut self, letter: &DeadLetter, at: Timestamp) {
         // A letter about a text with a NUL tells of it; Postgres takes none.
-        let message = letter.message.replace('\0', "\u{fffd}");
+        let plain = |text: &str| text.replace('\0', "\u{fffd}");
+        let message = plain(&letter.message);
         let (partition, offset) = (letter.partition, letter.offset);
         let last = LastLetter { at, partition, offset, message };
-        let key = (letter.topic.clone(), letter.code.clone());
+        let key = (plain(&letter.topic).into(), plain(&letter.code).into());
         let fresh = || LetterSum { count: 0, first_at: at, last: last.clone() };
         let sum = self.dead_letters.entry(key).or_insert_with(fresh);
         sum.count += 1;

@@ -8,7 +8,7 @@ use sqlx::Error;
 use super::cells::{Cell, Kind, Row, row};
 use super::database::Database;
 use super::place::Place;
-use super::remedy::trouble;
+use super::remedy::{of_changed, trouble};
 use super::rows::{LetterSum, LineKey, Rows, SaleLine, daily_changes};
 use super::tables::{DATA_QUALITY, DEAD_LETTERS, SALE_LINES, SALES_DAILY, SINK_OFFSETS, Table, kind};
 use crate::limits::REFUSED_MAX;
@@ -81,9 +81,16 @@ impl Sink for Serving {
             && trouble(error, self.place.dialect()) == Trouble::Row
         {
             let refused = refused(&mut database, &self.place, batch).await;
-            return Err(match self.outcome(database, refused)? {
-                refusals if (1..=REFUSED_MAX).contains(&refusals.len()) => SinkError::Refused(refusals),
-                _ => self.place.failed(error),
+            let refusals = self.outcome(database, refused)?;
+            return Err(match refusals.first() {
+                Some(_) if refusals.len() <= REFUSED_MAX => SinkError::Refused(refusals),
+                Some(Refusal { of, offset, reason, .. }) => SinkError::Fatal(format!(
+                    "{}: more than {REFUSED_MAX} records of a batch are refused, one of them offset {offset} of {of}: {reason}; \
+                     so many are not at fault: {}",
+                    self.place,
+                    of_changed(self.place.dialect())
+                )),
+                None => self.place.failed(error),
             });
         }
         self.outcome(database, landed)

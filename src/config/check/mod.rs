@@ -30,6 +30,8 @@ const THREADS_MAX: u32 = PARTITIONS_MAX;
 const COMMIT_INTERVAL_MAX: Span = Span::from_millis(60_000);
 /// Longest time to wait for an input, or for a batch to fill.
 const PATIENCE_MAX: Span = Span::from_millis(3_600_000);
+/// Times that a statement of a serving sink may take.
+const STATEMENT_TIMEOUTS: RangeInclusive<Span> = Span::from_millis(1_000)..=Span::from_millis(3_600_000);
 /// Times between commits to the lake: each makes a file per table, customer and day.
 const LAKE_COMMIT_INTERVALS: RangeInclusive<Span> = Span::from_millis(1_000)..=Span::from_millis(3_600_000);
 /// Time from one round of upkeep of a lake to the next.
@@ -181,7 +183,7 @@ impl Check<'_> {
                 self.report("SKU-021", &path, error.to_string(), "");
             }
         }
-        seen = HashSet::from([CONNECTOR]);
+        seen = HashSet::from([CONNECTOR, SINK]);
         for (index, stage) in config.stage.iter().enumerate() {
             self.name(&[Field("stage"), Item(index), Field("name")], &stage.name, &mut seen);
         }
@@ -315,6 +317,11 @@ impl Check<'_> {
         if !(MOMENT..=PATIENCE_MAX).contains(&serving.batch_age) {
             let message = format!("`batch_age` cannot be {}", serving.batch_age);
             self.report("SKU-020", &at("batch_age"), message, &format!("choose {MOMENT} to {PATIENCE_MAX}"));
+        }
+        if let Some(timeout) = serving.statement_timeout.filter(|timeout| !STATEMENT_TIMEOUTS.contains(timeout)) {
+            let message = format!("`statement_timeout` cannot be {timeout}");
+            let (shortest, longest) = STATEMENT_TIMEOUTS.into_inner();
+            self.report("SKU-020", &at("statement_timeout"), message, &format!("choose {shortest} to {longest}"));
         }
     }
 

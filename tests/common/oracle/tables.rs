@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use sqlx::{Column as _, ConnectOptions as _, Row as _, SqliteConnection, ValueRef as _, sqlite};
+use sqlx::{Column as _, ConnectOptions as _, Connection as _, Row as _, SqliteConnection, ValueRef as _, sqlite};
 
 /// The sorted rows of each table, without some columns.
 pub type Tables = BTreeMap<String, Vec<String>>;
@@ -43,11 +43,66 @@ fn shown(row: &sqlite::SqliteRow, but: &[&str]) -> String {
         if !row.try_get_raw(at).expect("a column").is_null() {
             let integer = row.try_get::<i64, _>(at).map(|value| value.to_string());
             let value = integer.or_else(|_| row.try_get::<f64, _>(at).map(|value| value.to_string()));
-            text += &value.or_else(|_| row.try_get::<String, _>(at)).expect("a value");
+            text += &plain(&value.or_else(|_| row.try_get::<String, _>(at)).expect("a value"));
         }
         text.push('|');
     }
     text
+}
+
+/// The same of a schema in Postgres, whose values are written as `SQLite` has them.
+pub fn in_postgres(url: &str, schema: &str, but: &[&str]) -> Tables {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
+    runtime.block_on(async {
+        let mut connection = sqlx::PgConnection::connect(url).await.expect("there");
+        let columns = "SELECT c.relname::text, a.attname::text, format_type(a.atttypid, NULL) FROM pg_class c
+             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+             WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+             ORDER BY 1, a.attnum";
+        let columns = sqlx::query(columns).bind(schema).fetch_all(&mut connection).await.expect("a query");
+        let mut selects: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for column in &columns {
+            let (table, name, kind): (String, String, String) = (column.get(0), column.get(1), column.get(2));
+            let text = match kind.as_str() {
+                "timestamp with time zone" => format!("(extract(epoch FROM {name}) * 1000000)::bigint::text"),
+                "uuid" => format!("replace({name}::text, '-', '')"),
+                _ => format!("{name}::text"),
+            };
+            if !NOT_ROWS.contains(&table.as_str()) && !but.contains(&name.as_str()) {
+                selects.entry(table).or_default().push(text);
+            }
+        }
+        let mut tables = Tables::new();
+        for (table, selected) in selects {
+            let query = format!("SELECT {} FROM {schema}.{table}", selected.join(", "));
+            let rows = sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&mut connection).await.expect("a query");
+            let shown = rows.iter().map(|row| {
+                let values = (0..selected.len()).map(|at| row.get::<Option<String>, _>(at).unwrap_or_default());
+                values.map(|value| plain(&value) + "|").collect()
+            });
+            let mut rows: Vec<String> = shown.collect();
+            rows.sort_unstable();
+            tables.insert(table, rows);
+        }
+        tables
+    })
+}
+
+/// Reals and JSON in one form.
+fn plain(value: &str) -> String {
+    if value.starts_with(['{', '[']) {
+        let json: Result<serde_json::Value, _> = serde_json::from_str(value);
+        return json.map_or_else(
+            |_| value.to_owned(),
+            |mut json| {
+                json.sort_all_objects();
+                json.to_string()
+            },
+        );
+    }
+    let is_real = value.contains('.') && value.bytes().all(|byte| byte.is_ascii_digit() || b".-+e".contains(&byte));
+    let real = value.parse::<f64>().ok().filter(|_| is_real);
+    real.map_or_else(|| value.to_owned(), |real| real.to_string())
 }
 
 /// Which tables differ, and in what; nothing where they are equal.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use skuflow_schemas::BusinessDate;
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::types::Oid;
 use sqlx::postgres::{
     PgArgumentBuffer, PgArguments, PgBindIterExt as _, PgConnectOptions, PgHasArrayType, PgRow, PgTypeInfo, PgValueRef,
@@ -36,8 +37,14 @@ impl Connection {
         let state = State::of(&mut inner, &server.schema).await?;
         if !state.is_current {
             if !state.has_schema {
-                let make = format!("CREATE SCHEMA IF NOT EXISTS {}", server.schema);
-                sqlx::raw_sql(AssertSqlSafe(make)).execute(&mut inner).await?;
+                let make = format!("CREATE SCHEMA IF NOT EXISTS \"{}\"", server.schema);
+                let made = sqlx::raw_sql(AssertSqlSafe(make)).execute(&mut inner).await;
+                // Two may make it at a time, and one of them is told that it is there.
+                if let Err(error) = made
+                    && !State::of(&mut inner, &server.schema).await?.has_schema
+                {
+                    return Err(error.into());
+                }
             }
             schema::POSTGRES.run(&mut inner).await?;
         }
@@ -77,16 +84,21 @@ impl Connection {
         }
         let firsts: Vec<String> = new.iter().map(|(_, month)| format!("{month}-01")).collect();
         let make = query("SELECT make_months($1, $2::text[]::date[])").bind(table.name).bind(firsts);
-        within(self.patience, make.execute(&mut self.inner)).await?;
-        self.months.extend(new);
+        match within(self.patience, make.execute(&mut self.inner)).await {
+            Ok(_) => self.months.extend(new),
+            // Somebody reads for long, or writes there: the rows go to the partition for others, and come over the next time.
+            Err(sqlx::Error::Database(error)) => tracing::warn!(table = table.name, %error, "no new partition yet"),
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 }
 
-/// The month of a day, as in `2026-11`; none outside of the years that have four digits.
+/// The month of a day, as in `2026-11`; none outside of the years 1 to 9999.
 fn month(day: BusinessDate) -> Option<String> {
     let day = day.to_string();
-    (day.len() == "2026-11-22".len() && !day.starts_with("day")).then(|| day[.."2026-11".len()].to_owned())
+    (day.len() == "2026-11-22".len() && !day.starts_with("day") && !day.starts_with("0000"))
+        .then(|| day[.."2026-11".len()].to_owned())
 }
 
 async fn connect(server: &Server, sink: &str) -> Result<PgConnection, OpenError> {
@@ -98,7 +110,7 @@ async fn connect(server: &Server, sink: &str) -> Result<PgConnection, OpenError>
     // A transaction that nobody ends, and a wait for one, are given up.
     let (schema, patience) = (&server.schema, server.statement_timeout.as_millis());
     let opening = format!(
-        "SET search_path = {schema}; SET timezone = 'UTC'; SET statement_timeout = {patience};
+        "SET search_path = \"{schema}\", pg_temp; SET timezone = 'UTC'; SET statement_timeout = {patience};
          SET lock_timeout = {patience}; SET idle_in_transaction_session_timeout = {patience};
          SET default_transaction_isolation = 'read committed'"
     );
@@ -123,12 +135,16 @@ impl State {
             "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
                     to_regnamespace($1) IS NOT NULL, to_regclass($1 || '._sqlx_migrations') IS NOT NULL,
                     CASE WHEN to_regnamespace($1) IS NULL THEN has_database_privilege(current_database(), 'CREATE')
-                         ELSE has_schema_privilege($1, 'CREATE') END",
+                         ELSE has_schema_privilege($1, 'CREATE') END, current_setting('server_encoding')",
         );
         let facts = facts.bind(schema).fetch_one(&mut *connection).await?;
         if facts.try_get::<i32, _>(0)? < OLDEST {
             let version: &str = facts.try_get(1)?;
             return Err(OpenError::Unfit(format!("this is Postgres {version}; use 14 or later")));
+        }
+        let encoding: &str = facts.try_get(5)?;
+        if encoding != "UTF8" {
+            return Err(OpenError::Unfit(format!("the database is encoded in {encoding}; make one in UTF8")));
         }
         let mut done: Vec<(i64, Vec<u8>)> = Vec::new();
         if facts.try_get(3)? {
@@ -137,12 +153,19 @@ impl State {
                 done.push((row.try_get(0)?, row.try_get(1)?));
             }
         }
-        let wanted = schema::POSTGRES.iter().map(|one| (one.version, one.checksum.to_vec()));
+        let wanted: Vec<_> = schema::POSTGRES.iter().map(|one| (one.version, one.checksum.to_vec())).collect();
+        for (at, (version, checksum)) in done.iter().enumerate() {
+            match wanted.get(at) {
+                Some(known) if known.0 == *version && known.1 == *checksum => {}
+                Some(known) if known.0 == *version => return Err(MigrateError::VersionMismatch(*version).into()),
+                _ => return Err(MigrateError::VersionMissing(*version).into()),
+            }
+        }
         Ok(Self {
             has_schema: facts.try_get(2)?,
             may_make: facts.try_get(4)?,
             made: done.len(),
-            is_current: wanted.eq(done),
+            is_current: wanted.len() == done.len(),
         })
     }
 }
@@ -154,8 +177,8 @@ pub(super) async fn examine(server: &Server) -> Result<String, OpenError> {
     let wanted = schema::POSTGRES.iter().count();
     if !state.is_current && !state.may_make {
         return Err(OpenError::Unfit(format!(
-            "version {} of the tables is to become {wanted}, and this user may not make tables; run `skuflow check \
-             --connect`, or the pipeline once, as their owner",
+            "version {} of the tables is to become {wanted}, and this user may not make tables; run the pipeline once as \
+             their owner",
             state.made
         )));
     }

@@ -1,0 +1,86 @@
+//! The built binary with its serving tables in SQLite and in Postgres at once: both have the same rows, whatever is killed.
+
+mod common;
+#[path = "common/oracle/tables.rs"]
+#[allow(dead_code, reason = "a part of it is used")]
+mod tables;
+
+use common::{Project, grocery_files, retail_files};
+use skuflow::demo::Market;
+use skuflow_runtime::testing::postgres::postgres;
+
+const MARKET: Market = Market { seed: 11, products: 12, days: 20 };
+
+/// A sink beside the project's own, of the same topics, in Postgres.
+fn with_postgres(project: &mut Project, database: &str) -> Option<String> {
+    let url = postgres()?.database(database);
+    let config = project.read("pipelines.toml");
+    let (_, sink) = config.split_once("[[sink]]").expect("a sink");
+    let from = &sink[sink.find("from = [").expect("its topics")..];
+    let from = &from[..=from.find(']').expect("their end")];
+    let twin = format!("[[sink]]\nname = \"twin\"\n{from}\nserving = {{ url = \"${{TWIN_URL}}\" }}\n\n[[sink]]");
+    project.edit("[[sink]]", &twin);
+    project.set("TWIN_URL", &url);
+    Some(url)
+}
+
+fn same(project: &Project, url: &str) {
+    let sqlite = tables::tables(&project.data.path().join("serving.db"), &[]);
+    let postgres = tables::in_postgres(url, "skuflow", &[]);
+    assert!(sqlite.values().map(Vec::len).sum::<usize>() > 50, "there are rows");
+    let differences = tables::differences(&postgres, &sqlite);
+    assert!(differences.is_empty(), "in Postgres, and in SQLite: {differences:#?}");
+}
+
+#[test]
+fn retail_is_the_same_in_both() {
+    let Some(files) = retail_files() else { return };
+    let mut project = Project::retail(&files);
+    let Some(url) = with_postgres(&mut project, "twin_retail") else { return };
+    project.run_once();
+    same(&project, &url);
+}
+
+#[test]
+fn grocery_is_the_same_in_both() {
+    let Some(files) = grocery_files() else { return };
+    let mut project = Project::grocery(&files);
+    let Some(url) = with_postgres(&mut project, "twin_grocery") else { return };
+    project.run_once();
+    same(&project, &url);
+}
+
+#[test]
+fn a_market_that_is_killed_again_and_again_is_the_same_in_both() {
+    let mut project = Project::market(MARKET);
+    let Some(url) = with_postgres(&mut project, "twin_market") else { return };
+    assert!(project.run_and_kill(10, 3) > 0, "it was at work");
+    project.run_once();
+    same(&project, &url);
+    let said = project.command(&["serving", "grants", "--writer", "writes", "--reader", "reads"]);
+    let said = String::from_utf8(said.stdout).expect("UTF-8");
+    assert!(said.contains("TO \"writes\";") && said.contains("GRANT SELECT ON ALL TABLES"), "{said}");
+}
+
+/// The control: a row that is another is noticed.
+#[test]
+fn a_row_that_is_another_is_noticed() {
+    let mut project = Project::market(Market { seed: 12, products: 3, days: 3 });
+    let Some(url) = with_postgres(&mut project, "twin_control") else { return };
+    project.run_once();
+    same(&project, &url);
+    let server = postgres().expect("there");
+    for (change, table) in [
+        (
+            "UPDATE skuflow.price_history SET price_micros = price_micros + 1 WHERE ctid = (SELECT min(ctid) FROM \
+          skuflow.price_history) AND tableoid = (SELECT min(tableoid::bigint)::oid FROM skuflow.price_history)",
+            "price_history",
+        ),
+        ("DELETE FROM skuflow.sales_daily WHERE ctid = (SELECT min(ctid) FROM skuflow.sales_daily)", "sales_daily"),
+    ] {
+        server.run("twin_control", change);
+        let sqlite = tables::tables(&project.data.path().join("serving.db"), &[]);
+        let differences = tables::differences(&tables::in_postgres(&url, "skuflow", &[]), &sqlite);
+        assert!(differences.iter().any(|difference| difference.starts_with(table)), "{differences:?}");
+    }
+}
