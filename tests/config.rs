@@ -117,7 +117,7 @@ fn what_is_wrong_with_the_value_of_a_variable_is_said_without_it() {
         (
             "url = \"sqlite:${SAMPLE_DATA:-data/sample}/serving.db\"",
             "Hidden Treasure",
-            "`pg://${SECRET}@db` is no SQLite URL",
+            "`pg://${SECRET}@db` is no URL of SQLite",
         ),
     ] {
         let field = place.split_once('=').map_or("", |(field, _)| field);

@@ -21,7 +21,8 @@ pub struct Run {
 }
 
 impl Run {
-    fn start(&self) -> Result<Child> {
+    /// Starts it.
+    pub fn start(&self) -> Result<Child> {
         let mut command = Command::new(&self.binary);
         command.args(["run", "--once", "--format", "json", "--config"]).arg(&self.config);
         command.envs(self.variables.iter().cloned()).env("SKUFLOW_LOG", "error");

@@ -7,6 +7,8 @@
 //!                               [--partitions 4]
 //!   cargo xtask kill --lake     [--products 300] [--days 90]   [--kills 200] [--seed 1]  the lake of that market
 //!                               [--s3]                                                 in a bucket, its catalog in Postgres
+//!   cargo xtask kill --serving  [--products 300] [--days 90]   [--kills 100] [--seed 1]  its serving tables in Postgres, which
+//!                                                                                        is killed, too
 //!   cargo xtask kill --kafka    [--events 200000] [--kills 60] [--broker-kills 10]       the oracle: many processes and a
 //!                               [--zombies 10] [--seed 1]                                Kafka that is started for it
 //!   cargo xtask freshness       [--interval 5] [--seconds 180] [--rate 1000]             age of the lake's rows, and what
@@ -47,7 +49,10 @@ mod recomputed;
 mod retail;
 #[path = "../../tests/common/rows.rs"]
 mod rows;
+mod serving;
 mod soak;
+#[path = "../../tests/common/oracle/tables.rs"]
+mod tables;
 #[path = "../../tests/common/topics.rs"]
 mod topics;
 #[path = "../../sinks/tests/lake/watch.rs"]
@@ -81,9 +86,10 @@ fn main() -> Result<()> {
 fn kill(arguments: &[String]) -> Result<()> {
     let seed = option(arguments, "--seed", 1)?;
     let is_asked = |name: &str| arguments.iter().any(|argument| argument == name);
-    let usual = match ["--lake", "--kafka"].map(is_asked) {
-        [true, _] => 200,
-        [_, true] => 60,
+    let usual = match ["--lake", "--kafka", "--serving"].map(is_asked) {
+        [true, ..] => 200,
+        [_, true, _] => 60,
+        [.., true] => 100,
         _ => 30,
     };
     let kills = Kills { count: option(arguments, "--kills", usual)?, seed };
@@ -99,6 +105,9 @@ fn kill(arguments: &[String]) -> Result<()> {
         Market { seed, products: option(arguments, "--products", 300)?, days: option(arguments, "--days", 90)? };
     if is_asked("--lake") {
         return lake::check(&binary, &lake::Plan { market, kills, in_a_bucket: is_asked("--s3") });
+    }
+    if is_asked("--serving") {
+        return serving::check(&binary, market, kills);
     }
     if is_asked("--market") {
         return market::check(&binary, market, option(arguments, "--partitions", 4)?, kills);

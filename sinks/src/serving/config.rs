@@ -60,9 +60,11 @@ impl Config {
                 let statement_timeout = self.statement_timeout.map_or(SERVING_STATEMENT_TIMEOUT, Into::into);
                 Ok(Place::Postgres(Server { url: postgres_url(&self.url)?, schema, statement_timeout }))
             }
-            _ => Err("there is no such database; write \"sqlite:data/serving.db\" or \
-                 \"postgres://user:${PASSWORD}@host/database\""
-                .into()),
+            _ => Err(format!(
+                "`{}` is no URL of SQLite or Postgres; write \"sqlite:data/serving.db\" or \
+                 \"postgres://user:${{PASSWORD}}@host/database\"",
+                self.url
+            )),
         }
     }
 }
@@ -93,7 +95,7 @@ mod tests {
         check("postgres://me:secret1@db", None, "names no database");
         check("postgres://db/shop", Some("Shop; drop"), "no name for a schema");
         check("postgres://db/shop", Some(""), "no name for a schema");
-        check("mysql://db/shop", None, "no such database");
-        check("serving.db", None, "no such database");
+        check("mysql://db/shop", None, "no URL of SQLite or Postgres");
+        check("serving.db", None, "no URL of SQLite or Postgres");
     }
 }
