@@ -53,6 +53,7 @@ while not select.select([sys.stdin], [], [], LOOK_EVERY_S)[0]:
 look()
 
 duck = duckdb.connect()
+duck.execute("SET enable_progress_bar = false")  # it would stand among the lines
 duck.execute("CREATE TABLE seen (id TEXT, found BIGINT)")
 duck.executemany("INSERT INTO seen VALUES (?, ?)", list(seen.items()))
 duck.execute("CREATE TABLE ages (name TEXT, age_ms BIGINT, counts BOOLEAN, rows BIGINT)")
