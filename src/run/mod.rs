@@ -166,7 +166,7 @@ impl Pipeline {
 
 /// Where a sink lands its batches.
 enum Store {
-    Serving(Serving),
+    Serving(Box<Serving>),
     Lake(Box<Lake>),
 }
 
@@ -175,7 +175,7 @@ fn land(consume: &Consume, store: Store) -> Result<(), String> {
     let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let event_loop = event_loop.map_err(|error| error.to_string())?;
     match store {
-        Store::Serving(mut serving) => event_loop.block_on(consume.run(&mut serving)),
+        Store::Serving(mut serving) => event_loop.block_on(consume.run(&mut *serving)),
         Store::Lake(mut lake) => event_loop.block_on(consume.run(&mut *lake)),
     }
 }

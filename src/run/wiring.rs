@@ -234,7 +234,7 @@ fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) ->
             &settings.name,
             names.topics(&settings.from),
             (Form::Event, cut),
-            Store::Serving(Serving::new(&settings.name, place)),
+            Store::Serving(Box::new(Serving::new(&settings.name, place))),
         );
     } else if let Some(lake) = &settings.lake {
         // A table has its topic to itself, and positions of its own: each is a loop of its own.
