@@ -1,10 +1,8 @@
-//! The built binary with its serving tables in SQLite and in Postgres at once: both have the same rows, whatever is killed.
+//! The built binary with its serving tables in `SQLite` and in Postgres at once: both have the same rows, whatever is killed.
 
 mod common;
-#[path = "common/oracle/tables.rs"]
-#[allow(dead_code, reason = "a part of it is used")]
-mod tables;
 
+use common::oracle::tables;
 use common::{Project, grocery_files, retail_files};
 use skuflow::demo::Market;
 use skuflow_runtime::testing::postgres::postgres;

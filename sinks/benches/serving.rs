@@ -97,8 +97,8 @@ fn main() {
             });
         }
         let took = began.elapsed().as_secs_f64();
-        let client = (cpu(std::process::id()) - client).as_secs_f64();
-        let server = (server_cpu(&postgres) - server).as_secs_f64();
+        let client = cpu(std::process::id()).saturating_sub(client).as_secs_f64();
+        let server = server_cpu(&postgres).saturating_sub(server).as_secs_f64();
         let speed = count as f64 / (client + server);
         if side == Side::Sink {
             ours = speed;

@@ -51,8 +51,6 @@ mod retail;
 mod rows;
 mod serving;
 mod soak;
-#[path = "../../tests/common/oracle/tables.rs"]
-mod tables;
 #[path = "../../tests/common/topics.rs"]
 mod topics;
 #[path = "../../sinks/tests/lake/watch.rs"]

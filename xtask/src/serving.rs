@@ -1,5 +1,5 @@
-//! The serving tables in Postgres beside those in SQLite, while the run is killed, the server is killed, and connections are
-//! ended, at seeded moments: both have the same rows, and the tables are those of the topics.
+//! The serving tables in Postgres beside those in `SQLite`, while the run is killed, the server is killed, and connections
+//! are ended, at seeded moments: both have the same rows, and the tables are those of the topics.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,7 +9,8 @@ use skuflow::demo::Market;
 use skuflow_runtime::testing::postgres::Postgres;
 
 use crate::kill::{Kills, Run};
-use crate::{market, recomputed, tables};
+use crate::oracle::tables;
+use crate::{market, recomputed};
 
 const DATABASE: &str = "market";
 const SINK: &str = "[[sink]]\nname = \"tables\"";

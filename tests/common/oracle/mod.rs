@@ -13,7 +13,7 @@
 pub mod checks;
 mod ledger;
 mod members;
-mod tables;
+pub mod tables;
 
 use std::collections::BTreeSet;
 use std::path::Path;
