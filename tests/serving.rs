@@ -23,8 +23,8 @@ fn with_postgres(project: &mut Project, database: &str) -> Option<String> {
 }
 
 fn same(project: &Project, url: &str) {
-    let sqlite = tables::tables(&project.data.path().join("serving.db"), &[]);
-    let postgres = tables::in_postgres(url, "skuflow", &[]);
+    let sqlite = tables::tables(&project.data.path().join("serving.db"), &[tables::POSITIONS]);
+    let postgres = tables::in_postgres(url, "skuflow", &[tables::POSITIONS]);
     assert!(sqlite.values().map(Vec::len).sum::<usize>() > 50, "there are rows");
     let differences = tables::differences(&postgres, &sqlite);
     assert!(differences.is_empty(), "in Postgres, and in SQLite: {differences:#?}");
@@ -77,8 +77,8 @@ fn a_row_that_is_another_is_noticed() {
         ("DELETE FROM skuflow.sales_daily WHERE ctid = (SELECT min(ctid) FROM skuflow.sales_daily)", "sales_daily"),
     ] {
         server.run("twin_control", change);
-        let sqlite = tables::tables(&project.data.path().join("serving.db"), &[]);
-        let differences = tables::differences(&tables::in_postgres(&url, "skuflow", &[]), &sqlite);
+        let sqlite = tables::tables(&project.data.path().join("serving.db"), &[tables::POSITIONS]);
+        let differences = tables::differences(&tables::in_postgres(&url, "skuflow", &[tables::POSITIONS]), &sqlite);
         assert!(differences.iter().any(|difference| difference.starts_with(table)), "{differences:?}");
     }
 }

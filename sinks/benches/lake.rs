@@ -66,13 +66,26 @@ fn best(records: u64, mut round: impl FnMut()) -> f64 {
 /// * plain: rows by part, columns, `ArrowWriter`; its files have the rows in the order of the log.
 /// * sorted: the same, with the rows of a part sorted by key and time first, as those of the lake are: the same files.
 /// * columns ready: `ArrowWriter` alone, on columns that are read from the lake's files before.
-/// * `PyIceberg`: `append` to a table that is divided in the same way, of columns that are read from the lake's files before,
-///   where `SKUFLOW_PYTHON` names a Python that has it; of its process, without start and imports.
+/// * `PyIceberg`, columns: `append` to a table that is divided in the same way, of columns that are read from the lake's files
+///   before, where `SKUFLOW_PYTHON` names a Python that has it; of its process, without start and imports.
+/// * `PyIceberg`, records: the same of records in memory, which is what landing begins with.
 fn speed(count: u64, only: Option<&str>) {
     let python = lake_readers();
     println!(
-        "{:<12}{:>10}{:>16}{:>16}{:>8}{:>16}{:>8}{:>16}{:>8}{:>16}{:>8}",
-        "", "records", "lake /CPU-s", "plain /CPU-s", "", "sorted /CPU-s", "", "columns ready", "", "PyIceberg", ""
+        "{:<12}{:>10}{:>16}{:>16}{:>8}{:>16}{:>8}{:>16}{:>8}{:>20}{:>8}{:>20}{:>8}",
+        "",
+        "records",
+        "lake /CPU-s",
+        "plain /CPU-s",
+        "",
+        "sorted /CPU-s",
+        "",
+        "columns ready",
+        "",
+        "PyIceberg, columns",
+        "",
+        "PyIceberg, records",
+        ""
     );
     for table in TABLES.iter().filter(|table| !table.is_raw() && only.is_none_or(|only| only == table.name)) {
         let broker = broker_of(table, count);
@@ -118,16 +131,15 @@ fn speed(count: u64, only: Option<&str>) {
             share(bare)
         );
         let seconds = python.as_ref().and_then(|python| append(python, table, (&folder(0), columns.len()), dir.path()));
-        match seconds.map(|seconds| count as f64 / seconds) {
-            Some(appends) => println!("{appends:>16.0}{:>8}", format!("{:.1} x", lands / appends)),
-            None => println!("{:>16}", "skipped"),
-        }
+        let appends = seconds.map(|seconds| seconds.map(|seconds| count as f64 / seconds));
+        let shown = |appends: f64| format!("{appends:>20.0}{:>8}", format!("{:.1} x", lands / appends));
+        println!("{}", appends.map_or("skipped".into(), |appends| appends.map(shown).concat()));
     }
 }
 
-/// Processor time, in seconds, that `PyIceberg` takes to append the rows of `table` in the lake at `folder`; the best of some
-/// rounds. It has to make as many files as are there. `None` where the Python lacks something.
-fn append(python: &str, table: &Table, (folder, files): (&Path, usize), out: &Path) -> Option<f64> {
+/// Processor time, in seconds, that `PyIceberg` takes to append the rows of `table` in the lake at `folder`, as columns and as
+/// records; the best of some rounds. It has to make as many files as are there. `None` where the Python lacks something.
+fn append(python: &str, table: &Table, (folder, files): (&Path, usize), out: &Path) -> Option<[f64; 2]> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/append.py");
     let mut command = Command::new(python);
     command
@@ -138,9 +150,10 @@ fn append(python: &str, table: &Table, (folder, files): (&Path, usize), out: &Pa
         .arg(ROUNDS.to_string());
     let output = command.stderr(Stdio::inherit()).output().expect("starts");
     assert!(output.status.success(), "PyIceberg appends to {}", table.full_name);
-    let rounds: Vec<(f64, usize)> = serde_json::from_slice(&output.stdout).expect("a list of rounds");
-    assert!(rounds.iter().all(|(_, made)| *made == files), "{files} files, and PyIceberg made {rounds:?}");
-    rounds.iter().map(|(seconds, _)| *seconds).min_by(f64::total_cmp)
+    let rounds: Vec<[(f64, usize); 2]> = serde_json::from_slice(&output.stdout).expect("a list of rounds");
+    assert!(rounds.iter().flatten().all(|(_, made)| *made == files), "{files} files, and PyIceberg made {rounds:?}");
+    let best = |way: usize| rounds.iter().map(|round| round[way].0).min_by(f64::total_cmp);
+    Some([best(0)?, best(1)?])
 }
 
 fn batch_of(schema: &SchemaRef, columns: Vec<ArrayRef>) -> RecordBatch {
@@ -306,7 +319,7 @@ mod plain {
     fn event(record: &Incoming) -> Option<(&Event, u64)> {
         match record {
             Incoming::Event(event, offset) => Some((event, *offset)),
-            Incoming::DeadLetter(..) | Incoming::Raw(_) => None,
+            Incoming::Ended(_) | Incoming::DeadLetter(..) | Incoming::Raw(_) => None,
         }
     }
 

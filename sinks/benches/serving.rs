@@ -163,10 +163,8 @@ fn offer(offset: u64) -> Offer {
             ..Envelope::default()
         },
         native_id: format!("B{listing:09}").into(),
-        seller: Some(format!("seller-{}", listing % 500).into()),
         price: Some(Money { minor: 100 + (offset % 5_000) as i64, currency, exponent: 2 }),
-        rating: Some(4.5),
-        review_count: Some((offset % 900) as i64),
+        stock_level: Some((offset % 900) as i64),
         ..Offer::default()
     }
 }
@@ -197,7 +195,10 @@ async fn by_statements(connection: &mut PgConnection, batch: &Batch, many: usize
         for (offer, offset) in some {
             let e = &offer.envelope;
             query = query.bind(e.customer.as_str()).bind(e.source.as_str()).bind(e.marketplace.as_str());
-            query = query.bind(offer.native_id.as_str()).bind(offer.seller.as_deref()).bind(offer.condition.name());
+            query = query
+                .bind(offer.native_id.as_str())
+                .bind(offer.seller.as_deref().unwrap_or_default())
+                .bind(offer.condition.name());
             query = query.bind("//").bind("GBP").bind(micros(offer)).bind(None::<i64>).bind(None::<i64>);
             query = query.bind(None::<i64>).bind(offer.availability.name()).bind(None::<i64>);
             query = query.bind(offer.buy_box.name()).bind(offer.rating).bind(5.0).bind(offer.review_count).bind("");
@@ -211,7 +212,11 @@ async fn by_statements(connection: &mut PgConnection, batch: &Batch, many: usize
             let e = &offer.envelope;
             query = query.bind(instant(offer)).bind(e.event_id.to_string()).bind(e.customer.as_str());
             query = query.bind(e.source.as_str()).bind(e.marketplace.as_str()).bind(offer.native_id.as_str());
-            query = query.bind(offer.seller.as_deref()).bind(offer.condition.name()).bind("GBP").bind(micros(offer));
+            query = query
+                .bind(offer.seller.as_deref().unwrap_or_default())
+                .bind(offer.condition.name())
+                .bind("GBP")
+                .bind(micros(offer));
             query = query.bind(None::<i64>).bind(offer.availability.name()).bind("");
         }
         query.execute(&mut *transaction).await?;

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use skuflow_runtime::broker::{Broker, BrokerError, Offset, OwnedRecord, Reader, RecordView, TopicPartition};
+use skuflow_runtime::broker::{
+    Broker, BrokerError, Offset, OwnedRecord, Reader, RecordView, TopicInfo, TopicPartition,
+};
 use skuflow_runtime::limits::{FETCH_BYTES_MAX, POLL_MAX};
 use skuflow_runtime::measure::{BATCH_BYTES, BATCH_RECORDS, COMMIT_MICROS, Condition, Distribution};
 use skuflow_runtime::stage::{Control, back_off};
@@ -128,7 +130,7 @@ impl Progress {
 /// What a sink gets of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// The event in it; a value that holds none ends the run.
+    /// The event in it, or the key that has ended; a value that holds none becomes a dead letter.
     Event,
     /// The record as it is, whatever it holds.
     Raw,
@@ -206,17 +208,22 @@ impl Consume {
     }
 
     async fn session<S: Sink>(&self, sink: &mut S, buried: &mut Buried) -> Result<(), Failed> {
+        let topics = self.broker.topics()?;
+        let identity = Identity {
+            cluster_id: self.broker.cluster_id()?,
+            topic_ids: topics.iter().map(|topic| (topic.name.to_string(), topic.id.clone())).collect(),
+        };
+        let stored = sink.positions(&identity).await?;
         let mut session = Session {
             consume: self,
             reader: self.broker.reader()?,
-            places: Vec::new(),
-            identity: self.identity()?,
+            places: self.places(&topics, &stored)?,
+            identity,
             turn: 0,
             buried,
             strange: Vec::new(),
             batcher: Batcher::new(self.cut),
         };
-        session.places = self.places(sink, &session.identity).await?;
         for place in &session.places {
             session.reader.begin(&place.of, place.next)?;
         }
@@ -245,19 +252,8 @@ impl Consume {
         }
     }
 
-    /// Which log it is.
-    fn identity(&self) -> Result<Identity, Failed> {
-        let topics = self.broker.topics()?;
-        Ok(Identity {
-            cluster_id: self.broker.cluster_id()?,
-            topic_ids: topics.iter().map(|topic| (topic.name.to_string(), topic.id.clone())).collect(),
-        })
-    }
-
     /// Where to go on in each partition.
-    async fn places<S: Sink>(&self, sink: &mut S, identity: &Identity) -> Result<Vec<Place>, Failed> {
-        let topics = self.broker.topics()?;
-        let stored = sink.positions(identity).await?;
+    fn places(&self, topics: &[TopicInfo], stored: &BTreeMap<TopicPartition, Offset>) -> Result<Vec<Place>, Failed> {
         let mut places = Vec::new();
         let mut missing = Vec::new();
         for topic in topics.iter().filter(|topic| self.topics.contains(&topic.name)) {
@@ -378,9 +374,7 @@ impl Session<'_> {
         self.consume.broker.note_positions(&format!("sink-{}", self.consume.name), &positions)?;
         Ok(())
     }
-}
 
-impl Session<'_> {
     /// Makes dead letters of records that will not land.
     async fn bury<S: Sink>(&self, refusals: Vec<Refusal>, sink: &mut S) -> Result<(), Failed> {
         if refusals.is_empty() {
@@ -397,7 +391,7 @@ impl Session<'_> {
     }
 }
 
-/// What a record is to a sink; tombstones of tables are nothing yet. A configured prefix of topics stands behind `dlq.`.
+/// What a record is to a sink. A configured prefix of topics stands behind `dlq.`.
 fn read(of: &TopicPartition, record: &RecordView<'_>, strange: &mut Vec<Refusal>) -> Result<Option<Incoming>, Failed> {
     let refuse = |reason: String| Failed::Fatal(format!("offset {} of {of}: {reason}", record.offset));
     if of.topic.starts_with(DEAD_LETTER_PREFIX) {
@@ -409,7 +403,10 @@ fn read(of: &TopicPartition, record: &RecordView<'_>, strange: &mut Vec<Refusal>
         })?;
         return Ok(Some(Incoming::DeadLetter(Box::new(letter), record.appended_at)));
     }
-    let Some(value) = record.value else { return Ok(None) };
+    let Some(value) = record.value else {
+        let key = record.key.and_then(|key| str::from_utf8(key).ok());
+        return Ok(key.map(|key| Incoming::Ended(key.into()))); // no key of ours is anything but text
+    };
     match Decoder.decode(value) {
         Ok(event) => Ok(Some(Incoming::Event(event, record.offset))),
         Err(error) => {

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use skuflow_runtime::broker::{
-    Broker, BrokerError, Commit, Header, Offset, Producer, Record, RecordBatch, StateChange, TopicPartition, TxnError,
+    Broker, BrokerError, Commit, Offset, Producer, RecordBatch, RecordView, StateChange, TopicPartition, TxnError,
 };
 use skuflow_runtime::limits::FETCH_BYTES_MAX;
-use skuflow_schemas::{ATTEMPT_HEADER, DEAD_LETTER_PREFIX, DeadLetter, ErrorStage, HEADER_PREFIX};
+use skuflow_runtime::stage::{next_attempt, send_dead_letter};
+use skuflow_schemas::{DeadLetter, ErrorStage};
 
 use crate::limits::REFUSED_MAX;
 use crate::sink::Identity;
@@ -66,18 +67,11 @@ impl<'a> Letters<'a> {
             if stored.get(&of).is_some_and(|position| offset < *position) || notes.get(&key)?.is_some() {
                 continue;
             }
-            let is_there = |batches: &[RecordBatch]| {
-                batches.iter().flat_map(|batch| batch.from(offset)).any(|record| record.offset == offset)
-            };
-            if !is_there(&batches) {
+            if find(&batches, offset).is_none() {
                 batches = reader.fetch(&of, offset, FETCH_BYTES_MAX)?;
             }
-            let mut records = batches.iter().flat_map(|batch| batch.from(offset));
-            let record = records.find(|record| record.offset == offset);
-            let record =
-                record.ok_or_else(|| BrokerError::Retry(format!("offset {offset} of {of} is not to be had")))?;
-            let tried = record.headers().find(|(name, _)| *name == ATTEMPT_HEADER);
-            let tried: u32 = tried.and_then(|(_, count)| str::from_utf8(count).ok()?.parse().ok()).unwrap_or(0);
+            let record = find(&batches, offset)
+                .ok_or_else(|| BrokerError::Retry(format!("offset {offset} of {of} is not to be had")))?;
             let letter = DeadLetter {
                 topic: of.topic.as_ref().into(),
                 partition: of.partition,
@@ -86,16 +80,10 @@ impl<'a> Letters<'a> {
                 stage: ErrorStage::Landing,
                 code: code.into(),
                 message: reason,
-                attempt: tried.saturating_add(1),
+                attempt: next_attempt(&record),
                 origin: None,
             };
-            let added = letter.headers();
-            let mut headers: Vec<Header<'_>> =
-                record.headers().filter(|(name, _)| !name.starts_with(HEADER_PREFIX)).collect();
-            headers.extend(added.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
-            let topic: Arc<str> = format!("{DEAD_LETTER_PREFIX}{}", of.topic).into();
-            let record = Record { key: record.key, value: record.value, headers: &headers };
-            self.producer.send(&topic, None, &record).map_err(failed)?;
+            send_dead_letter(&letter, &record, self.producer.as_mut()).map_err(failed)?;
             changes.push(StateChange { owner: owner.clone(), key, value: Some(Vec::new()) });
             sent += 1;
             if sent == REFUSED_MAX {
@@ -105,6 +93,11 @@ impl<'a> Letters<'a> {
         }
         self.producer.commit(Commit { consumed: None, state: changes }).map_err(failed)
     }
+}
+
+/// The record at an offset, in what was fetched of its partition.
+fn find(batches: &[RecordBatch], offset: Offset) -> Option<RecordView<'_>> {
+    batches.iter().flat_map(|batch| batch.from(offset)).find(|record| record.offset == offset)
 }
 
 /// What the keys of all notes of a partition begin with; a topic that is made anew has others.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 
 use skuflow_runtime::broker::{Offset, OwnedRecord, TopicPartition};
-use skuflow_schemas::{DeadLetter, Envelope, Event, Timestamp};
+use skuflow_schemas::{DeadLetter, Envelope, Event, Text, Timestamp};
 
 use crate::letters::Refusal;
 
@@ -47,7 +47,7 @@ pub struct Batch {
 pub struct Part {
     /// From where to where.
     pub range: Range,
-    /// Its records, in order; tombstones are left out.
+    /// Its records, in order.
     pub records: Vec<Incoming>,
 }
 
@@ -72,6 +72,8 @@ pub struct Range {
 pub enum Incoming {
     /// An event, and its offset.
     Event(Event, Offset),
+    /// The key of a row of a table that has ended (a tombstone).
+    Ended(Text),
     /// A dead letter, and when it was written.
     DeadLetter(Box<DeadLetter>, Timestamp),
     /// A record as it came.

@@ -1,6 +1,7 @@
-//! What sinks in SQL databases share: how a database is named, and what its errors mean. Pure.
+//! What sinks in SQL databases share: how a database is named, how long it is waited for, and what its errors mean.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use reqwest::Url;
 use sqlx::Error;
@@ -36,9 +37,14 @@ pub(crate) fn shown(url: &Url) -> String {
     format!("postgres://{user}{}{port}{}", url.host_str().unwrap_or_default(), url.path())
 }
 
-/// What did not come in time.
-pub(crate) fn late() -> Error {
-    Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time"))
+/// Gives up what takes longer; a connection that it was done on is of no more use.
+pub(crate) async fn within<T, E: From<Error>>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        Err(Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time")).into())
+    })
 }
 
 /// What an error means.

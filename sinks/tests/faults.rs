@@ -1,6 +1,10 @@
 //! What befalls a sink from outside: it is killed, its disk is full, somebody has its file, its server is killed, its
 //! connections are cut. The rows are those of a run that nothing befell, in `SQLite` and in Postgres.
 
+#[path = "../../tests/common/oracle/tables.rs"]
+#[allow(dead_code, reason = "a part of it is used")]
+mod tables;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -26,7 +30,8 @@ use skuflow_sinks::batcher::Cut;
 use skuflow_sinks::consume::{Consume, Form, Progress};
 use skuflow_sinks::serving::{Place, Server, Serving};
 use skuflow_sinks::{Batch, Identity, Landed, Sink, SinkError};
-use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tables::Tables;
 
 const LETTERS: &str = "dlq.raw.offers.v1";
 const TOPICS: [&str; 8] =
@@ -181,88 +186,22 @@ fn land(broker: Arc<dyn Broker>, place: &Place, cut: Cut, progress: Arc<Progress
     wait(consume.run(&mut Hooked { serving: Serving::new("tables", place.clone()), landed })).expect("lands");
 }
 
-/// Every row of every table and view, as text, in order.
-fn rows(place: &Place) -> Vec<String> {
-    let rows = match place {
-        Place::Sqlite(path) => rows_of_sqlite(path),
-        Place::Postgres(server) => rows_of_postgres(server),
-    };
-    let mut rows: Vec<String> = rows.iter().map(|row| plain(row)).collect();
-    rows.sort_unstable();
-    rows
-}
-
-/// A row with its numbers and its JSON in one form.
-fn plain(row: &str) -> String {
-    let (table, cells) = row.split_once(' ').expect("a name and cells");
-    let cells: Vec<serde_json::Value> = serde_json::from_str(cells).expect("JSON");
-    let cells = cells.into_iter().map(|cell| match cell {
-        serde_json::Value::Number(number) => {
-            format!("{:.12e}", number.as_f64().expect("a number"))
-        }
-        serde_json::Value::String(text) => match serde_json::from_str::<serde_json::Value>(&text) {
-            Ok(mut json) if json.is_object() || json.is_array() => {
-                json.sort_all_objects();
-                json.to_string()
-            }
-            _ => text,
-        },
-        other => other.to_string(),
-    });
-    format!("{table} {}", cells.collect::<Vec<_>>().join("|"))
-}
-
-fn rows_of_postgres(server: &Server) -> Vec<String> {
-    wait(async {
-        let mut connection = sqlx::PgConnection::connect(server.url.as_str()).await.expect("there");
-        let tables = "SELECT c.relname::text, string_agg(format(CASE format_type(a.atttypid, NULL)
-                 WHEN 'timestamp with time zone' THEN '(extract(epoch FROM %I) * 1000000)::bigint'
-                 WHEN 'uuid' THEN 'replace(%I::text, ''-'', '''')'
-                 WHEN 'jsonb' THEN '%I::text' ELSE '%I' END, a.attname), ', ' ORDER BY a.attnum)
-             FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-             WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
-                 AND c.relname NOT LIKE '\\_%' GROUP BY 1";
-        let tables = sqlx::query(tables).bind(&server.schema).fetch_all(&mut connection).await.expect("a query");
-        let path = format!("SET search_path = {}", server.schema);
-        sqlx::raw_sql(sqlx::AssertSqlSafe(path)).execute(&mut connection).await.expect("there");
-        let mut rows: Vec<String> = Vec::new();
-        for table in &tables {
-            let (name, columns): (String, String) = (table.get(0), table.get(1));
-            let query = format!("SELECT '{name} ' || json_build_array({columns})::text FROM {name}");
-            let found = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_all(&mut connection).await;
-            rows.extend::<Vec<String>>(found.expect("a query"));
-        }
-        rows
-    })
-}
-
-fn rows_of_sqlite(database: &Path) -> Vec<String> {
-    wait(async {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database);
-        let mut connection = options.connect().await.expect("there");
-        let tables = "SELECT t.name, group_concat('\"' || c.name || '\"') FROM sqlite_master AS t, \
-             pragma_table_info(t.name) AS c WHERE t.type IN ('table', 'view') AND t.name NOT LIKE '\\_%' ESCAPE '\\' GROUP BY 1";
-        let tables = sqlx::query(tables).fetch_all(&mut connection).await.expect("a query");
-        let mut rows = Vec::new();
-        for table in &tables {
-            let (name, columns): (String, String) = (table.get(0), table.get(1));
-            let query = format!("SELECT '{name} ' || json_array({columns}) FROM {name}");
-            let found = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_all(&mut connection).await;
-            let found: Vec<String> = found.expect("a query");
-            assert!(!found.is_empty(), "{name} is compared");
-            rows.extend(found);
-        }
-        assert!(tables.len() == 12 && rows.len() > 100, "{} tables, {} rows", tables.len(), rows.len());
-        rows
-    })
+/// Every row of every table and view.
+fn rows(place: &Place) -> Tables {
+    match place {
+        Place::Sqlite(path) => tables::tables(path, &[]),
+        Place::Postgres(server) => tables::in_postgres(server.url.as_str(), &server.schema, &[]),
+    }
 }
 
 #[track_caller]
-fn assert_same(found: &[String], expected: &[String], what: &str) {
-    for (found, expected) in found.iter().zip(expected) {
-        assert_eq!(found, expected, "{what}");
+fn assert_same(found: &Tables, expected: &Tables, what: &str) {
+    assert_eq!(expected.len(), 12, "{what}");
+    for (table, rows) in expected {
+        assert!(!rows.is_empty(), "{what}: {table} is compared");
     }
-    assert_eq!(found.len(), expected.len(), "{what}");
+    let differences = tables::differences(found, expected);
+    assert!(differences.is_empty(), "{what}: {differences:#?}");
 }
 
 fn embedded(dir: &Path, clock: &Arc<AtomicI64>) -> Arc<Embedded> {
@@ -377,7 +316,7 @@ fn memory() -> Memory {
     broker
 }
 
-fn rows_of_one_run(broker: &Memory) -> Vec<String> {
+fn rows_of_one_run(broker: &Memory) -> Tables {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let place = in_file(&dir.path().join("one-run.db"));
     land(Arc::new(broker.clone()), &place, Cut::default(), Arc::default(), || {});

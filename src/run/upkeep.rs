@@ -1,22 +1,31 @@
-//! Upkeep of the lakes beside what lands in them: a round now and then, one table after the other. It never ends a run.
+//! Upkeep of lakes and serving tables beside what lands in them: a round now and then, one after the other. It never ends a
+//! run.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use skuflow_runtime::clock::Clock;
 use skuflow_runtime::stage::Control;
-use skuflow_sinks::lake::{Tended, Upkeep};
+use skuflow_sinks::lake::{self, Tended};
+use skuflow_sinks::serving;
 
 /// How often a stop, or a round that is due, is looked for.
 const TICK: Duration = Duration::from_millis(100);
 /// From the start of the run to the first round, at most: the sinks catch up first.
 const FIRST_ROUND: Duration = Duration::from_secs(10);
 
-/// A table that is tended.
+/// What is tended, and how often.
 pub(super) struct Tending {
-    pub(super) upkeep: Upkeep,
+    pub(super) work: Work,
     pub(super) every: Duration,
-    pub(super) tended: Seen,
+}
+
+pub(super) enum Work {
+    /// A table of a lake.
+    Lake(lake::Upkeep, Seen),
+    /// The serving tables of a station.
+    Serving(serving::Upkeep, String),
 }
 
 /// What it has come to, and in which station's table.
@@ -30,7 +39,7 @@ pub(super) struct Seen {
 pub(super) fn tend(tables: Vec<Tending>, control: &Control) {
     let event_loop = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(event_loop) => event_loop,
-        Err(error) => return tracing::warn!(%error, "the lake is not tended"),
+        Err(error) => return tracing::warn!(%error, "no table is tended"),
     };
     let start = Instant::now();
     let mut due: Vec<(Instant, Tending)> =
@@ -41,13 +50,23 @@ pub(super) fn tend(tables: Vec<Tending>, control: &Control) {
             if *next > Instant::now() || control.is_stopping() {
                 continue;
             }
-            event_loop.block_on(round(table));
+            event_loop.block_on(round(&mut table.work));
             *next = Instant::now() + table.every;
         }
     }
 }
 
-async fn round(Tending { upkeep, tended: Seen { station, tended }, .. }: &mut Tending) {
+async fn round(work: &mut Work) {
+    match work {
+        Work::Lake(upkeep, seen) => round_of_lake(upkeep, seen).await,
+        Work::Serving(upkeep, station) => match upkeep.round(Clock::System.now()).await {
+            Ok(gone) => gone.iter().for_each(|month| tracing::info!(station, month, "its retention is over")),
+            Err(error) => tracing::warn!(station, %error, "a round of upkeep failed; the next one goes on"),
+        },
+    }
+}
+
+async fn round_of_lake(upkeep: &mut lake::Upkeep, Seen { station, tended }: &Seen) {
     match upkeep.round(tended).await {
         Ok(None) => tracing::debug!(station, "another process tends the table"),
         Ok(Some(deeds)) => {

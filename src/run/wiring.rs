@@ -18,7 +18,7 @@ use skuflow_sinks::serving::Serving;
 
 use super::first_pass::{Behind, FirstPass, InTurn, feeds_tables, is_table, table_sources};
 use super::stations::{Counts, Station};
-use super::upkeep::{Seen, Tending};
+use super::upkeep::{Seen, Tending, Work};
 use super::{Only, OpenError, Opened, Pipeline, Store, complete};
 use crate::config::{Config, ConnectorConfig, Loaded, SinkConfig, StageConfig, StepConfig};
 use crate::names::{CONNECTOR, Names, QUALITY, SINK, dead_letters, late};
@@ -230,12 +230,17 @@ fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) ->
     if let Some(serving) = &settings.serving {
         let place = serving.place(&pipeline.loaded.base).map_err(OpenError::Data)?;
         let cut = Cut { age_max: serving.batch_age.into(), ..Cut::default() };
+        let upkeep = serving.upkeep(&place);
         add(
             &settings.name,
             names.topics(&settings.from),
             (Form::Event, cut),
             Store::Serving(Box::new(Serving::new(&settings.name, place))),
         );
+        if let Some(upkeep) = upkeep.filter(|_| !pipeline.control.is_once()) {
+            let work = Work::Serving(upkeep, format!("sink:{}", settings.name));
+            pipeline.tended.push(Tending { work, every: serving.upkeep_every.into() });
+        }
     } else if let Some(lake) = &settings.lake {
         // A table has its topic to itself, and positions of its own: each is a loop of its own.
         let place = pipeline.loaded.lake_place(lake).map_err(OpenError::Refused)?;
@@ -252,7 +257,7 @@ fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) ->
         for ((station, table), every) in tables.into_iter().zip(every.into_iter().cycle()) {
             let upkeep = Upkeep::new(&settings.name, place.clone(), table, lake.upkeep.clone(), Clock::System);
             let tended = Seen { station, tended: Arc::default() };
-            pipeline.tended.push(Tending { upkeep, every: every.into(), tended });
+            pipeline.tended.push(Tending { work: Work::Lake(upkeep, tended), every: every.into() });
         }
     } else {
         return Err(OpenError::Data(format!("sink `{}` has no kind", settings.name)));

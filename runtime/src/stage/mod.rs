@@ -10,6 +10,7 @@ mod chain;
 mod control;
 mod counts;
 mod inputs;
+mod letters;
 mod seen;
 mod store;
 mod task;
@@ -23,6 +24,7 @@ use skuflow_schemas::Family;
 
 pub use chain::{Step, step};
 pub use control::{Committed, Control, Held, Seat, Tally};
+pub use letters::{next_attempt, send_dead_letter};
 pub use store::KeyState;
 pub use worker::{StageError, Worker, back_off};
 

@@ -12,13 +12,13 @@ use std::time::Instant;
 
 use skuflow_processors::{Counted, GRACE_MICROS, Input, Output, Reject};
 use skuflow_schemas::{
-    ATTEMPT_HEADER, DEAD_LETTER_PREFIX, DeadLetter, DecodeError, Decoder, Encoder, ErrorStage, Event, HEADER_PREFIX,
-    Key, LATE_PREFIX, Outcome, Timestamp,
+    DeadLetter, DecodeError, Decoder, Encoder, ErrorStage, Event, Key, LATE_PREFIX, Outcome, Timestamp,
 };
 
 use super::chain::{Chain, Effects};
 use super::counts::Counts;
 use super::inputs::InputQueue;
+use super::letters::{next_attempt, send_dead_letter};
 use super::seen::SeenTable;
 use super::timers::Timers;
 use super::{Held, StageSpec};
@@ -330,11 +330,10 @@ impl Task {
             stage,
             code: reject.rule.into(),
             message: reject.message.clone(),
-            attempt: attempts(record) + 1,
+            attempt: next_attempt(record),
             origin: None,
         };
-        send_dead_letter(&letter, record, producer)?;
-        Ok(())
+        Ok(send_dead_letter(&letter, record, producer)?)
     }
 
     /// What the open transaction consumed and changed, the counts published; call once per commit.
@@ -479,21 +478,6 @@ fn send(
     let headers = alert.headers();
     let headers: Vec<Header<'_>> = headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
     Ok(producer.send(topic, None, &Record { headers: &headers, ..record })?)
-}
-
-/// Key, value and headers go verbatim, but for what an earlier dead letter had added.
-fn send_dead_letter(letter: &DeadLetter, record: &RecordView<'_>, producer: &mut dyn Producer) -> Result<(), TxnError> {
-    let topic: Arc<str> = format!("{DEAD_LETTER_PREFIX}{}", letter.topic).into();
-    let added = letter.headers();
-    let mut headers: Vec<Header<'_>> = record.headers().filter(|(name, _)| !name.starts_with(HEADER_PREFIX)).collect();
-    headers.extend(added.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
-    producer.send(&topic, None, &Record { key: record.key, value: record.value, headers: &headers })
-}
-
-/// How often the record was tried before.
-fn attempts(record: &RecordView<'_>) -> u32 {
-    let header = record.headers().find(|(name, _)| *name == ATTEMPT_HEADER);
-    header.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok()).unwrap_or(0)
 }
 
 fn encode_meta(stream_time: Timestamp, latest: u16) -> Vec<u8> {

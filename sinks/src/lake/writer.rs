@@ -193,6 +193,7 @@ fn rows<'a>(table: &Table, batch: &'a Batch, ingested_at: i64) -> Result<Vec<Row
                         "offset {offset} of {of} belongs to {found}, not in {wanted}"
                     )));
                 }
+                Incoming::Ended(_) => continue,
                 Incoming::DeadLetter(..) | Incoming::Raw(_) => {
                     let wanted = table.full_name;
                     return Err(SinkError::Fatal(format!("{of} holds what does not belong in {wanted}")));

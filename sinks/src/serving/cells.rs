@@ -1,5 +1,7 @@
 //! What stands in a column.
 
+use std::cmp::Ordering;
+
 use serde::{Serialize, Serializer};
 use skuflow_schemas::{BusinessDate, EventId, Text, Timestamp};
 
@@ -16,7 +18,7 @@ pub(super) enum Kind {
 }
 
 /// A value of a column.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) enum Cell {
     Null,
     Text(Text),
@@ -40,7 +42,50 @@ impl Cell {
     pub(super) fn json(value: &impl Serialize) -> Self {
         Self::Json(serde_json::to_string(value).unwrap_or_default())
     }
+
+    fn kind(&self) -> Option<Kind> {
+        Some(match self {
+            Self::Null => return None,
+            Self::Text(_) => Kind::Text,
+            Self::Int(_) => Kind::Int,
+            Self::Real(_) => Kind::Real,
+            Self::Instant(_) => Kind::Instant,
+            Self::Day(_) => Kind::Day,
+            Self::Id(_) => Kind::Id,
+            Self::Json(_) => Kind::Json,
+        })
+    }
 }
+
+/// Of one kind, as databases order them.
+impl Ord for Cell {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Text(one), Self::Text(other)) => one.cmp(other),
+            (Self::Int(one), Self::Int(other)) => one.cmp(other),
+            (Self::Real(one), Self::Real(other)) => one.total_cmp(other),
+            (Self::Instant(one), Self::Instant(other)) => one.cmp(other),
+            (Self::Day(one), Self::Day(other)) => one.cmp(other),
+            (Self::Id(one), Self::Id(other)) => one.cmp(other),
+            (Self::Json(one), Self::Json(other)) => one.cmp(other),
+            _ => self.kind().cmp(&other.kind()),
+        }
+    }
+}
+
+impl PartialOrd for Cell {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Cell {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Cell {}
 
 macro_rules! cell_of {
     ($($type:ty, $name:pat => $cell:expr;)+) => {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use skuflow_schemas::Span;
 
 use super::place::{Place, Server};
+use super::upkeep::Upkeep;
 use crate::limits::SERVING_STATEMENT_TIMEOUT;
 use crate::sql::{postgres_url, sqlite_path};
 
@@ -25,13 +26,31 @@ pub struct Config {
     /// How long a statement may take in Postgres, 1 m unless said otherwise; then the batch is tried again.
     #[serde(default)]
     pub statement_timeout: Option<Span>,
+    /// How long a month of a history (prices, ranks, reviews, daily figures) stays after the last of its rows came in; for
+    /// ever unless said.
+    #[serde(default)]
+    pub retention: Option<Span>,
+    /// How often retention is looked after, and Postgres makes its kept views anew (category_price_ranges, market_position,
+    /// daily_movers).
+    #[serde(default = "upkeep_every")]
+    pub upkeep_every: Span,
 }
 
 fn batch_age() -> Span {
     Span::from_millis(500)
 }
 
+fn upkeep_every() -> Span {
+    Span::from_millis(5 * 60 * 1000)
+}
+
 impl Config {
+    /// What is done to the tables at `place` from time to time, if anything.
+    pub fn upkeep(&self, place: &Place) -> Option<Upkeep> {
+        let is_needed = self.retention.is_some() || matches!(place, Place::Postgres(_));
+        is_needed.then(|| Upkeep { place: place.clone(), retention: self.retention })
+    }
+
     /// The database, for a config in the folder `base`.
     ///
     /// # Errors
@@ -75,7 +94,14 @@ mod tests {
 
     fn check(url: &str, schema: Option<&str>, expected: &str) {
         let schema = schema.map(str::to_owned);
-        let config = Config { url: url.into(), batch_age: batch_age(), schema, statement_timeout: None };
+        let config = Config {
+            url: url.into(),
+            batch_age: batch_age(),
+            schema,
+            statement_timeout: None,
+            retention: None,
+            upkeep_every: upkeep_every(),
+        };
         let found = match config.place(Path::new("/base")) {
             Ok(place) => place.to_string(),
             Err(reason) => reason,

@@ -12,19 +12,24 @@
 mod cells;
 mod config;
 mod database;
+mod history;
 mod place;
+mod read;
 mod remedy;
 mod rights;
 mod rows;
 mod schema;
 mod statements;
 mod tables;
+mod upkeep;
 mod writer;
 
 pub use config::Config;
 pub use database::examine;
 pub use place::{Place, Server};
+pub use read::{Cursor, Mover, OpenAlert, PAGE_MAX, Page, Price, Product, Reader, Rival, SourceQuality};
 pub use rights::grants;
+pub use upkeep::Upkeep;
 pub use writer::Serving;
 
 #[cfg(test)]

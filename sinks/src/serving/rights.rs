@@ -1,7 +1,7 @@
 //! Who may do what in Postgres: pure.
 
-/// What a writer does with rows. It neither makes, changes nor drops tables: its partitions are made by `make_months`, in the
-/// owner's name.
+/// What a writer does with rows. It neither makes, changes nor drops tables: partitions are made and dropped, and kept views made
+/// anew, by functions in the owner's name.
 const WRITES: &str = "SELECT, INSERT, UPDATE, DELETE";
 
 /// The statements with which the owner of a schema gives a writer and a reader their rights, on what is there and what comes.
@@ -24,6 +24,8 @@ pub fn grants(schema: &str, owner: &str, writer: Option<&str>, reader: Option<&s
         statements.extend([
             format!("REVOKE INSERT, UPDATE, DELETE ON {schema}._sqlx_migrations FROM {writer}"),
             format!("GRANT EXECUTE ON FUNCTION {schema}.make_months(TEXT, DATE[]) TO {writer}"),
+            format!("GRANT EXECUTE ON FUNCTION {schema}.drop_month(TEXT, DATE, TIMESTAMPTZ) TO {writer}"),
+            format!("GRANT EXECUTE ON FUNCTION {schema}.refresh_views() TO {writer}"),
         ]);
     }
     statements

@@ -1,14 +1,20 @@
 //! Which rows a batch becomes: pure.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use skuflow_schemas::{
-    Alert, BusinessDate, DeadLetter, Event, EventId, FEATURES, Features, Inventory, Money, Offer, Quality, Reason,
-    Sale, Text, Timestamp, Track,
+    Alert, BusinessDate, Catalog, DeadLetter, Envelope, Event, EventId, FEATURES, Features, Inventory, Listing, Money,
+    Offer, Quality, Reason, Sale, Text, Timestamp, Track,
 };
 
 use super::cells::{Cell, Row, row};
-use super::tables::{ALERTS, COMPETITION, INVENTORY_LATEST, OFFERS_LATEST, PRICE_HISTORY, PRODUCT_FEATURES, Table};
+use super::history::month;
+use super::tables::{
+    ALERTS, COMPETITION, DATA_QUALITY, DEAD_LETTERS, HISTORY_MONTHS, INVENTORY_LATEST, LISTINGS, Merged, OFFERS_LATEST,
+    PRICE_HISTORY, PRODUCT_FEATURES, PRODUCT_FEATURES_DAILY, PRODUCTS, RANK_HISTORY, REVIEW_DAILY, Rule, SELLERS,
+    Table,
+};
 use crate::Incoming;
 
 /// The best rating where the source does not say.
@@ -20,10 +26,14 @@ pub(super) struct Rows {
     /// Of tables that take all of them.
     pub(super) by_table: BTreeMap<&'static Table, Vec<Row>>,
     /// Of tables that hold the last by time, by key.
-    pub(super) latest: BTreeMap<&'static Table, BTreeMap<Vec<Text>, Word>>,
+    pub(super) latest: BTreeMap<&'static Table, BTreeMap<Vec<Cell>, Word>>,
+    /// Of tables that hold what their topic says last, by key: nothing where that is that the key has ended.
+    pub(super) last: BTreeMap<&'static Table, BTreeMap<Text, Option<Row>>>,
+    /// Of tables that merge rows, by key: what the batch comes to.
+    pub(super) merged: BTreeMap<&'static Table, BTreeMap<Vec<Cell>, Row>>,
     pub(super) sale_lines: BTreeMap<LineKey, SaleLine>,
-    pub(super) dead_letters: BTreeMap<(Text, Text), LetterSum>,
-    pub(super) data_quality: BTreeMap<QualityKey, (i64, Timestamp)>,
+    /// By history and day, when the last of its rows came in.
+    ingested: BTreeMap<(&'static Table, BusinessDate), Timestamp>,
 }
 
 /// What the records of a batch come to under one key: first `retracted` removes what is stored and not later, then
@@ -46,8 +56,6 @@ type Rank = (Timestamp, u64);
 
 /// Customer, source, order, line.
 pub(super) type LineKey = (Text, Text, Text, Text);
-/// Customer, source, family, hour, outcome, rule.
-pub(super) type QualityKey = (Text, Text, Text, Timestamp, &'static str, Text);
 
 /// A word on an order line. The last by time stands; of one time, that of the highest event id: a line that moves to
 /// another listing moves to another partition, and what arrives first from two of them is chance. What it says comes last,
@@ -65,23 +73,6 @@ pub(super) struct SaleLine {
     pub(super) status: Text,
 }
 
-/// Dead letters of one topic and reason.
-#[derive(Debug)]
-pub(super) struct LetterSum {
-    pub(super) count: i64,
-    pub(super) first_at: Timestamp,
-    pub(super) last: LastLetter,
-}
-
-/// The last of some dead letters: by time; of one time, by where the record stood.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct LastLetter {
-    pub(super) at: Timestamp,
-    pub(super) partition: u32,
-    pub(super) offset: u64,
-    pub(super) message: String,
-}
-
 impl Rows {
     /// The rows of `records`.
     pub(super) fn of<'a>(records: impl Iterator<Item = &'a Incoming>) -> Self {
@@ -97,12 +88,33 @@ impl Rows {
                 Incoming::Event(Event::Quality(quality), _) => rows.quality(quality),
                 Incoming::Event(Event::Features(features), offset) => rows.features(features, *offset),
                 Incoming::Event(Event::Alert(alert), _) => rows.alert(alert),
-                Incoming::Event(Event::Catalog(_) | Event::Listing(_), _) => {}
+                Incoming::Event(event @ Event::Catalog(entry), _) => rows.product(event, entry),
+                Incoming::Event(event @ Event::Listing(listing), _) => rows.listing(event, listing),
+                Incoming::Ended(key) => rows.ended(key),
                 Incoming::DeadLetter(letter, at) => rows.dead_letter(letter, *at),
                 Incoming::Raw(_) => {}
             }
         }
+        for ((history, day), at) in rows.ingested.clone() {
+            if let Some(month) = month(day) {
+                rows.merge(&HISTORY_MONTHS, row![history.name, month, at]);
+            }
+        }
         rows
+    }
+
+    /// The months of which there are rows, by history.
+    pub(super) fn months(&self) -> BTreeMap<&'static Table, Vec<BusinessDate>> {
+        let mut months: BTreeMap<_, Vec<BusinessDate>> = BTreeMap::new();
+        for (history, day) in self.ingested.keys() {
+            if let Some(month) = month(*day) {
+                let months = months.entry(*history).or_default();
+                if months.last() != Some(&month) {
+                    months.push(month);
+                }
+            }
+        }
+        months
     }
 
     fn add(&mut self, table: &'static Table, row: Row) {
@@ -120,12 +132,34 @@ impl Rows {
     }
 
     fn word(&mut self, table: &'static Table, row: &Row) -> &mut Word {
-        let key = row[..table.key.len()].iter().map(|cell| match cell {
-            Cell::Text(text) => text.clone(),
-            _ => unreachable!("the key of {} is text", table.name),
-        });
-        let key = key.collect();
-        self.latest.entry(table).or_default().entry(key).or_default()
+        self.latest.entry(table).or_default().entry(row[..table.key.len()].into()).or_default()
+    }
+
+    fn merge(&mut self, table: &'static Table, row: Row) {
+        let Rule::Merge(columns) = &table.rule else { unreachable!("{} does not merge rows", table.name) };
+        match self.merged.entry(table).or_default().entry(row[..table.key.len()].into()) {
+            Entry::Vacant(place) => drop(place.insert(row)),
+            Entry::Occupied(mut known) => columns.iter().for_each(|merged| merged.of_two(table, known.get_mut(), &row)),
+        }
+    }
+
+    /// Notes a row of a history.
+    fn came_in(&mut self, history: &'static Table, e: &Envelope) {
+        let latest = self.ingested.entry((history, day(e.observed_at))).or_insert(e.ingested_at);
+        *latest = e.ingested_at.max(*latest);
+    }
+
+    fn say_last(&mut self, table: &'static Table, event: &Event, said: Row) {
+        let key = Text::from(event.key().as_str());
+        let row = row![&key].into_iter().chain(said).collect();
+        self.last.entry(table).or_default().insert(key, Some(row));
+    }
+
+    /// Tables of ours have no key in common, see [`skuflow_schemas::Key`].
+    fn ended(&mut self, key: &Text) {
+        for table in [&PRODUCTS, &LISTINGS] {
+            self.last.entry(table).or_default().insert(key.clone(), None);
+        }
     }
 
     fn offer(&mut self, offer: &Offer, offset: u64) {
@@ -175,7 +209,79 @@ impl Rows {
                 suspect,
             ];
             self.add(&PRICE_HISTORY, said);
+            self.came_in(&PRICE_HISTORY, e);
         }
+        if let Some(seller) = &offer.seller {
+            let seen = row![&e.customer, &e.source, &e.marketplace, seller, 1_i64, e.observed_at, e.observed_at];
+            self.merge(&SELLERS, seen);
+        }
+        for rank in &offer.ranks {
+            let said = row![
+                e.observed_at,
+                e.event_id,
+                &rank.category,
+                &e.customer,
+                &e.source,
+                &e.marketplace,
+                &offer.native_id,
+                rank.rank,
+            ];
+            self.add(&RANK_HISTORY, said);
+            self.came_in(&RANK_HISTORY, e);
+        }
+        if offer.rating.is_some() || offer.review_count.is_some() {
+            let said = row![
+                &e.customer,
+                &e.source,
+                &e.marketplace,
+                &offer.native_id,
+                day(e.observed_at),
+                offer.rating,
+                offer.rating_best.unwrap_or(RATING_BEST),
+                offer.review_count,
+                e.observed_at,
+                e.event_id,
+                offset,
+            ];
+            self.keep_latest(&REVIEW_DAILY, (e.observed_at, offset), said);
+            self.came_in(&REVIEW_DAILY, e);
+        }
+    }
+
+    fn product(&mut self, event: &Event, entry: &Catalog) {
+        let e = &entry.envelope;
+        let cost_currency = entry.cost.as_ref().map(|cost| Text::from(cost.currency.as_str()));
+        let said = row![
+            &e.customer,
+            &entry.product,
+            &entry.name,
+            &entry.category,
+            &entry.currency,
+            cost_currency,
+            amount(entry.cost.as_ref()),
+            amount(entry.price_floor.as_ref()),
+            amount(entry.price_ceiling.as_ref()),
+            i64::from(entry.active),
+            e.observed_at,
+            e.event_id,
+        ];
+        self.say_last(&PRODUCTS, event, said);
+    }
+
+    fn listing(&mut self, event: &Event, row: &Listing) {
+        let (e, listing) = (&row.envelope, &row.listing);
+        let said = row![
+            &e.customer,
+            &row.product,
+            &listing.source,
+            &listing.marketplace,
+            &listing.native_id,
+            &listing.seller,
+            row.role.name(),
+            e.observed_at,
+            e.cause_id,
+        ];
+        self.say_last(&LISTINGS, event, said);
     }
 
     /// The copy of an offer for a product that tracks its listing.
@@ -215,10 +321,14 @@ impl Rows {
         let (values, reasons) = (features.values.in_order(), features.reasons.in_order());
         let nulls = FEATURES.iter().zip(&values).zip(&reasons).filter(|((_, value), _)| value.is_none());
         let nulls: BTreeMap<&str, &Reason> = nulls.map(|((spec, _), why)| (spec.name, why)).collect();
-        let mut row = row![&e.customer, &features.product];
-        row.extend(values.map(Cell::from));
-        row.extend(row![&features.currency, Cell::json(&nulls), e.observed_at, e.cause_id, e.event_id, offset,]);
-        self.keep_latest(&PRODUCT_FEATURES, (e.observed_at, offset), row);
+        let mut said: Row = values.map(Cell::from).into();
+        said.extend(row![&features.currency, Cell::json(&nulls), e.observed_at, e.cause_id, e.event_id, offset]);
+        let rank = (e.observed_at, offset);
+        let of_day = row![&e.customer, &features.product, day(e.observed_at)];
+        self.keep_latest(&PRODUCT_FEATURES_DAILY, rank, of_day.into_iter().chain(said.iter().cloned()).collect());
+        self.came_in(&PRODUCT_FEATURES_DAILY, e);
+        let of_product = row![&e.customer, &features.product];
+        self.keep_latest(&PRODUCT_FEATURES, rank, of_product.into_iter().chain(said).collect());
     }
 
     fn alert(&mut self, alert: &Alert) {
@@ -280,27 +390,63 @@ impl Rows {
     fn dead_letter(&mut self, letter: &DeadLetter, at: Timestamp) {
         // A letter about a text with a NUL tells of it; Postgres takes none.
         let plain = |text: &str| text.replace('\0', "\u{fffd}");
-        let message = plain(&letter.message);
-        let (partition, offset) = (letter.partition, letter.offset);
-        let last = LastLetter { at, partition, offset, message };
-        let key = (plain(&letter.topic).into(), plain(&letter.code).into());
-        let fresh = || LetterSum { count: 0, first_at: at, last: last.clone() };
-        let sum = self.dead_letters.entry(key).or_insert_with(fresh);
-        sum.count += 1;
-        sum.first_at = sum.first_at.min(at);
-        if last > sum.last {
-            sum.last = last;
-        }
+        let row = row![
+            plain(&letter.topic),
+            plain(&letter.code),
+            1_i64,
+            at,
+            at,
+            letter.partition,
+            letter.offset,
+            plain(&letter.message),
+        ];
+        self.merge(&DEAD_LETTERS, row);
     }
 
     fn quality(&mut self, quality: &Quality) {
-        let (hour, latest) = (quality.hour, quality.latest_observed_at);
-        let (customer, source, family) = (quality.customer.clone(), quality.source.clone(), quality.family.clone());
-        let key = (customer, source, family, hour, quality.outcome.name(), quality.rule.clone());
-        let sum = self.data_quality.entry(key).or_insert((0, latest));
-        sum.0 += quality.count;
-        sum.1 = sum.1.max(latest);
+        let row = row![
+            &quality.customer,
+            &quality.source,
+            &quality.family,
+            quality.hour,
+            quality.outcome.name(),
+            &quality.rule,
+            quality.count,
+            quality.latest_observed_at,
+        ];
+        self.merge(&DATA_QUALITY, row);
     }
+}
+
+impl Merged {
+    /// What [`super::statements`] makes of a row that is stored and one that comes.
+    fn of_two(&self, table: &Table, known: &mut [Cell], row: &[Cell]) {
+        match self {
+            Self::Sum(column) => {
+                let at = table.place(column);
+                if let (Cell::Int(sum), Cell::Int(more)) = (&mut known[at], &row[at]) {
+                    *sum += more;
+                }
+            }
+            Self::Least(column) | Self::Greatest(column) => {
+                let at = table.place(column);
+                if (row[at] < known[at]) == matches!(self, Self::Least(_)) {
+                    known[at] = row[at].clone();
+                }
+            }
+            Self::Last(columns) => {
+                let places = || columns.iter().map(|column| table.place(column));
+                if places().map(|at| &known[at]).lt(places().map(|at| &row[at])) {
+                    places().for_each(|at| known[at] = row[at].clone());
+                }
+            }
+        }
+    }
+}
+
+/// The UTC day of an instant.
+fn day(at: Timestamp) -> BusinessDate {
+    BusinessDate(at.day().0)
 }
 
 fn keep_later(slot: &mut Option<Ranked>, row: Ranked) {

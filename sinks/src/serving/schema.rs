@@ -15,13 +15,14 @@ use super::tables::ALL;
 
 /// By version. What has been released stays as it is: a change is a version of its own, which what reads and writes the one
 /// before can live with.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     ("tables", include_str!("../../migrations/0001_tables.sql")),
     ("market", include_str!("../../migrations/0002_market.sql")),
+    ("products", include_str!("../../migrations/0003_products.sql")),
 ];
 
 /// A word of the files, in the words of `SQLite` and of Postgres.
-const WORDS: [(&str, [&str; 2]); 9] = [
+const WORDS: [(&str, [&str; 2]); 11] = [
     ("TEXT", ["TEXT", "TEXT COLLATE \"C\""]), // in the order of its bytes, as `SQLite` has it
     ("INTEGER", ["INTEGER", "BIGINT"]),
     ("REAL", ["REAL", "DOUBLE PRECISION"]),
@@ -31,7 +32,12 @@ const WORDS: [(&str, [&str; 2]); 9] = [
     ("JSON", ["TEXT", "JSONB"]),
     ("ROWS_BY_KEY", ["WITHOUT ROWID", ""]),
     ("ROWS_BY_MONTH", ["WITHOUT ROWID", "PARTITION BY RANGE (observed_at)"]), // partitions are made as they are needed
+    ("DAYS_BY_MONTH", ["WITHOUT ROWID", "PARTITION BY RANGE (day)"]),
+    (KEPT_VIEW, ["VIEW", "MATERIALIZED VIEW"]),
 ];
+
+/// A view whose rows Postgres keeps, and refreshes now and then.
+const KEPT_VIEW: &str = "KEPT_VIEW";
 
 pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| migrator(Dialect::Sqlite));
 pub(super) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| migrator(Dialect::Postgres));
@@ -115,6 +121,7 @@ struct Comments {
     above: Vec<String>,
     /// The table or view whose columns follow.
     of: String,
+    is_view: bool,
 }
 
 impl Comments {
@@ -124,16 +131,15 @@ impl Comments {
         match (first, words.next(), words.next()) {
             (None, ..) if comment.is_empty() => self.above.clear(),
             (None, ..) => self.above.push(comment.into()),
-            (Some("CREATE"), Some(what @ ("TABLE" | "VIEW")), Some(name)) => {
-                self.of = name.into();
+            (Some("CREATE"), Some(what @ ("TABLE" | "VIEW" | KEPT_VIEW)), Some(name)) => {
+                (self.of, self.is_view) = (name.into(), what != "TABLE");
                 let above = std::mem::take(&mut self.above).join(" ");
-                self.say(what, name, &above);
+                self.say(if what == KEPT_VIEW { "MATERIALIZED VIEW" } else { what }, name, &above);
             }
             (Some(column), ..) if code.starts_with("    ") && !comment.is_empty() => {
                 // In a view: `table.column,` or `expression AS column,`.
                 let last = code.trim().trim_end_matches(',').rsplit([' ', '.']).next().unwrap_or_default();
-                let is_view = column.contains('.');
-                let name = format!("{}.{}", self.of, if is_view { last } else { column });
+                let name = format!("{}.{}", self.of, if self.is_view { last } else { column });
                 self.say("COLUMN", &name, comment);
             }
             _ => {}

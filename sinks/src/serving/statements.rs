@@ -147,6 +147,13 @@ impl Table {
         self.over_rows(format!("DELETE FROM {name} WHERE ({key}) IN (SELECT {found} {stored} AND {condition})"))
     }
 
+    /// Removes the stored rows that have the keys given.
+    pub(super) fn end(&self, dialect: Dialect) -> Statement {
+        let (key, given) = (listed(self.key), dialect.given(self.key.iter().copied()));
+        let text = format!("DELETE FROM {} WHERE ({key}) IN (SELECT {key} FROM {given})", self.name);
+        Statement { text, kinds: self.key.iter().map(|column| kind(column)).collect() }
+    }
+
     /// Removes the stored rows that those given take back: those that are not later.
     pub(super) fn retract(&self, dialect: Dialect) -> Statement {
         let Rule::Latest([at, tie]) = &self.rule else { unreachable!("{} does not hold the last by time", self.name) };

@@ -94,8 +94,57 @@ pub(super) static INVENTORY_LATEST: Table = Table {
     rule: BY_OFFSET,
 };
 
+#[rustfmt::skip]
+pub(super) static PRODUCTS: Table = Table {
+    name: "products",
+    key: &["record_key"],
+    says: &[
+        "customer", "product", "name", "category", "currency", "cost_currency", "cost_micros", "price_floor_micros",
+        "price_ceiling_micros", "active", "observed_at", "event_id",
+    ],
+    rule: Rule::Replace,
+};
+
+#[rustfmt::skip]
+pub(super) static LISTINGS: Table = Table {
+    name: "listings",
+    key: &["record_key"],
+    says: &[
+        "customer", "product", "source", "marketplace", "native_id", "seller", "role", "observed_at", "cause_id",
+    ],
+    rule: Rule::Replace,
+};
+
+pub(super) static SELLERS: Table = Table {
+    name: "sellers",
+    key: &["customer", "source", "marketplace", "seller"],
+    says: &["offers", "first_observed_at", "latest_observed_at"],
+    rule: Rule::Merge(&[Sum("offers"), Least("first_observed_at"), Greatest("latest_observed_at")]),
+};
+
+pub(super) static RANK_HISTORY: Table = Table {
+    name: "rank_history",
+    key: &["observed_at", "event_id", "rank_category"],
+    says: &["customer", "source", "marketplace", "native_id", "sales_rank"],
+    rule: Rule::First,
+};
+
+pub(super) static REVIEW_DAILY: Table = Table {
+    name: "review_daily",
+    key: &["customer", "source", "marketplace", "native_id", "day"],
+    says: &["rating", "rating_best", "review_count", "observed_at", "event_id", "log_offset"],
+    rule: BY_OFFSET,
+};
+
 pub(super) static PRODUCT_FEATURES: Table =
     Table { name: "product_features", key: &["customer", "product"], says: &FIGURES_AND_MORE, rule: BY_OFFSET };
+
+pub(super) static PRODUCT_FEATURES_DAILY: Table = Table {
+    name: "product_features_daily",
+    key: &["customer", "product", "day"],
+    says: &FIGURES_AND_MORE,
+    rule: BY_OFFSET,
+};
 
 /// One column per figure, in the order of [`FEATURES`], then what else a vector says.
 const FIGURES_AND_MORE: [&str; FEATURES.len() + 6] = {
@@ -157,34 +206,59 @@ pub(super) static SINK_OFFSETS: Table = Table {
     rule: Rule::Replace,
 };
 
+pub(super) static HISTORY_MONTHS: Table = Table {
+    name: "history_months",
+    key: &["history", "month"],
+    says: &["latest_ingested_at"],
+    rule: Rule::Merge(&[Greatest("latest_ingested_at")]),
+};
+
+/// No sink writes it.
+static ALERT_STATES: Table = Table {
+    name: "alert_states",
+    key: &["event_id"],
+    says: &["state", "changed_at", "changed_by", "note"],
+    rule: Rule::Replace,
+};
+
 /// Every table.
-pub(super) static ALL: [&Table; 11] = [
+pub(super) static ALL: [&Table; 19] = [
+    &PRODUCTS,
+    &LISTINGS,
+    &SELLERS,
     &OFFERS_LATEST,
     &PRICE_HISTORY,
+    &RANK_HISTORY,
+    &REVIEW_DAILY,
     &SALE_LINES,
     &SALES_DAILY,
     &INVENTORY_LATEST,
     &PRODUCT_FEATURES,
+    &PRODUCT_FEATURES_DAILY,
     &COMPETITION,
     &ALERTS,
+    &ALERT_STATES,
     &DEAD_LETTERS,
     &DATA_QUALITY,
+    &HISTORY_MONTHS,
     &SINK_OFFSETS,
 ];
 
-/// Tables whose rows Postgres keeps in partitions by the month of `observed_at`.
-pub(super) static BY_MONTH: [&Table; 1] = [&PRICE_HISTORY];
+/// Tables that retention shortens, by the month of `observed_at`, in which Postgres keeps their rows apart.
+pub(super) static HISTORIES: [&Table; 4] = [&PRICE_HISTORY, &RANK_HISTORY, &REVIEW_DAILY, &PRODUCT_FEATURES_DAILY];
 
 /// What a column holds: a name means the same in every table.
 pub(super) fn kind(column: &str) -> Kind {
     match column {
-        "observed_at" | "latest_observed_at" | "first_at" | "last_at" | "hour" => Kind::Instant,
+        "observed_at" | "first_observed_at" | "latest_observed_at" | "latest_ingested_at" => Kind::Instant,
+        "first_at" | "last_at" | "changed_at" | "hour" => Kind::Instant,
         "event_id" | "cause_id" | "dedup_key" => Kind::Id,
-        "business_date" => Kind::Day,
+        "business_date" | "day" | "month" => Kind::Day,
         "evidence" | "nulls" => Kind::Json,
         "price_micros" | "shipping_micros" | "landed_price_micros" | "list_price_micros" | "revenue_micros" => {
             Kind::Int
         }
+        "cost_micros" | "price_floor_micros" | "price_ceiling_micros" | "active" | "offers" | "sales_rank" => Kind::Int,
         "units" | "units_sold" | "units_returned" | "order_lines" | "quantity" | "stock_level" | "review_count" => {
             Kind::Int
         }

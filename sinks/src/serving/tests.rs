@@ -15,6 +15,7 @@ use sqlx::{ConnectOptions as _, Row as _};
 
 mod market;
 mod postgres;
+mod products;
 mod twin;
 
 use self::twin::Twin;
@@ -31,8 +32,17 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn identity(cluster: &str) -> Identity {
-    let topics =
-        ["sales.v1", "offers.v1", "product-offers.v1", "features.v1", "alerts.v1", "quality.v1", "dlq.raw.offers.v1"];
+    let topics = [
+        "catalog.v1",
+        "listings.v1",
+        "sales.v1",
+        "offers.v1",
+        "product-offers.v1",
+        "features.v1",
+        "alerts.v1",
+        "quality.v1",
+        "dlq.raw.offers.v1",
+    ];
     Identity {
         cluster_id: cluster.into(),
         topic_ids: topics.map(|topic| (topic.to_owned(), format!("id-{topic}"))).into(),

@@ -9,8 +9,8 @@ use super::cells::{Cell, Kind, Row, row};
 use super::database::Database;
 use super::place::Place;
 use super::remedy::{of_changed, trouble};
-use super::rows::{LetterSum, LineKey, Rows, SaleLine, daily_changes};
-use super::tables::{DATA_QUALITY, DEAD_LETTERS, SALE_LINES, SALES_DAILY, SINK_OFFSETS, Table, kind};
+use super::rows::{LineKey, Rows, SaleLine, daily_changes};
+use super::tables::{SALE_LINES, SALES_DAILY, SINK_OFFSETS, Table, kind};
 use crate::limits::REFUSED_MAX;
 use crate::sql::Trouble;
 use crate::{Batch, Identity, Incoming, Landed, Part, Refusal, Sink, SinkError};
@@ -142,8 +142,8 @@ impl From<Error> for WriteError {
 
 async fn write(database: &mut Database, sink: &str, identity: &Identity, batch: &Batch) -> Result<Landed, WriteError> {
     let rows = Rows::of(batch.records());
-    for (table, rows) in &rows.by_table {
-        database.prepare(table, rows).await?;
+    for (history, months) in rows.months() {
+        database.prepare(history, &months).await?;
     }
     database.begin().await?;
     if !move_positions(database, sink, identity, batch).await? {
@@ -234,16 +234,17 @@ async fn write_rows(database: &mut Database, rows: Rows) -> Result<Landed, Write
         }
         written.insert(table.name, insert(database, table, &standing).await?);
     }
+    for (table, words) in &rows.last {
+        let ended: Vec<Row> =
+            words.iter().filter(|(_, said)| said.is_none()).map(|(key, _)| row![key.clone()]).collect();
+        let said: Vec<&Row> = words.values().flatten().collect();
+        database.run(&table.end(dialect), &ended).await?;
+        written.insert(table.name, insert(database, table, &said).await?);
+    }
+    for (table, rows) in rows.merged {
+        written.insert(table.name, insert(database, table, &rows.into_values().collect::<Vec<_>>()).await?);
+    }
     written.extend(write_sales(database, rows.sale_lines).await?);
-    let letters = rows.dead_letters.into_iter().map(|((topic, code), LetterSum { count, first_at, last })| {
-        row![topic, code, count, first_at, last.at, last.partition, last.offset, last.message]
-    });
-    written.insert(DEAD_LETTERS.name, insert(database, &DEAD_LETTERS, &letters.collect::<Vec<_>>()).await?);
-    let quality =
-        rows.data_quality.into_iter().map(|((customer, source, family, hour, outcome, rule), (count, latest))| {
-            row![customer, source, family, hour, outcome, rule, count, latest]
-        });
-    written.insert(DATA_QUALITY.name, insert(database, &DATA_QUALITY, &quality.collect::<Vec<_>>()).await?);
     written.retain(|_, count| *count > 0);
     Ok(Landed { rows: written, ..Landed::default() })
 }

@@ -13,11 +13,8 @@ use skuflow_sinks::{Sink as _, SinkError};
 use super::crashes::{SIGABRT, crash_at};
 use super::proxy::{Fault, Proxy};
 use super::reached::{access, keys};
-use super::upkeep::{DAY, LATER, MUCH_LATER, is_clean, upkeep};
-use super::world::{
-    SMALL, batch, broker, identity, lake, land, pending, publish, ready, records, rows, table_files, wait,
-};
-use super::writers::once;
+use super::upkeep::{LATER, is_clean, is_put_together_and_tidied, upkeep};
+use super::world::{SMALL, broker, identity, lake, land, pending, publish, records, rows, table_files, wait};
 
 /// What the child is told: the server, the lake's name, and the folder of its catalog.
 const BUCKET: &str = "SKUFLOW_TEST_BUCKET";
@@ -87,27 +84,11 @@ fn crashed_at_any_step_the_rows_in_the_bucket_are_those_of_the_topic() {
     }
 }
 
-/// A commit that nobody ends is given up, and its files go; small ones become one.
 #[test]
 fn files_in_a_bucket_are_put_together_and_removed() {
     for server in [seaweedfs(), versitygw()].into_iter().flatten() {
-        let (dir, broker, table) = (dir(), broker(60), &TABLES[0]);
-        let place = place(&server.endpoint(), "upkeep", dir.path());
-        let fails = once(Step::Linked, || Err(std::io::ErrorKind::TimedOut.into()));
-        let mut fails = ready(&broker, lake(&place, table, Some(fails)));
-        wait(fails.land(&batch(&broker, table, 0, (None, 6)))).expect_err("it is to fail");
-        assert_eq!(pending(&place).len(), 1);
-        land(&broker, &place, table, SMALL, None);
-        let files = || table_files(&place, table).expect("made").1.len();
-        let before = files();
-        assert!(!wait(upkeep(&place, table, LATER).compact()).expect("done").is_empty());
-        assert!(files() < before, "{} files of {before}", files());
-        for at in [MUCH_LATER, MUCH_LATER + DAY] {
-            wait(upkeep(&place, table, at).gc()).expect("done");
-        }
-        assert_eq!(pending(&place), Vec::<String>::new());
-        assert_eq!(rows(&place, table), records(&broker, table));
-        is_clean(&place, table);
+        let dir = dir();
+        is_put_together_and_tidied(&place(&server.endpoint(), "upkeep", dir.path()));
     }
 }
 

@@ -16,11 +16,8 @@ use super::catalogs::pyiceberg;
 use super::crashes::{SIGABRT, crash_at};
 use super::proxy::{Fault, Proxy};
 use super::reached::{access, placed};
-use super::upkeep::{DAY, LATER, MUCH_LATER, is_clean, upkeep};
-use super::world::{
-    SMALL, batch, broker, identity, lake, land, pending, publish, ready, records, rows, table_files, wait,
-};
-use super::writers::once;
+use super::upkeep::{is_clean, is_put_together_and_tidied};
+use super::world::{SMALL, broker, identity, lake, land, pending, publish, records, rows, table_files, wait};
 
 /// A lake of its own, as `placed` wants it.
 fn words() -> Option<[String; 3]> {
@@ -132,26 +129,10 @@ fn whatever_the_catalog_answers_each_row_lands_once() {
     assert!(faults as usize > FAULTS.len(), "{faults} faults");
 }
 
-/// A commit that nobody ends is given up, and its files go; small ones become one.
 #[test]
 fn files_are_put_together_and_removed_where_the_catalog_places_them() {
     let Some(words) = words() else { return };
-    let (place, broker, table) = (place(&words), broker(60), &TABLES[0]);
-    let fails = once(Step::Linked, || Err(std::io::ErrorKind::TimedOut.into()));
-    let mut fails = ready(&broker, lake(&place, table, Some(fails)));
-    wait(fails.land(&batch(&broker, table, 0, (None, 6)))).expect_err("it is to fail");
-    assert_eq!(pending(&place).len(), 1);
-    land(&broker, &place, table, SMALL, None);
-    let files = || table_files(&place, table).expect("made").1.len();
-    let before = files();
-    assert!(!wait(upkeep(&place, table, LATER).compact()).expect("done").is_empty());
-    assert!(files() < before, "{} files of {before}", files());
-    for at in [MUCH_LATER, MUCH_LATER + DAY] {
-        wait(upkeep(&place, table, at).gc()).expect("done");
-    }
-    assert_eq!(pending(&place), Vec::<String>::new());
-    assert_eq!(rows(&place, table), records(&broker, table));
-    is_clean(&place, table);
+    is_put_together_and_tidied(&place(&words));
 }
 
 /// The ledger is no file of a table.

@@ -82,6 +82,26 @@ pub fn is_clean(home: &(impl Home + ?Sized), table: &'static Table) {
     assert_eq!(differences, [], "{}", table.full_name);
 }
 
+/// A commit that nobody ends is given up, and its files go; small ones become one.
+pub fn is_put_together_and_tidied(place: &Place) {
+    let (broker, table) = (broker(60), &TABLES[0]);
+    let fails = once(Step::Linked, || Err(std::io::ErrorKind::TimedOut.into()));
+    let mut fails = ready(&broker, lake(place, table, Some(fails)));
+    wait(fails.land(&batch(&broker, table, 0, (None, 6)))).expect_err("it is to fail");
+    assert_eq!(pending(place).len(), 1);
+    land(&broker, place, table, SMALL, None);
+    let files = || table_files(place, table).expect("made").1.len();
+    let before = files();
+    assert!(!wait(upkeep(place, table, LATER).compact()).expect("done").is_empty());
+    assert!(files() < before, "{} files of {before}", files());
+    for at in [MUCH_LATER, MUCH_LATER + DAY] {
+        wait(upkeep(place, table, at).gc()).expect("done");
+    }
+    assert_eq!(pending(place), Vec::<String>::new());
+    assert_eq!(rows(place, table), records(&broker, table));
+    is_clean(place, table);
+}
+
 #[test]
 fn files_put_together_have_the_same_cells() {
     let (_dir, folder) = folder();

@@ -22,8 +22,9 @@ use super::{COMPETE_READS, Finished, Obligations};
 const RECOMPUTED: [&str; 2] = ["features.v1", "alerts.v1"];
 /// Tables of those, and the one that has the hours in which what cannot be read arrived.
 const NOT_OF_THE_FILES: [&str; 3] = ["product_features", "alerts", "data_quality"];
-/// Columns that are of a log and not of an event.
-const OF_A_LOG: [&str; 6] = ["log_offset", "last_partition", "last_offset", "first_at", "last_at", "message"];
+/// Columns and a table that are of a log and not of an event.
+const OF_A_LOG: [&str; 7] =
+    [tables::POSITIONS, "log_offset", "last_partition", "last_offset", "first_at", "last_at", "message"];
 
 /// What the topics of a run hold.
 #[derive(Clone, Debug, Default)]
@@ -225,7 +226,7 @@ impl Finished {
 
     /// The tables are what an undisturbed sink makes of the same topics, and an undisturbed run of the same files.
     fn tables_differ(&self, say: &dyn Fn(String)) -> Vec<String> {
-        let [landed, fresh] = ["tables", "fresh"].map(|name| tables(&self.site.tables(name), &[]));
+        let [landed, fresh] = ["tables", "fresh"].map(|name| tables(&self.site.tables(name), &[tables::POSITIONS]));
         let mut wrong = tables::differences(&landed, &fresh);
         let [landed, undisturbed] = ["tables", "embedded"].map(|name| {
             let mut tables = tables(&self.site.tables(name), &OF_A_LOG);

@@ -1,27 +1,28 @@
-//! The rows of serving tables, as text.
+//! The rows of serving tables and views, as text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use sqlx::{Column as _, ConnectOptions as _, Connection as _, Row as _, SqliteConnection, ValueRef as _, sqlite};
 
-/// The sorted rows of each table, without some columns.
+/// The sorted rows of each table and view.
 pub type Tables = BTreeMap<String, Vec<String>>;
 
-/// Of a sink, and of no run.
-const NOT_ROWS: [&str; 2] = ["_sqlx_migrations", "sink_offsets"];
+/// Which holds what is a sink's, and no run's.
+pub const POSITIONS: &str = "sink_offsets";
+const MIGRATIONS: &str = "_sqlx_migrations";
 
-/// Everything in a database but positions; the columns in `but` are left out.
+/// Everything in a database; the tables and columns in `but` are left out.
 pub fn tables(path: &Path, but: &[&str]) -> Tables {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
     runtime.block_on(async {
         let options = sqlite::SqliteConnectOptions::new().filename(path);
         let mut connection = options.connect().await.expect("there");
-        let names = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name";
+        let names = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name";
         let mut tables = Tables::new();
         for name in rows(&mut connection, names, &[]).await {
-            if !NOT_ROWS.contains(&name.trim_end_matches('|')) {
-                let name = name.trim_end_matches('|').to_owned();
+            let name = name.trim_end_matches('|').to_owned();
+            if name != MIGRATIONS && !but.contains(&name.as_str()) {
                 let mut found = rows(&mut connection, &format!("SELECT * FROM {name}"), but).await;
                 found.sort_unstable();
                 tables.insert(name, found);
@@ -55,9 +56,11 @@ pub fn in_postgres(url: &str, schema: &str, but: &[&str]) -> Tables {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
     runtime.block_on(async {
         let mut connection = sqlx::PgConnection::connect(url).await.expect("there");
+        let refresh = sqlx::AssertSqlSafe(format!("SELECT {schema}.refresh_views()"));
+        sqlx::query(refresh).execute(&mut connection).await.expect("its views");
         let columns = "SELECT c.relname::text, a.attname::text, format_type(a.atttypid, NULL) FROM pg_class c
              JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-             WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+             WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'p', 'v', 'm') AND NOT c.relispartition
              ORDER BY 1, a.attnum";
         let columns = sqlx::query(columns).bind(schema).fetch_all(&mut connection).await.expect("a query");
         let mut selects: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -68,7 +71,7 @@ pub fn in_postgres(url: &str, schema: &str, but: &[&str]) -> Tables {
                 "uuid" => format!("replace({name}::text, '-', '')"),
                 _ => format!("{name}::text"),
             };
-            if !NOT_ROWS.contains(&table.as_str()) && !but.contains(&name.as_str()) {
+            if table != MIGRATIONS && ![&table, &name].iter().any(|name| but.contains(&name.as_str())) {
                 selects.entry(table).or_default().push(text);
             }
         }

@@ -23,7 +23,7 @@ use crate::lake::steps::{Step, Steps};
 use crate::lake::storage::{Files, Folders, fault};
 use crate::lake::tables::Table;
 use crate::limits::{CATALOG_ANSWER_TIMEOUT, CATALOG_CONNECT_TIMEOUT};
-use crate::sql::late;
+use crate::sql;
 
 /// The tables of the JDBC catalog as `PyIceberg` makes them.
 const TABLES: &str = "
@@ -130,8 +130,7 @@ impl Sql {
         if let Some(open) = self.connection.take() {
             return Ok(open);
         }
-        let connected = tokio::time::timeout(CATALOG_CONNECT_TIMEOUT, self.database.connect()).await;
-        let connected = connected.unwrap_or_else(|_| Err(late()));
+        let connected = sql::within(CATALOG_CONNECT_TIMEOUT, self.database.connect()).await;
         connected.map_err(|error| self.database.failed(&error))
     }
 
@@ -364,7 +363,7 @@ fn unmade(path: &Path, error: &io::Error) -> SinkError {
 }
 
 async fn within<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-    tokio::time::timeout(CATALOG_ANSWER_TIMEOUT, work).await.unwrap_or_else(|_| Err(late()))
+    sql::within(CATALOG_ANSWER_TIMEOUT, work).await
 }
 
 fn postgres(url: &reqwest::Url, name: &str, opening: &'static str) -> Database {

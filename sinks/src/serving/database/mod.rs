@@ -1,20 +1,22 @@
 //! The two databases behind one face: a connection, its statements over rows, and what its errors mean.
 
+mod pool;
 mod postgres;
 mod sqlite;
 
-use skuflow_schemas::{EventId, Text, Timestamp};
+use skuflow_schemas::{BusinessDate, EventId, Text, Timestamp};
 use sqlx::SqliteConnection;
 use sqlx::migrate::MigrateError;
 
+pub(super) use self::pool::Pool;
 use super::cells::{Cell, Kind, Row};
 use super::place::{Place, Server};
 use super::remedy;
 use super::statements::{Dialect, Statement};
 use super::tables::Table;
 use crate::SinkError;
-use crate::limits::{SERVING_CONNECT_TIMEOUT, SERVING_GRACE};
-use crate::sql::late;
+use crate::limits::SERVING_CONNECT_TIMEOUT;
+use crate::sql::within;
 
 /// An open database whose tables are there.
 pub(super) enum Database {
@@ -58,8 +60,7 @@ impl Database {
         let opened = match place {
             Place::Sqlite(path) => sqlite::open(path).await.map(Self::Sqlite),
             Place::Postgres(server) => {
-                let opened = tokio::time::timeout(SERVING_CONNECT_TIMEOUT, postgres::Connection::open(server, sink));
-                let opened = opened.await.unwrap_or_else(|_| Err(late().into()));
+                let opened = within(SERVING_CONNECT_TIMEOUT, postgres::Connection::open(server, sink)).await;
                 opened.map(|open| Self::Postgres(Box::new(open)))
             }
         };
@@ -97,11 +98,11 @@ impl Database {
         }
     }
 
-    /// Makes room for rows of a table, outside of transactions.
-    pub(super) async fn prepare(&mut self, table: &Table, rows: &[Row]) -> sqlx::Result<()> {
+    /// Makes room for rows of some months of a history, outside of transactions.
+    pub(super) async fn prepare(&mut self, history: &'static Table, months: &[BusinessDate]) -> sqlx::Result<()> {
         match self {
             Self::Sqlite(_) => Ok(()),
-            Self::Postgres(open) => open.make_months(table, rows).await,
+            Self::Postgres(open) => open.make_months(history.name, months).await,
         }
     }
 
@@ -127,6 +128,14 @@ impl Database {
         }
     }
 
+    /// What a query finds, as rows of `kinds`; `given` stand for `$1` and so on.
+    pub(super) async fn ask(&mut self, query: &str, given: &[Cell], kinds: &[Kind]) -> sqlx::Result<Vec<Row>> {
+        match self {
+            Self::Sqlite(open) => sqlite::ask(open, query, given, kinds).await,
+            Self::Postgres(open) => open.ask(query, given, kinds).await,
+        }
+    }
+
     /// What a statement over all rows finds, as rows of `kinds`.
     pub(super) async fn fetch(
         &mut self,
@@ -149,13 +158,7 @@ impl Database {
 /// # Errors
 /// Why not, and what to do.
 pub async fn examine(server: &Server) -> Result<String, SinkError> {
-    let examined = tokio::time::timeout(SERVING_CONNECT_TIMEOUT, postgres::examine(server)).await;
     let place = Place::Postgres(server.clone());
-    let examined = examined.unwrap_or_else(|_| Err(late().into())).map_err(|error| error.of(&place));
+    let examined = within(SERVING_CONNECT_TIMEOUT, postgres::examine(server)).await.map_err(|error| error.of(&place));
     Ok(format!("{place} {}", examined?))
-}
-
-/// Does what ends by itself after `patience`, or soon after.
-async fn within<T>(patience: std::time::Duration, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-    tokio::time::timeout(patience + SERVING_GRACE, work).await.unwrap_or_else(|_| Err(late()))
 }

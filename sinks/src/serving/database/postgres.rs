@@ -12,13 +12,16 @@ use sqlx::postgres::types::Oid;
 use sqlx::postgres::{
     PgArgumentBuffer, PgArguments, PgBindIterExt as _, PgConnectOptions, PgHasArrayType, PgRow, PgTypeInfo, PgValueRef,
 };
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Decode, Encode, PgConnection, Postgres, Row as _, Type, query};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Decode, Encode, Executor, PgConnection, Postgres, Row as _, Type, query,
+};
 use uuid::Uuid;
 
-use super::{Cell, EventId, Kind, OpenError, Row, Statement, Text, Timestamp, within};
+use super::{Cell, EventId, Kind, OpenError, Row, Statement, Text, Timestamp};
+use crate::limits::SERVING_GRACE;
 use crate::serving::place::Server;
 use crate::serving::schema;
-use crate::serving::tables::{BY_MONTH, Table};
+use crate::sql::within;
 
 /// What is older lacks something that the tables need.
 const OLDEST: i32 = 140_000;
@@ -26,9 +29,10 @@ const OLDEST: i32 = 140_000;
 /// An open connection.
 pub(in crate::serving) struct Connection {
     inner: PgConnection,
+    /// How long an answer is waited for: a bit longer than the server lets a statement run.
     patience: Duration,
-    /// Months whose partitions are known to be there, by table.
-    months: BTreeSet<(&'static str, String)>,
+    /// Months whose partitions are known to be there, by history.
+    months: BTreeSet<(&'static str, BusinessDate)>,
 }
 
 impl Connection {
@@ -49,7 +53,7 @@ impl Connection {
             schema::POSTGRES.run(&mut inner).await?;
         }
         schema::check_columns(&columns(&mut inner, &server.schema).await?).map_err(OpenError::Unfit)?;
-        Ok(Self { inner, patience: server.statement_timeout, months: BTreeSet::new() })
+        Ok(Self { inner, patience: server.statement_timeout + SERVING_GRACE, months: BTreeSet::new() })
     }
 
     pub(super) async fn say(&mut self, word: &'static str) -> sqlx::Result<()> {
@@ -67,55 +71,81 @@ impl Connection {
         rows: &[impl AsRef<[Cell]>],
         kinds: &[Kind],
     ) -> sqlx::Result<Vec<Row>> {
-        let found = within(self.patience, bound(statement, rows).fetch_all(&mut self.inner)).await?;
-        found.iter().map(|row| kinds.iter().enumerate().map(|(at, kind)| cell(row, at, *kind)).collect()).collect()
+        cells(&within(self.patience, bound(statement, rows).fetch_all(&mut self.inner)).await?, kinds)
     }
 
-    /// Makes the partitions that rows need, in a transaction of its own: who reads waits for no batch.
-    pub(super) async fn make_months(&mut self, table: &Table, rows: &[Row]) -> sqlx::Result<()> {
-        let Some(table) = BY_MONTH.iter().find(|by_month| by_month.name == table.name) else { return Ok(()) };
-        let at = table.place("observed_at");
-        let days: BTreeSet<_> = rows.iter().filter_map(|row| Some(instant(&row[at])?.0.day())).collect();
-        let months: BTreeSet<String> = days.into_iter().filter_map(|day| month(BusinessDate(day.0))).collect();
-        let new: Vec<_> = months.into_iter().map(|month| (table.name, month)).collect();
-        let new: Vec<_> = new.into_iter().filter(|month| !self.months.contains(month)).collect();
-        if new.is_empty() {
+    pub(super) async fn ask(&mut self, text: &str, given: &[Cell], kinds: &[Kind]) -> sqlx::Result<Vec<Row>> {
+        within(self.patience, ask(&mut self.inner, text, given, kinds)).await
+    }
+
+    /// Makes the partitions of months that rows come to, in a transaction of its own: who reads waits for no batch.
+    pub(super) async fn make_months(&mut self, history: &'static str, months: &[BusinessDate]) -> sqlx::Result<()> {
+        let new = months.iter().filter(|month| !self.months.contains(&(history, **month)));
+        let firsts: Vec<Day> = new.map(|month| Day(*month)).collect();
+        if firsts.is_empty() {
             return Ok(());
         }
-        let firsts: Vec<String> = new.iter().map(|(_, month)| format!("{month}-01")).collect();
-        let make = query("SELECT make_months($1, $2::text[]::date[])").bind(table.name).bind(firsts);
+        let make = query("SELECT make_months($1, $2)").bind(history).bind(firsts);
         match within(self.patience, make.execute(&mut self.inner)).await {
-            Ok(_) => self.months.extend(new),
+            Ok(_) => self.months.extend(months.iter().map(|month| (history, *month))),
             // Somebody reads for long, or writes there: the rows go to the partition for others, and come over the next time.
-            Err(sqlx::Error::Database(error)) => tracing::warn!(table = table.name, %error, "no new partition yet"),
+            Err(sqlx::Error::Database(error)) => tracing::warn!(history, %error, "no new partition yet"),
             Err(error) => return Err(error),
         }
         Ok(())
     }
 }
 
-/// The month of a day, as in `2026-11`; none outside of the years 1 to 9999.
-fn month(day: BusinessDate) -> Option<String> {
-    let day = day.to_string();
-    (day.len() == "2026-11-22".len() && !day.starts_with("day") && !day.starts_with("0000"))
-        .then(|| day[.."2026-11".len()].to_owned())
+async fn connect(server: &Server, sink: &str) -> Result<PgConnection, OpenError> {
+    let mut connection = options(server, sink)?.connect().await?;
+    sqlx::raw_sql(AssertSqlSafe(opening(server))).execute(&mut connection).await?;
+    Ok(connection)
 }
 
-async fn connect(server: &Server, sink: &str) -> Result<PgConnection, OpenError> {
+/// How a connection for `whom` is made.
+pub(super) fn options(server: &Server, whom: &str) -> sqlx::Result<PgConnectOptions> {
     let mut options = PgConnectOptions::from_str(server.url.as_str())?;
     if options.get_application_name().is_none() {
-        options = options.application_name(&format!("skuflow {sink}"));
+        options = options.application_name(&format!("skuflow {whom}"));
     }
-    let mut connection = options.disable_statement_logging().connect().await?;
-    // A transaction that nobody ends, and a wait for one, are given up.
+    Ok(options.disable_statement_logging())
+}
+
+/// What a new connection is told. A transaction that nobody ends, and a wait for one, are given up.
+pub(super) fn opening(server: &Server) -> String {
     let (schema, patience) = (&server.schema, server.statement_timeout.as_millis());
-    let opening = format!(
+    format!(
         "SET search_path = \"{schema}\", pg_temp; SET timezone = 'UTC'; SET statement_timeout = {patience};
          SET lock_timeout = {patience}; SET idle_in_transaction_session_timeout = {patience};
          SET default_transaction_isolation = 'read committed'"
-    );
-    sqlx::raw_sql(AssertSqlSafe(opening)).execute(&mut connection).await?;
-    Ok(connection)
+    )
+}
+
+/// The text is made of our own words; what is `given` is bound.
+pub(super) async fn ask<'e>(
+    connection: impl Executor<'e, Database = Postgres>,
+    text: &str,
+    given: &[Cell],
+    kinds: &[Kind],
+) -> sqlx::Result<Vec<Row>> {
+    let mut query = query(AssertSqlSafe(text));
+    for cell in given {
+        query = match cell {
+            Cell::Null => query.bind(None::<&str>),
+            Cell::Text(text) => query.bind(text.as_str()),
+            Cell::Json(text) => query.bind(text.as_str()),
+            Cell::Int(number) => query.bind(number),
+            Cell::Real(number) => query.bind(number),
+            Cell::Instant(at) => query.bind(Instant(*at)),
+            Cell::Day(day) => query.bind(Day(*day)),
+            Cell::Id(id) => query.bind(Uuid::from_bytes(id.0)),
+        };
+    }
+    cells(&query.fetch_all(connection).await?, kinds)
+}
+
+fn cells(rows: &[PgRow], kinds: &[Kind]) -> sqlx::Result<Vec<Row>> {
+    rows.iter().map(|row| kinds.iter().enumerate().map(|(at, kind)| cell(row, at, *kind)).collect()).collect()
 }
 
 /// How the tables are.

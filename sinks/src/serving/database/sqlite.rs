@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor, Row as _, Sqlite};
 
 use super::{Cell, EventId, Kind, OpenError, Row, Statement, Text, Timestamp};
 use crate::limits::BUSY_TIMEOUT;
@@ -57,8 +57,34 @@ pub(super) async fn fetch(
     if !statement.kinds.is_empty() {
         query = query.bind(text(rows));
     }
-    let found = query.fetch_all(connection).await?;
-    found.iter().map(|row| kinds.iter().enumerate().map(|(at, kind)| cell(row, at, *kind)).collect()).collect()
+    cells(&query.fetch_all(connection).await?, kinds)
+}
+
+/// The text is made of our own words; what is `given` is bound.
+pub(super) async fn ask<'e>(
+    connection: impl Executor<'e, Database = Sqlite>,
+    text: &str,
+    given: &[Cell],
+    kinds: &[Kind],
+) -> sqlx::Result<Vec<Row>> {
+    let mut query = sqlx::query(AssertSqlSafe(text));
+    for cell in given {
+        query = match cell {
+            Cell::Null => query.bind(None::<&str>),
+            Cell::Text(text) => query.bind(text.as_str()),
+            Cell::Json(text) => query.bind(text.as_str()),
+            Cell::Int(number) => query.bind(number),
+            Cell::Real(number) => query.bind(number),
+            Cell::Instant(at) => query.bind(at.micros()),
+            Cell::Day(day) => query.bind(day.to_string()),
+            Cell::Id(id) => query.bind(id.to_string()),
+        };
+    }
+    cells(&query.fetch_all(connection).await?, kinds)
+}
+
+fn cells(rows: &[SqliteRow], kinds: &[Kind]) -> sqlx::Result<Vec<Row>> {
+    rows.iter().map(|row| kinds.iter().enumerate().map(|(at, kind)| cell(row, at, *kind)).collect()).collect()
 }
 
 fn text(rows: &[impl AsRef<[Cell]>]) -> String {

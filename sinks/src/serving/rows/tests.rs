@@ -12,7 +12,7 @@ fn copy(seller: u64, second: i64, retracted: bool, offset: u64) -> Incoming {
 }
 
 /// What the statements do to a table: by key, the place in time of its row.
-fn land(stored: &mut BTreeMap<Vec<Text>, Rank>, rows: Rows) {
+fn land(stored: &mut BTreeMap<Vec<Cell>, Rank>, rows: Rows) {
     for (key, word) in rows.latest.into_values().flatten() {
         let retracted = word.retracted.map(|row| row.rank);
         if stored.get(&key).is_some_and(|known| Some(*known) <= retracted) {

@@ -6,7 +6,11 @@ use super::*;
 use crate::serving::schema;
 
 const MARKET: &str = include_str!("../../../migrations/0002_market.sql");
-const MIGRATIONS: [&str; 2] = [include_str!("../../../migrations/0001_tables.sql"), MARKET];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../../../migrations/0001_tables.sql"),
+    MARKET,
+    include_str!("../../../migrations/0003_products.sql"),
+];
 
 /// What the migrations make in `SQLite`.
 fn made(event_loop: &tokio::runtime::Runtime) -> Vec<(String, String, i64)> {
@@ -80,7 +84,7 @@ fn every_column_says_what_it_is() {
     let (told, silent): (Vec<_>, Vec<_>) = columns.partition(|line| line.contains(" -- "));
     assert!(silent.is_empty(), "{silent:?}");
     let of_tables: usize = ALL.iter().map(|table| table.columns().count()).sum();
-    assert_eq!(told.len(), of_tables + 16, "those of the tables and of the view");
+    assert_eq!(told.len(), of_tables + 16 + 11 + 8 + 11 + 9, "those of the tables and of the views");
     let nullable = told.iter().filter(|line| !line.contains(" NOT NULL") && line.contains("    REAL,"));
     assert!(
         nullable.clone().count() > 40 && nullable.clone().all(|line| line.contains("null = ")),

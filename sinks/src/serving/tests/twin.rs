@@ -72,6 +72,16 @@ impl Twin {
         landed
     }
 
+    /// Both places.
+    pub fn places(&self) -> Vec<Place> {
+        [Some(self.places.0.clone()), self.places.1.clone()].into_iter().flatten().collect()
+    }
+
+    /// That all tables have the same rows in both.
+    pub fn is_alike(&mut self) {
+        self.compare(&ALL.iter().map(|table| (table.name, 1)).collect());
+    }
+
     /// That the tables that were written have the same rows in both.
     fn compare(&mut self, written: &BTreeMap<&'static str, u64>) {
         let Some(postgres) = &self.places.1 else { return };
