@@ -333,7 +333,7 @@ impl Session<'_> {
                     let is_buried = || self.buried.contains(&(place.of.clone(), record.offset));
                     let incoming = match self.consume.form {
                         _ if !self.buried.is_empty() && is_buried() => None,
-                        Form::Event => read(&place.of, &record, &mut self.strange)?,
+                        Form::Event => read(&place.of, &record, &mut self.strange).map_err(Failed::Fatal)?,
                         Form::Raw => Some(raw(&record)),
                     };
                     let bytes = record.value.map_or(0, <[u8]>::len);
@@ -392,8 +392,12 @@ impl Session<'_> {
 }
 
 /// What a record is to a sink. A configured prefix of topics stands behind `dlq.`.
-fn read(of: &TopicPartition, record: &RecordView<'_>, strange: &mut Vec<Refusal>) -> Result<Option<Incoming>, Failed> {
-    let refuse = |reason: String| Failed::Fatal(format!("offset {} of {of}: {reason}", record.offset));
+pub(crate) fn read(
+    of: &TopicPartition,
+    record: &RecordView<'_>,
+    strange: &mut Vec<Refusal>,
+) -> Result<Option<Incoming>, String> {
+    let refuse = |reason: String| format!("offset {} of {of}: {reason}", record.offset);
     if of.topic.starts_with(DEAD_LETTER_PREFIX) {
         let letter = DeadLetter::from_headers(record.headers()).ok_or_else(|| {
             refuse(format!(

@@ -142,7 +142,7 @@ enum Command {
         #[command(subcommand)]
         command: lake::Lake,
     },
-    /// Print the rights that roles of Postgres need on the serving tables, and tend them.
+    /// Print the rights that roles of Postgres need on the serving tables; compare these with their topics, and tend them.
     Serving {
         #[command(subcommand)]
         command: serving::Serving,
@@ -272,7 +272,7 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
             output::rows(&inspect(arguments, &request)?, arguments.format);
         }
         Command::Lake { command } => lake::lake(command, &load(arguments)?, arguments.format)?,
-        Command::Serving { command } => serving::serving(command, &load(arguments)?)?,
+        Command::Serving { command } => serving::serving(command, &load(arguments)?, arguments.format)?,
         Command::Freshness(thresholds) => return freshness(arguments, thresholds),
     }
     Ok(ExitCode::SUCCESS)

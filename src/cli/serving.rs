@@ -1,11 +1,14 @@
 //! `skuflow serving`: who may do what with the serving tables, and what is done to them beside a run.
 
 use clap::Subcommand;
+use serde_json::{Value, json};
 use skuflow_runtime::clock::Clock;
-use skuflow_sinks::serving::{Place, Upkeep, grants};
+use skuflow_sinks::serving::{Config, Place, Upkeep, grants, verify};
+use tokio::runtime::{Builder, Runtime};
 
-use super::{EXIT_DATA, EXIT_UNAVAILABLE, Failure, output, usage};
-use crate::config::Loaded;
+use super::{EXIT_DATA, EXIT_UNAVAILABLE, Failure, Format, failure, output, usage};
+use crate::config::{Loaded, SinkConfig};
+use crate::run::{RunError, open_broker};
 
 #[derive(Subcommand)]
 pub(super) enum Serving {
@@ -21,33 +24,81 @@ pub(super) enum Serving {
         #[arg(long)]
         owner: Option<String>,
     },
+    /// Compare the tables with what their topics make of them, row by row, up to where the sink is. Every difference is a line.
+    Verify,
     /// Do now what a run does from time to time: drop the months whose `retention` is over, make the views of Postgres anew.
     Tend,
 }
 
-pub(super) fn serving(command: &Serving, loaded: &Loaded) -> Result<(), Failure> {
+pub(super) fn serving(command: &Serving, loaded: &Loaded, format: Format) -> Result<(), Failure> {
     match command {
         Serving::Grants { writer, reader, owner } => {
             rights(writer.as_deref(), reader.as_deref(), owner.as_deref(), loaded)
         }
+        Serving::Verify => verify_all(loaded, format),
         Serving::Tend => tend(loaded),
     }
 }
 
-fn tend(loaded: &Loaded) -> Result<(), Failure> {
-    let mut is_any = false;
-    for settings in loaded.config.sink.iter().filter_map(|sink| sink.serving.as_ref()) {
+/// The sinks with serving tables, and where these are.
+fn places(loaded: &Loaded) -> Result<Vec<(&SinkConfig, &Config, Place)>, Failure> {
+    let mut places = Vec::new();
+    for (sink, settings) in loaded.config.sink.iter().filter_map(|sink| Some((sink, sink.serving.as_ref()?))) {
         let place = settings.place(&loaded.base).map_err(|reason| Failure::new(EXIT_DATA, &reason))?;
+        places.push((sink, settings, place));
+    }
+    Ok(places)
+}
+
+const NO_TABLES: &str = "no sink has serving tables; add one with `serving = { url = … }`";
+
+fn away(error: &impl ToString, loaded: &Loaded) -> Failure {
+    Failure::new(EXIT_UNAVAILABLE, &loaded.variables.conceal(&error.to_string()))
+}
+
+fn event_loop(loaded: &Loaded) -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| away(&error, loaded))
+}
+
+fn verify_all(loaded: &Loaded, format: Format) -> Result<(), Failure> {
+    let places = places(loaded)?;
+    if places.is_empty() {
+        return Err(usage(NO_TABLES));
+    }
+    let broker = open_broker(loaded).map_err(|error| failure(&RunError::Open(error), &loaded.variables))?;
+    let event_loop = event_loop(loaded)?;
+    let mut rows: Vec<Value> = Vec::new();
+    for (sink, _, place) in places {
+        let verified = event_loop.block_on(verify(&place, &sink.name, &*broker));
+        let verified = verified.map_err(|error| away(&error, loaded))?;
+        if !verified.missing.is_empty() {
+            let missing = verified.missing.join(", ");
+            output::note(&format!(
+                "the log has lost {missing}: sums are not compared, nor rows that only the tables have"
+            ));
+        }
+        output::note(&format!("{place}: {} rows compared, {} differ", verified.rows, verified.differences.len()));
+        rows.extend(verified.differences.iter().map(|difference| json!(difference)));
+    }
+    output::rows(&rows, format);
+    match rows.len() {
+        0 => Ok(()),
+        count => Err(Failure::new(EXIT_DATA, &format!("{count} differences"))),
+    }
+}
+
+fn tend(loaded: &Loaded) -> Result<(), Failure> {
+    let (places, event_loop) = (places(loaded)?, event_loop(loaded)?);
+    if places.is_empty() {
+        return Err(usage(NO_TABLES));
+    }
+    for (_, settings, place) in places {
         let upkeep = Upkeep { place, retention: settings.retention };
-        let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let event_loop = event_loop.map_err(|error| Failure::new(EXIT_UNAVAILABLE, &error.to_string()))?;
-        let gone = event_loop.block_on(upkeep.round(Clock::System.now()));
-        let gone = gone.map_err(|error| Failure::new(EXIT_UNAVAILABLE, &error.to_string()))?;
+        let gone = event_loop.block_on(upkeep.round(Clock::System.now())).map_err(|error| away(&error, loaded))?;
         output::text(&format!("{} is tended\n", upkeep.place));
         gone.iter().for_each(|month| output::text(&format!("gone: {month}\n")));
-        is_any = true;
     }
-    if is_any { Ok(()) } else { Err(usage("no sink has serving tables; add one with `serving = { url = … }`")) }
+    Ok(())
 }
 
 fn rights(writer: Option<&str>, reader: Option<&str>, owner: Option<&str>, loaded: &Loaded) -> Result<(), Failure> {
@@ -55,8 +106,7 @@ fn rights(writer: Option<&str>, reader: Option<&str>, owner: Option<&str>, loade
         return Err(usage("name a role: --writer, --reader or both"));
     }
     let mut is_any = false;
-    for settings in loaded.config.sink.iter().filter_map(|sink| sink.serving.as_ref()) {
-        let place = settings.place(&loaded.base).map_err(|reason| Failure::new(EXIT_DATA, &reason))?;
+    for (_, _, place) in places(loaded)? {
         if let Place::Postgres(server) = place {
             let owner = owner.unwrap_or(server.url.username());
             for statement in grants(&server.schema, owner, writer, reader) {

@@ -15,6 +15,8 @@
 //!                               [--every 30] [--raw]                                     the run holds, live; with `--raw`
 //!                                                                                        of what comes in, and no stages
 //!   cargo xtask commits         [--count 10000]                                          what commits make of a table
+//!   cargo xtask reads           [--rows 20000000] [--rate 200] [--writes 2000]           how long questions to the serving
+//!                               [--seconds 60]                                           tables in Postgres take meanwhile
 //!   cargo xtask soak            [--seconds 3600] [--every 30] [--rate 2000]             what it holds on Kafka, live
 //!   cargo xtask peer            see benches/peers/kafka-streams/README.md               Kafka Streams on the same job
 //!   cargo xtask picture [binary]                                                         docs/demo.svg
@@ -44,6 +46,7 @@ mod peer;
 mod picture;
 #[path = "../../sinks/tests/lake/reached.rs"]
 mod reached;
+mod reads;
 #[path = "../../tests/common/recomputed.rs"]
 mod recomputed;
 mod retail;
@@ -72,12 +75,15 @@ fn main() -> Result<()> {
         Some("kill") => kill(&arguments),
         Some("freshness") => freshness(&arguments),
         Some("commits") => commits::measure(option(&arguments, "--count", 10_000)?),
+        Some("reads") => reads(&arguments),
         Some("soak") => soak(&arguments),
         Some("peer") => peer::peer(&arguments, &root()),
         Some("picture") => {
             picture::picture(&root(), &arguments.get(1).map_or_else(|| built("release"), |path| Ok(path.into()))?)
         }
-        _ => bail!("usage: cargo xtask kill|freshness|commits|soak|peer|picture …; xtask/src/main.rs tells them all"),
+        _ => bail!(
+            "usage: cargo xtask kill|freshness|commits|reads|soak|peer|picture …; xtask/src/main.rs tells them all"
+        ),
     }
 }
 
@@ -119,6 +125,12 @@ fn freshness(arguments: &[String]) -> Result<()> {
     let (seconds, every_s) = (option(arguments, "--seconds", 180)?, option(arguments, "--every", 30)?);
     let is_raw = arguments.iter().any(|argument| argument == "--raw");
     freshness::measure(&binary, freshness::Live { rate, interval_s, seconds, every_s, is_raw })
+}
+
+fn reads(arguments: &[String]) -> Result<()> {
+    let (rows, seconds) = (option(arguments, "--rows", 20_000_000)?, option(arguments, "--seconds", 60)?);
+    let (rate, writes) = (option(arguments, "--rate", 200)?, option(arguments, "--writes", 2_000)?);
+    reads::measure(reads::Load { rows, rate, writes, seconds })
 }
 
 fn soak(arguments: &[String]) -> Result<()> {

@@ -22,6 +22,7 @@ mod schema;
 mod statements;
 mod tables;
 mod upkeep;
+mod verify;
 mod writer;
 
 pub use config::Config;
@@ -30,6 +31,7 @@ pub use place::{Place, Server};
 pub use read::{Cursor, Mover, OpenAlert, PAGE_MAX, Page, Price, Product, Reader, Rival, SourceQuality};
 pub use rights::grants;
 pub use upkeep::Upkeep;
+pub use verify::{Difference, Verified, verify};
 pub use writer::Serving;
 
 #[cfg(test)]

@@ -445,7 +445,7 @@ impl Merged {
 }
 
 /// The UTC day of an instant.
-fn day(at: Timestamp) -> BusinessDate {
+pub(super) fn day(at: Timestamp) -> BusinessDate {
     BusinessDate(at.day().0)
 }
 

@@ -214,7 +214,7 @@ pub(super) static HISTORY_MONTHS: Table = Table {
 };
 
 /// No sink writes it.
-static ALERT_STATES: Table = Table {
+pub(super) static ALERT_STATES: Table = Table {
     name: "alert_states",
     key: &["event_id"],
     says: &["state", "changed_at", "changed_by", "note"],

@@ -1,0 +1,282 @@
+//! Whether the tables are what their topics make of them: the topics are landed again, in a file of their own, up to where the
+//! sink is, and the rows are compared one by one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use skuflow_runtime::broker::{Broker, BrokerError, Offset, TopicPartition};
+use skuflow_runtime::limits::FETCH_BYTES_MAX;
+use skuflow_schemas::BusinessDate;
+
+use super::cells::{Cell, Kind, Row};
+use super::database::Database;
+use super::history::month;
+use super::place::Place;
+use super::rows::day;
+use super::tables::{ALERT_STATES, ALL, HISTORIES, HISTORY_MONTHS, Rule, SINK_OFFSETS, Table, kind};
+use super::writer::Serving;
+use crate::consume::read;
+use crate::limits::BATCH_RECORDS_MAX;
+use crate::{Batch, Identity, Part, Range, Sink as _, SinkError};
+
+/// Rows that are compared at a time.
+const PAGE: usize = 10_000;
+
+/// A row that is not what the topics make of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The table.
+    pub table: &'static str,
+    /// The row's key.
+    pub key: String,
+    /// What is the matter.
+    pub difference: String,
+}
+
+/// What was compared, and what differs.
+#[derive(Clone, Debug, Default)]
+pub struct Verified {
+    /// Rows of the tables that were compared.
+    pub rows: u64,
+    /// What the log does not have any more: offsets by partition. What was made of it cannot be compared: sums are left out,
+    /// and rows that only the tables have are not counted as differences.
+    pub missing: Vec<String>,
+    /// Row by row.
+    pub differences: Vec<Difference>,
+}
+
+/// Compares the tables at `place`, as the sink called `sink` has filled them, with the log.
+///
+/// # Errors
+/// Why they could not be compared.
+pub async fn verify(place: &Place, sink: &str, broker: &dyn Broker) -> Result<Verified, SinkError> {
+    let topics = broker.topics().map_err(unread)?;
+    let identity = Identity {
+        cluster_id: broker.cluster_id().map_err(unread)?,
+        topic_ids: topics.iter().map(|topic| (topic.name.to_string(), topic.id.clone())).collect(),
+    };
+    let stored = Serving::new(sink, place.clone()).positions(&identity).await?;
+    let scratch = tempfile::tempdir().map_err(|error| SinkError::Retry(error.to_string()))?;
+    let anew = Place::Sqlite(scratch.path().join("anew.db"));
+    let mut serving = Serving::new(sink, anew.clone());
+    serving.positions(&identity).await?;
+    let mut verified = Verified::default();
+    for (of, end) in &stored {
+        let (first, _) = broker.offsets(of).map_err(unread)?;
+        if first > 0 {
+            verified.missing.push(format!("0..{first} of {of}"));
+        }
+        land(broker, of, first..*end, &mut serving).await?;
+    }
+    let mut compared = Compared {
+        anew: Database::open(&anew, sink).await?,
+        stored: Database::open(place, sink).await?,
+        place,
+        is_whole: verified.missing.is_empty(),
+        months: BTreeSet::new(),
+    };
+    compared.months = compared.months().await?;
+    let tables = ALL.into_iter().filter(|table| ![SINK_OFFSETS.name, ALERT_STATES.name].contains(&table.name));
+    for table in tables.filter(|table| verified.missing.is_empty() || !matches!(table.rule, Rule::Merge(_))) {
+        verified.rows += compared.compare(table, &mut verified.differences).await?;
+    }
+    Ok(verified)
+}
+
+fn unread(error: BrokerError) -> SinkError {
+    SinkError::Retry(error.to_string())
+}
+
+/// Lands some offsets of a partition.
+async fn land(
+    broker: &dyn Broker,
+    of: &TopicPartition,
+    offsets: std::ops::Range<Offset>,
+    serving: &mut Serving,
+) -> Result<(), SinkError> {
+    let mut reader = broker.reader().map_err(unread)?;
+    let (mut next, mut landed) = (offsets.start, None);
+    while next < offsets.end {
+        let mut records = Vec::new();
+        let (fetched, before) = (reader.fetch(of, next, FETCH_BYTES_MAX).map_err(unread)?, next);
+        for record in fetched.iter().flat_map(|batch| batch.from(before)) {
+            if record.offset >= offsets.end || records.len() == BATCH_RECORDS_MAX {
+                break;
+            }
+            next = record.offset + 1;
+            // What is no event is a dead letter, and in no table.
+            let incoming = read(of, &record, &mut Vec::new()).map_err(SinkError::Fatal)?;
+            records.extend(incoming);
+        }
+        if next == before {
+            next = offsets.end; // behind the last record are marks of transactions
+        }
+        let part = Part { range: Range { from: landed, to: next }, records };
+        serving.land(&Batch { parts: BTreeMap::from([(of.clone(), part)]) }).await?;
+        landed = Some(next);
+    }
+    Ok(())
+}
+
+/// Two databases side by side.
+struct Compared<'a> {
+    anew: Database,
+    stored: Database,
+    place: &'a Place,
+    /// Whether the log is.
+    is_whole: bool,
+    /// Months that are there, by history: others have gone.
+    months: BTreeSet<(&'static str, BusinessDate)>,
+}
+
+impl Compared<'_> {
+    /// The months whose rows are stored.
+    async fn months(&mut self) -> Result<BTreeSet<(&'static str, BusinessDate)>, SinkError> {
+        let mut months = BTreeSet::new();
+        for history in HISTORIES {
+            let text = "SELECT month FROM history_months WHERE history = $1";
+            let found = self.stored.ask(text, &[history.name.into()], &[Kind::Day]).await;
+            let found = found.map_err(|error| self.place.failed(&error))?;
+            months.extend(found.iter().filter_map(|row| match row[..] {
+                [Cell::Day(month)] => Some((history.name, month)),
+                _ => None,
+            }));
+        }
+        Ok(months)
+    }
+
+    /// Adds what differs in a table; how many rows were compared. Both are read in the order of the key.
+    async fn compare(&mut self, table: &'static Table, found: &mut Vec<Difference>) -> Result<u64, SinkError> {
+        let (mut anew, mut stored) = (Pages::new(table), Pages::new(table));
+        let mut count = 0;
+        loop {
+            let place = self.place;
+            let failed = |error: sqlx::Error| place.failed(&error);
+            let (one, other) = (
+                anew.peek(&mut self.anew).await.map_err(failed)?.cloned(),
+                stored.peek(&mut self.stored).await.map_err(failed)?.cloned(),
+            );
+            let key = |row: &Row| row[..table.key.len()].to_vec();
+            let order = match (&one, &other) {
+                (None, None) => return Ok(count),
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some(one), Some(other)) => key(one).cmp(&key(other)),
+            };
+            count += 1;
+            let difference = match order {
+                std::cmp::Ordering::Less => {
+                    one.as_ref().filter(|row| !self.has_gone(table, row)).map(|_| "is missing".into())
+                }
+                std::cmp::Ordering::Greater => self.is_whole.then(|| "is nothing that the topics say".into()),
+                std::cmp::Ordering::Equal => {
+                    one.as_ref().zip(other.as_ref()).and_then(|(one, other)| self.differ(table, one, other))
+                }
+            };
+            if let Some(difference) = difference
+                && let Some(row) = one.as_ref().filter(|_| order.is_le()).or(other.as_ref())
+            {
+                found.push(Difference { table: table.name, key: told(&key(row)), difference });
+            }
+            if order.is_le() {
+                anew.pass();
+            }
+            if order.is_ge() {
+                stored.pass();
+            }
+        }
+    }
+
+    /// Whether a row is of a month that retention has dropped.
+    fn has_gone(&self, table: &'static Table, row: &Row) -> bool {
+        if table.name == HISTORY_MONTHS.name {
+            return true;
+        }
+        if !HISTORIES.iter().any(|history| history.name == table.name) {
+            return false;
+        }
+        let of = match (&row[table.place("observed_at")], table.key.contains(&"day").then(|| &row[table.place("day")]))
+        {
+            (_, Some(Cell::Day(of))) => *of,
+            (Cell::Instant(at), _) => day(*at),
+            _ => return false,
+        };
+        month(of).is_some_and(|month| !self.months.contains(&(table.name, month)))
+    }
+
+    /// In what two rows of one key differ. Without the beginning of the log, what is stored may be later.
+    fn differ(&self, table: &Table, anew: &Row, stored: &Row) -> Option<String> {
+        let at = table.says.contains(&"observed_at").then(|| table.place("observed_at"));
+        if !self.is_whole && at.is_some_and(|at| stored[at] > anew[at]) {
+            return None;
+        }
+        let column = table.columns().zip(anew.iter().zip(stored)).find(|(_, (anew, stored))| !is_same(anew, stored));
+        column.map(|(column, (anew, stored))| {
+            format!(
+                "{column} is {}, and the topics say {}",
+                told(std::slice::from_ref(stored)),
+                told(std::slice::from_ref(anew))
+            )
+        })
+    }
+}
+
+/// Whether two values are; names in JSON have no order.
+fn is_same(one: &Cell, other: &Cell) -> bool {
+    let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    match (one, other) {
+        (Cell::Json(one), Cell::Json(other)) => parsed(one) == parsed(other),
+        _ => one == other,
+    }
+}
+
+fn told(cells: &[Cell]) -> String {
+    let told = |cell: &Cell| serde_json::to_value(cell).map_or_else(|_| String::new(), |value| value.to_string());
+    cells.iter().map(told).collect::<Vec<_>>().join(" ")
+}
+
+/// The rows of a table in the order of their key, some at a time.
+struct Pages {
+    text: [String; 2],
+    kinds: Vec<Kind>,
+    key: usize,
+    rows: std::vec::IntoIter<Row>,
+    last: Option<Row>,
+    is_over: bool,
+}
+
+impl Pages {
+    fn new(table: &Table) -> Self {
+        let (name, key) = (table.name, table.key.join(", "));
+        let after: Vec<String> = (1..=table.key.len()).map(|at| format!("${at}")).collect();
+        let rest = format!("ORDER BY {key} LIMIT {PAGE}");
+        Self {
+            text: [
+                format!("SELECT * FROM {name} {rest}"),
+                format!("SELECT * FROM {name} WHERE ({key}) > ({}) {rest}", after.join(", ")),
+            ],
+            kinds: table.columns().map(kind).collect(),
+            key: table.key.len(),
+            rows: Vec::new().into_iter(),
+            last: None,
+            is_over: false,
+        }
+    }
+
+    /// The row that is next.
+    async fn peek(&mut self, database: &mut Database) -> sqlx::Result<Option<&Row>> {
+        if self.rows.as_slice().is_empty() && !self.is_over {
+            let rows = match &self.last {
+                None => database.ask(&self.text[0], &[], &self.kinds).await?,
+                Some(last) => database.ask(&self.text[1], &last[..self.key], &self.kinds).await?,
+            };
+            self.is_over = rows.len() < PAGE;
+            self.rows = rows.into_iter();
+        }
+        Ok(self.rows.as_slice().first())
+    }
+
+    fn pass(&mut self) {
+        self.last = self.rows.next();
+    }
+}
