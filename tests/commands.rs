@@ -58,7 +58,14 @@ fn a_plan_says_what_is_there_and_what_is_made_and_makes_nothing() {
     assert_eq!(std::fs::read_dir(project.data.path()).expect("there").count(), 0, "nothing is made");
     assert!(rows(&before["topics"]).iter().all(|topic| topic["change"] == "is made"), "{before}");
     assert_eq!(find(&before["stations"], "station", "stage:clean")["start"], "from the first record");
+    let versions = |plan: &Value| {
+        let tables = find(&plan["tables"], "station", "sink:tables");
+        [tables["version"].as_u64(), tables["will_be"].as_u64()]
+    };
+    let [Some(0), Some(ours)] = versions(&before) else { panic!("{before}") };
+    assert!(ours >= 3, "{before}");
     project.run_once();
+    assert_eq!(versions(&plan()), [Some(ours); 2]);
     assert!(rows(&plan()["topics"]).iter().all(|topic| topic["change"] == "stays"), "{}", plan());
     assert_eq!(find(&plan()["stations"], "station", "stage:clean")["start"], "goes on");
     rename_stage(&project);

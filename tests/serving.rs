@@ -1,6 +1,8 @@
 //! The built binary with its serving tables in `SQLite` and in Postgres at once: both have the same rows, whatever is killed.
 
 mod common;
+#[path = "serving/recomputed.rs"]
+mod recomputed;
 
 use common::oracle::tables;
 use common::{Project, grocery_files, retail_files};
@@ -30,6 +32,20 @@ fn same(project: &Project, url: &str) {
     assert!(differences.is_empty(), "in Postgres, and in SQLite: {differences:#?}");
 }
 
+/// What `serving verify` says, and whether it finds nothing.
+fn verified(project: &Project) -> (bool, String) {
+    let output = project.command(&["serving", "verify"]);
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).expect("UTF-8"))
+}
+
+fn is_right(project: &Project) {
+    let (is_right, said) = verified(project);
+    assert!(is_right && said.contains(" rows compared, 0 differ"), "{said}");
+    let differences = recomputed::differences(project);
+    assert!(differences.is_empty(), "in SQLite, and by SQL alone: {differences:#?}");
+}
+
 #[test]
 fn retail_is_the_same_in_both() {
     let Some(files) = retail_files() else { return };
@@ -37,6 +53,7 @@ fn retail_is_the_same_in_both() {
     let Some(url) = with_postgres(&mut project, "twin_retail") else { return };
     project.run_once();
     same(&project, &url);
+    is_right(&project);
 }
 
 #[test]
@@ -46,6 +63,7 @@ fn grocery_is_the_same_in_both() {
     let Some(url) = with_postgres(&mut project, "twin_grocery") else { return };
     project.run_once();
     same(&project, &url);
+    is_right(&project);
 }
 
 #[test]
@@ -55,6 +73,7 @@ fn a_market_that_is_killed_again_and_again_is_the_same_in_both() {
     assert!(project.run_and_kill(10, 3) > 0, "it was at work");
     project.run_once();
     same(&project, &url);
+    is_right(&project);
     let said = project.command(&["serving", "grants", "--writer", "writes", "--reader", "reads"]);
     let said = String::from_utf8(said.stdout).expect("UTF-8");
     assert!(said.contains("TO \"writes\";") && said.contains("GRANT SELECT ON ALL TABLES"), "{said}");
@@ -80,5 +99,10 @@ fn a_row_that_is_another_is_noticed() {
         let sqlite = tables::tables(&project.data.path().join("serving.db"), &[tables::POSITIONS]);
         let differences = tables::differences(&tables::in_postgres(&url, "skuflow", &[tables::POSITIONS]), &sqlite);
         assert!(differences.iter().any(|difference| difference.starts_with(table)), "{differences:?}");
+        let (is_right, said) = verified(&project);
+        assert!(!is_right && said.contains(table), "{said}");
     }
+    recomputed::change(&project, "UPDATE made.offers_latest SET price_micros = price_micros + 1");
+    let differences = recomputed::differences(&project);
+    assert!(differences.len() == 1 && differences[0].starts_with("offers_latest"), "{differences:?}");
 }

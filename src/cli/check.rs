@@ -7,7 +7,7 @@ use skuflow_processors::alerts::{Rule, Tried};
 
 use super::{Arguments, EXIT_DATA, EXIT_UNAVAILABLE, Failure, Format, ask_or_open, load, output, usage};
 use crate::config::{self, StepConfig};
-use crate::inspect::{Plan, Request, connect, plan};
+use crate::inspect::{Plan, Request, connect, plan, tables};
 use crate::run::threads;
 
 /// Checks the config; starts nothing.
@@ -77,13 +77,18 @@ pub(super) fn show_plan(arguments: &Arguments) -> Result<(), Failure> {
     let (topics, offsets) = (asked(&Request::Topics)?, asked(&Request::Offsets)?);
     let Plan { stations, topics } = plan(&loaded, threads(&loaded.config), &topics, &offsets);
     if arguments.format == Format::Json {
-        output::json(&json!({ "stations": stations, "topics": topics }));
+        output::json(&json!({ "stations": stations, "topics": topics, "tables": tables(&loaded) }));
         return Ok(());
     }
     let stations: Vec<Value> = stations.iter().flat_map(one_line_per_topic).collect();
     output::rows(&stations, Format::Text);
     output::text("\n");
     output::rows(&topics, Format::Text);
+    let changed: Vec<Value> = tables(&loaded).into_iter().filter(|row| row["version"] != row["will_be"]).collect();
+    if !changed.is_empty() {
+        output::text("\n");
+        output::rows(&changed, Format::Text);
+    }
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use skuflow_sinks::SinkError;
 use skuflow_sinks::lake::{Address, Place, Table, Teller, examine};
 use skuflow_sinks::serving;
 
-use crate::config::Loaded;
+use crate::config::{Loaded, SinkConfig};
 use crate::run::{cluster_subjects, cluster_topics, connector};
 
 /// What every `SQLite` database begins with.
@@ -96,6 +96,29 @@ fn served(place: &serving::Place) -> Result<String, String> {
             event_loop.block_on(serving::examine(server)).map_err(|error| error.to_string())
         }
     }
+}
+
+/// What a run would do to the tables of each sink that serves them: where they are, of which version, and of which they will be.
+pub fn tables(loaded: &Loaded) -> Vec<Value> {
+    let sinks = loaded.config.sink.iter().filter_map(|sink| Some((sink, sink.serving.as_ref()?)));
+    let row = |(sink, settings): (&SinkConfig, &serving::Config)| {
+        let found = settings.place(&loaded.base).and_then(|place| {
+            let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let event_loop = event_loop.map_err(|error| error.to_string())?;
+            let versions = event_loop.block_on(serving::versions(&place)).map_err(|error| error.to_string())?;
+            Ok((place.to_string(), versions))
+        });
+        let station = format!("sink:{}", sink.name);
+        match found {
+            Ok((place, [there, ours])) => json!({
+                "station": station, "place": loaded.variables.conceal(&place), "version": there, "will_be": ours.max(there),
+            }),
+            Err(reason) => json!({
+                "station": station, "place": loaded.variables.conceal(&reason), "version": null, "will_be": null,
+            }),
+        }
+    };
+    sinks.map(row).collect()
 }
 
 /// Whether the catalog of a lake answers, what it has, and whether that can be written; and, in a bucket, whether files can be

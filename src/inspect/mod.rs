@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use skuflow_runtime::broker::{Broker, BrokerError, TxnError};
 
-pub use connect::connect;
+pub use connect::{connect, tables};
 pub(crate) use dead_letters::REPLAYED;
 pub use plan::{Plan, plan};
 pub(crate) use positions::places;

@@ -108,6 +108,7 @@ async fn fill(url: &str, rows: u64) -> sqlx::Result<()> {
     let index = "price_history_by_listing";
     let definition = format!("SELECT pg_get_indexdef('skuflow.{index}'::regclass)");
     let definition: String = sqlx::query_scalar(sqlx::AssertSqlSafe(definition)).fetch_one(&mut connection).await?;
+    let definition = definition.replace(" ON ONLY ", " ON "); // of all partitions
     let statements = [
         "SET search_path = skuflow; SET timezone = 'UTC'; SET synchronous_commit = off; SET maintenance_work_mem = '1GB'".into(),
         month("price_history", &months),

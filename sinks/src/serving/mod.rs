@@ -26,7 +26,7 @@ mod verify;
 mod writer;
 
 pub use config::Config;
-pub use database::examine;
+pub use database::{examine, versions};
 pub use place::{Place, Server};
 pub use read::{Cursor, Mover, OpenAlert, PAGE_MAX, Page, Price, Product, Reader, Rival, SourceQuality};
 pub use rights::grants;

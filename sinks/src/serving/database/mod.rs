@@ -11,9 +11,9 @@ use sqlx::migrate::MigrateError;
 pub(super) use self::pool::Pool;
 use super::cells::{Cell, Kind, Row};
 use super::place::{Place, Server};
-use super::remedy;
 use super::statements::{Dialect, Statement};
 use super::tables::Table;
+use super::{remedy, schema};
 use crate::SinkError;
 use crate::limits::SERVING_CONNECT_TIMEOUT;
 use crate::sql::within;
@@ -151,6 +151,19 @@ impl Database {
             Self::Postgres(open) => open.fetch(statement, rows, kinds).await,
         }
     }
+}
+
+/// Of which version the tables at a place are, 0 where there are none, and of which a run makes them; nothing is changed.
+///
+/// # Errors
+/// Why they cannot be looked at, and what to do.
+pub async fn versions(place: &Place) -> Result<[usize; 2], SinkError> {
+    let there = match place {
+        Place::Sqlite(path) if !path.exists() => Ok(0),
+        Place::Sqlite(_) => sqlite::version(place).await,
+        Place::Postgres(server) => within(SERVING_CONNECT_TIMEOUT, postgres::version(server)).await,
+    };
+    Ok([there.map_err(|error| error.of(place))?, schema::SQLITE.iter().count()])
 }
 
 /// Whether the tables in Postgres can be opened, or made; nothing is changed.

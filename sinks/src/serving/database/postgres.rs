@@ -222,6 +222,12 @@ pub(super) async fn examine(server: &Server) -> Result<String, OpenError> {
     })
 }
 
+/// How many migrations were made.
+pub(super) async fn version(server: &Server) -> Result<usize, OpenError> {
+    let mut connection = connect(server, "check").await?;
+    Ok(State::of(&mut connection, &server.schema).await?.made)
+}
+
 /// Columns of the tables in the schema, by table, in their order.
 async fn columns(connection: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<(String, String)>> {
     let columns = query(

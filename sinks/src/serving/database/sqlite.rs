@@ -6,7 +6,7 @@ use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor, Row as _, Sqlite};
 
-use super::{Cell, EventId, Kind, OpenError, Row, Statement, Text, Timestamp};
+use super::{Cell, EventId, Kind, OpenError, Place, Pool, Row, Statement, Text, Timestamp};
 use crate::limits::BUSY_TIMEOUT;
 use crate::serving::schema;
 
@@ -33,6 +33,17 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), MigrateError> 
     let mut alone = connection.begin_with("BEGIN IMMEDIATE").await?;
     schema::SQLITE.run(&mut *alone).await?;
     Ok(alone.commit().await?)
+}
+
+/// How many migrations were made.
+pub(super) async fn version(place: &Place) -> Result<usize, OpenError> {
+    let pool = Pool::open(place, 1).await?;
+    let count = |rows: Vec<Row>| if let [Cell::Int(count)] = rows.concat()[..] { count as usize } else { 0 };
+    let made = "SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'";
+    if count(pool.ask(made, &[], &[Kind::Int]).await?) == 0 {
+        return Ok(0);
+    }
+    Ok(count(pool.ask("SELECT count(*) FROM _sqlx_migrations WHERE success", &[], &[Kind::Int]).await?))
 }
 
 /// Rows as one JSON text are as fast as multi-row VALUES of 50, 500 or 2000 rows (40-51 against 31-52 thousand rows/s of
