@@ -141,6 +141,7 @@ CREATE TABLE history_months (
     history             TEXT    NOT NULL, -- the table
     month               DAY     NOT NULL, -- its first day, in UTC
     latest_ingested_at  INSTANT NOT NULL, -- when a connector took in the last of its rows
+    dropped_before      INSTANT,          -- its rows that came in before this were dropped; null = none were
     PRIMARY KEY (history, month)
 ) ROWS_BY_KEY;
 
@@ -294,18 +295,20 @@ BEGIN
     RETURN made;
 END $$;
 
--- Removes a month of a history whose last row came in before an instant.
+-- Removes a month of a history whose last row came in before an instant. Locks are taken in the order in which a sink takes them.
 CREATE FUNCTION drop_month(dropped_from TEXT, first DATE, before TIMESTAMPTZ) RETURNS VOID
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET timezone = 'UTC' SET lock_timeout = '2s' AS $$
 DECLARE
     part TEXT := format('%s_%s', dropped_from, to_char(first, 'YYYY_MM'));
     by_column TEXT := CASE WHEN dropped_from IN ('price_history', 'rank_history') THEN 'observed_at' ELSE 'day' END;
 BEGIN
-    DELETE FROM history_months WHERE history = dropped_from AND month = first AND latest_ingested_at < before;
+    PERFORM pg_advisory_xact_lock(to_regclass(dropped_from)::oid::bigint);
+    EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', dropped_from);
+    UPDATE history_months SET dropped_before = before
+        WHERE history = dropped_from AND month = first AND latest_ingested_at < before;
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    PERFORM pg_advisory_xact_lock(to_regclass(dropped_from)::oid::bigint);
     IF to_regclass(part) IS NOT NULL THEN
         EXECUTE format('ALTER TABLE %I DETACH PARTITION %I', dropped_from, part);
         EXECUTE format('DROP TABLE %I', part);
@@ -316,4 +319,13 @@ BEGIN
     END IF;
 END $$;
 REVOKE EXECUTE ON FUNCTION drop_month(TEXT, DATE, TIMESTAMPTZ) FROM PUBLIC;
+
+-- Rows that are there already count as if they came in now.
+INSERT INTO history_months SELECT 'price_history', date_trunc('month', observed_at AT TIME ZONE 'UTC')::date, now(), NULL
+    FROM price_history WHERE observed_at BETWEEN '0001-01-01' AND '9999-12-31T23:59:59.999999Z' GROUP BY 2;
+---
+--- sqlite
+INSERT INTO history_months SELECT 'price_history', date(observed_at / 1000000, 'unixepoch', 'start of month'),
+    unixepoch() * 1000000, NULL FROM price_history
+    WHERE observed_at BETWEEN -62135596800000000 AND 253402300799999999 GROUP BY 2;
 ---

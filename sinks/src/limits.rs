@@ -16,6 +16,8 @@ pub const REFUSED_MAX: usize = 100;
 pub const SERVING_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a statement may take there, unless configured.
 pub const SERVING_STATEMENT_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a statement of its upkeep may take at least.
+pub const SERVING_UPKEEP_TIMEOUT: Duration = Duration::from_mins(10);
 /// How much longer than that we wait for its answer.
 pub const SERVING_GRACE: Duration = Duration::from_secs(5);
 /// Records of one commit to a table of the lake at most; all of them are held in memory until then.

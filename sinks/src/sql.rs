@@ -75,6 +75,7 @@ pub(crate) fn of_sqlite(error: &Error) -> Trouble {
         Error::Database(error) => of_result_code(error.code().and_then(|code| code.parse().ok()).unwrap_or_default()),
         // The last two are what is left of a transaction that failed, and go with the connection.
         Error::Io(_) | Error::WorkerCrashed | Error::InvalidSavePointStatement | Error::BeginFailed => Trouble::Passing,
+        Error::PoolTimedOut | Error::PoolClosed => Trouble::Passing,
         Error::ColumnDecode { .. } | Error::ColumnNotFound(_) => Trouble::Tables,
         _ => Trouble::Defect,
     }

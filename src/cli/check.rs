@@ -84,7 +84,10 @@ pub(super) fn show_plan(arguments: &Arguments) -> Result<(), Failure> {
     output::rows(&stations, Format::Text);
     output::text("\n");
     output::rows(&topics, Format::Text);
-    let changed: Vec<Value> = tables(&loaded).into_iter().filter(|row| row["version"] != row["will_be"]).collect();
+    let changed: Vec<Value> = tables(&loaded)
+        .into_iter()
+        .filter(|row| row["version"].is_null() || row["version"] != row["will_be"])
+        .collect();
     if !changed.is_empty() {
         output::text("\n");
         output::rows(&changed, Format::Text);

@@ -68,8 +68,13 @@ fn verify_all(loaded: &Loaded, format: Format) -> Result<(), Failure> {
     let broker = open_broker(loaded).map_err(|error| failure(&RunError::Open(error), &loaded.variables))?;
     let event_loop = event_loop(loaded)?;
     let mut rows: Vec<Value> = Vec::new();
-    for (sink, _, place) in places {
-        let verified = event_loop.block_on(verify(&place, &sink.name, &*broker));
+    let mut verified_before: Vec<Place> = Vec::new();
+    for (_, _, place) in places {
+        if verified_before.contains(&place) {
+            continue; // sinks may share it
+        }
+        verified_before.push(place.clone());
+        let verified = event_loop.block_on(verify(&place, &*broker));
         let verified = verified.map_err(|error| away(&error, loaded))?;
         if !verified.missing.is_empty() {
             let missing = verified.missing.join(", ");

@@ -50,19 +50,29 @@ pub(super) fn tend(tables: Vec<Tending>, control: &Control) {
             if *next > Instant::now() || control.is_stopping() {
                 continue;
             }
-            event_loop.block_on(round(&mut table.work));
+            event_loop.block_on(round(&mut table.work, control));
             *next = Instant::now() + table.every;
         }
     }
 }
 
-async fn round(work: &mut Work) {
+async fn round(work: &mut Work, control: &Control) {
     match work {
         Work::Lake(upkeep, seen) => round_of_lake(upkeep, seen).await,
-        Work::Serving(upkeep, station) => match upkeep.round(Clock::System.now()).await {
-            Ok(gone) => gone.iter().for_each(|month| tracing::info!(station, month, "its retention is over")),
-            Err(error) => tracing::warn!(station, %error, "a round of upkeep failed; the next one goes on"),
+        Work::Serving(upkeep, station) => tokio::select! {
+            done = upkeep.round(Clock::System.now()) => match done {
+                Ok(gone) => gone.iter().for_each(|month| tracing::info!(station, month, "its retention is over")),
+                Err(error) => tracing::warn!(station, %error, "a round of upkeep failed; the next one goes on"),
+            },
+            () = stopped(control) => {} // what was not done goes with the connection
         },
+    }
+}
+
+/// Ends when the run is to stop.
+async fn stopped(control: &Control) {
+    while !control.is_stopping() {
+        tokio::time::sleep(TICK).await;
     }
 }
 

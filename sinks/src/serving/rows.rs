@@ -97,7 +97,7 @@ impl Rows {
         }
         for ((history, day), at) in rows.ingested.clone() {
             if let Some(month) = month(day) {
-                rows.merge(&HISTORY_MONTHS, row![history.name, month, at]);
+                rows.merge(&HISTORY_MONTHS, row![history.name, month, at, None::<Timestamp>]);
             }
         }
         rows
@@ -157,6 +157,9 @@ impl Rows {
 
     /// Tables of ours have no key in common, see [`skuflow_schemas::Key`].
     fn ended(&mut self, key: &Text) {
+        if key.contains('\0') {
+            return; // no key of a row, and none that Postgres takes
+        }
         for table in [&PRODUCTS, &LISTINGS] {
             self.last.entry(table).or_default().insert(key.clone(), None);
         }

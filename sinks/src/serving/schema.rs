@@ -1,7 +1,7 @@
 //! The tables' definitions, one text for both databases: pure.
 //!
-//! The files under `migrations/` are SQL, but for the types in [`WORDS`] and the lines between `--- postgres` and `---`, which
-//! are for Postgres alone. Behind each column stands what it is; Postgres is told.
+//! The files under `migrations/` are SQL, but for the types in [`WORDS`] and the lines from `--- postgres` or `--- sqlite` to
+//! `---`, which are for one of them alone. Behind each column stands what it is; Postgres is told.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -78,15 +78,16 @@ const CHANGED: &str = "somebody changed it: bring it back as it was (migrations/
 /// A file in the words of a database.
 pub(super) fn translated(text: &str, dialect: Dialect) -> String {
     let (mut sql, mut comments) = (String::new(), Comments::default());
-    let mut is_for_postgres = false;
+    let mut only = None;
     for line in text.lines() {
         match line {
-            "--- postgres" => is_for_postgres = true,
-            "---" => is_for_postgres = false,
-            _ if is_for_postgres && dialect == Dialect::Sqlite => {}
+            "--- postgres" => only = Some(Dialect::Postgres),
+            "--- sqlite" => only = Some(Dialect::Sqlite),
+            "---" => only = None,
+            _ if only.is_some_and(|only| only != dialect) => {}
             _ => {
                 let (code, comment) = line.split_once("-- ").unwrap_or((line, ""));
-                sql += &if is_for_postgres { Cow::Borrowed(code) } else { words(code, dialect).into() };
+                sql += &if only.is_some() { Cow::Borrowed(code) } else { words(code, dialect).into() };
                 sql += "\n";
                 comments.line(code, comment);
             }

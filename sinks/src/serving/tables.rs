@@ -209,7 +209,7 @@ pub(super) static SINK_OFFSETS: Table = Table {
 pub(super) static HISTORY_MONTHS: Table = Table {
     name: "history_months",
     key: &["history", "month"],
-    says: &["latest_ingested_at"],
+    says: &["latest_ingested_at", "dropped_before"],
     rule: Rule::Merge(&[Greatest("latest_ingested_at")]),
 };
 
@@ -250,7 +250,9 @@ pub(super) static HISTORIES: [&Table; 4] = [&PRICE_HISTORY, &RANK_HISTORY, &REVI
 /// What a column holds: a name means the same in every table.
 pub(super) fn kind(column: &str) -> Kind {
     match column {
-        "observed_at" | "first_observed_at" | "latest_observed_at" | "latest_ingested_at" => Kind::Instant,
+        "observed_at" | "first_observed_at" | "latest_observed_at" | "latest_ingested_at" | "dropped_before" => {
+            Kind::Instant
+        }
         "first_at" | "last_at" | "changed_at" | "hour" => Kind::Instant,
         "event_id" | "cause_id" | "dedup_key" => Kind::Id,
         "business_date" | "day" | "month" => Kind::Day,

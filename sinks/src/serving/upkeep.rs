@@ -9,6 +9,7 @@ use super::place::Place;
 use super::statements::Dialect;
 use super::tables::{HISTORIES, Table};
 use crate::SinkError;
+use crate::limits::SERVING_UPKEEP_TIMEOUT;
 
 /// Tends the tables at one place.
 #[derive(Clone, Debug)]
@@ -20,13 +21,17 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
-    /// One round; the months that went, as in `price_history 2026-01`. Who reads or lands meanwhile waits for little; what a
-    /// round could not do, the next one does.
+    /// One round; the months that went, as in `price_history 2026-01`. Who lands meanwhile waits while a month goes: Postgres
+    /// drops a table for it, SQLite deletes rows. What a round could not do, the next one does.
     ///
     /// # Errors
     /// Why it was not done, and what to do.
     pub async fn round(&self, now: Timestamp) -> Result<Vec<String>, SinkError> {
-        let mut database = Database::open(&self.place, "upkeep").await?;
+        let mut place = self.place.clone();
+        if let Place::Postgres(server) = &mut place {
+            server.statement_timeout = server.statement_timeout.max(SERVING_UPKEEP_TIMEOUT);
+        }
+        let mut database = Database::open(&place, "upkeep").await?;
         self.tend(&mut database, now).await.map_err(|error| self.place.failed(&error))
     }
 
@@ -36,8 +41,13 @@ impl Upkeep {
             let before = Timestamp::from_micros(now.micros().saturating_sub(retention.micros()));
             for history in HISTORIES {
                 for month in old_months(database, history, before).await? {
-                    drop_month(database, history, month, before).await?;
-                    gone.push(format!("{} {}", history.name, &month.to_string()[.."2026-11".len()]));
+                    let name = format!("{} {}", history.name, &month.to_string()[.."2026-11".len()]);
+                    match drop_month(database, history, month, before).await {
+                        Ok(()) => gone.push(name),
+                        // Somebody reads it for long.
+                        Err(sqlx::Error::Database(error)) => tracing::warn!(month = name, %error, "stays for now"),
+                        Err(error) => return Err(error),
+                    }
                 }
             }
         }
@@ -50,7 +60,8 @@ impl Upkeep {
 
 /// The months of a history whose last row came in before an instant.
 async fn old_months(database: &mut Database, history: &Table, before: Timestamp) -> sqlx::Result<Vec<BusinessDate>> {
-    let old = "SELECT month FROM history_months WHERE history = $1 AND latest_ingested_at < $2 ORDER BY month";
+    let old = "SELECT month FROM history_months WHERE history = $1 AND latest_ingested_at < $2 \
+        AND (dropped_before IS NULL OR latest_ingested_at >= dropped_before) ORDER BY month";
     let found = database.ask(old, &row![history.name, before], &[Kind::Day]).await?;
     Ok(found.iter().filter_map(|row| if let [Cell::Day(month)] = row[..] { Some(month) } else { None }).collect())
 }
@@ -71,9 +82,12 @@ async fn drop_month(
         ("observed_at", row![Day(month.0).start(), Day(behind(month).0).start()])
     };
     let delete = format!("DELETE FROM {} WHERE {by} >= $1 AND {by} < $2", history.name);
-    let forget = "DELETE FROM history_months WHERE history = $1 AND month = $2 AND latest_ingested_at < $3";
+    // Asked again when nobody else writes: a row may have come in since.
+    let drop = "UPDATE history_months SET dropped_before = $3 WHERE history = $1 AND month = $2 AND latest_ingested_at < $3 \
+        RETURNING month";
     database.begin().await?;
-    database.ask(&delete, &span, &[]).await?;
-    database.ask(forget, &old, &[]).await?;
+    if !database.ask(drop, &old, &[Kind::Day]).await?.is_empty() {
+        database.ask(&delete, &span, &[]).await?;
+    }
     database.commit().await
 }

@@ -4,16 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use serde_json::Value;
 use skuflow_runtime::broker::{Broker, BrokerError, Offset, TopicPartition};
 use skuflow_runtime::limits::FETCH_BYTES_MAX;
 use skuflow_schemas::BusinessDate;
 
 use super::cells::{Cell, Kind, Row};
-use super::database::Database;
+use super::database::{Database, versions};
 use super::history::month;
 use super::place::Place;
 use super::rows::day;
-use super::tables::{ALERT_STATES, ALL, HISTORIES, HISTORY_MONTHS, Rule, SINK_OFFSETS, Table, kind};
+use super::tables::{ALERT_STATES, ALL, HISTORIES, Rule, SALE_LINES, SINK_OFFSETS, Table, kind};
 use super::writer::Serving;
 use crate::consume::read;
 use crate::limits::BATCH_RECORDS_MAX;
@@ -45,42 +46,63 @@ pub struct Verified {
     pub differences: Vec<Difference>,
 }
 
-/// Compares the tables at `place`, as the sink called `sink` has filled them, with the log.
+/// Compares the tables at `place`, as all sinks that land there have filled them, with the log.
 ///
 /// # Errors
 /// Why they could not be compared.
-pub async fn verify(place: &Place, sink: &str, broker: &dyn Broker) -> Result<Verified, SinkError> {
+pub async fn verify(place: &Place, broker: &dyn Broker) -> Result<Verified, SinkError> {
+    if versions(place).await?[0] == 0 {
+        return Err(SinkError::Retry(format!("{place}: no tables are there yet; `skuflow run` makes them")));
+    }
     let topics = broker.topics().map_err(unread)?;
     let identity = Identity {
         cluster_id: broker.cluster_id().map_err(unread)?,
         topic_ids: topics.iter().map(|topic| (topic.name.to_string(), topic.id.clone())).collect(),
     };
-    let stored = Serving::new(sink, place.clone()).positions(&identity).await?;
+    let mut stored = Database::open(place, "verify").await?;
+    let before = positions(&mut stored, place, &identity).await?;
     let scratch = tempfile::tempdir().map_err(|error| SinkError::Retry(error.to_string()))?;
     let anew = Place::Sqlite(scratch.path().join("anew.db"));
-    let mut serving = Serving::new(sink, anew.clone());
-    serving.positions(&identity).await?;
     let mut verified = Verified::default();
-    for (of, end) in &stored {
-        let (first, _) = broker.offsets(of).map_err(unread)?;
-        if first > 0 {
-            verified.missing.push(format!("0..{first} of {of}"));
+    for (sink, positions) in &before {
+        let mut serving = Serving::new(sink, anew.clone());
+        serving.positions(&identity).await?;
+        for (of, end) in positions {
+            let (first, _) = broker.offsets(of).map_err(unread)?;
+            if first > 0 {
+                verified.missing.push(format!("0..{first} of {of}"));
+            }
+            land(broker, of, first..*end, &mut serving).await?;
         }
-        land(broker, of, first..*end, &mut serving).await?;
     }
-    let mut compared = Compared {
-        anew: Database::open(&anew, sink).await?,
-        stored: Database::open(place, sink).await?,
-        place,
-        is_whole: verified.missing.is_empty(),
-        months: BTreeSet::new(),
-    };
-    compared.months = compared.months().await?;
+    let anew = Database::open(&anew, "verify").await?;
+    let is_whole = verified.missing.is_empty();
+    let mut compared = Compared { anew, stored, place, is_whole, dropped: BTreeSet::new() };
+    compared.dropped = compared.dropped().await?;
     let tables = ALL.into_iter().filter(|table| ![SINK_OFFSETS.name, ALERT_STATES.name].contains(&table.name));
     for table in tables.filter(|table| verified.missing.is_empty() || !matches!(table.rule, Rule::Merge(_))) {
         verified.rows += compared.compare(table, &mut verified.differences).await?;
     }
+    if positions(&mut compared.stored, place, &identity).await? != before {
+        return Err(SinkError::Retry(format!("{place}: something landed meanwhile; stop the run, or its sinks")));
+    }
     Ok(verified)
+}
+
+/// How far each sink has come that lands there.
+async fn positions(
+    database: &mut Database,
+    place: &Place,
+    identity: &Identity,
+) -> Result<BTreeMap<String, BTreeMap<TopicPartition, Offset>>, SinkError> {
+    let sinks = database.ask("SELECT DISTINCT sink FROM sink_offsets ORDER BY sink", &[], &[Kind::Text]).await;
+    let mut positions = BTreeMap::new();
+    for sink in sinks.map_err(|error| place.failed(&error))?.concat() {
+        let Cell::Text(sink) = sink else { continue };
+        let stored = Serving::new(&sink, place.clone()).positions(identity).await?;
+        positions.insert(sink.to_string(), stored);
+    }
+    Ok(positions)
 }
 
 fn unread(error: BrokerError) -> SinkError {
@@ -125,16 +147,16 @@ struct Compared<'a> {
     place: &'a Place,
     /// Whether the log is.
     is_whole: bool,
-    /// Months that are there, by history: others have gone.
-    months: BTreeSet<(&'static str, BusinessDate)>,
+    /// Months of which rows were dropped, by history.
+    dropped: BTreeSet<(&'static str, BusinessDate)>,
 }
 
 impl Compared<'_> {
-    /// The months whose rows are stored.
-    async fn months(&mut self) -> Result<BTreeSet<(&'static str, BusinessDate)>, SinkError> {
+    /// The months of which rows were dropped.
+    async fn dropped(&mut self) -> Result<BTreeSet<(&'static str, BusinessDate)>, SinkError> {
         let mut months = BTreeSet::new();
         for history in HISTORIES {
-            let text = "SELECT month FROM history_months WHERE history = $1";
+            let text = "SELECT month FROM history_months WHERE history = $1 AND dropped_before IS NOT NULL";
             let found = self.stored.ask(text, &[history.name.into()], &[Kind::Day]).await;
             let found = found.map_err(|error| self.place.failed(&error))?;
             months.extend(found.iter().filter_map(|row| match row[..] {
@@ -189,9 +211,6 @@ impl Compared<'_> {
 
     /// Whether a row is of a month that retention has dropped.
     fn has_gone(&self, table: &'static Table, row: &Row) -> bool {
-        if table.name == HISTORY_MONTHS.name {
-            return true;
-        }
         if !HISTORIES.iter().any(|history| history.name == table.name) {
             return false;
         }
@@ -201,16 +220,22 @@ impl Compared<'_> {
             (Cell::Instant(at), _) => day(*at),
             _ => return false,
         };
-        month(of).is_some_and(|month| !self.months.contains(&(table.name, month)))
+        month(of).is_some_and(|month| self.dropped.contains(&(table.name, month)))
     }
 
     /// In what two rows of one key differ. Without the beginning of the log, what is stored may be later.
     fn differ(&self, table: &Table, anew: &Row, stored: &Row) -> Option<String> {
-        let at = table.says.contains(&"observed_at").then(|| table.place("observed_at"));
-        if !self.is_whole && at.is_some_and(|at| stored[at] > anew[at]) {
+        let rank: &[&str] = match table.rule {
+            Rule::Latest(_) => &["observed_at"],
+            Rule::Replace if table.name == SALE_LINES.name => &["observed_at", "event_id"],
+            _ => &[],
+        };
+        let of = |row: &Row| -> Vec<Cell> { rank.iter().map(|column| row[table.place(column)].clone()).collect() };
+        if !self.is_whole && of(stored) > of(anew) {
             return None;
         }
-        let column = table.columns().zip(anew.iter().zip(stored)).find(|(_, (anew, stored))| !is_same(anew, stored));
+        let said = table.columns().zip(anew.iter().zip(stored)).filter(|(column, _)| *column != "dropped_before");
+        let column = said.into_iter().find(|(_, (anew, stored))| !is_same(anew, stored));
         column.map(|(column, (anew, stored))| {
             format!(
                 "{column} is {}, and the topics say {}",
@@ -221,11 +246,26 @@ impl Compared<'_> {
     }
 }
 
-/// Whether two values are; names in JSON have no order.
+/// Whether two values are; the databases write numbers differently.
 fn is_same(one: &Cell, other: &Cell) -> bool {
-    let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
     match (one, other) {
-        (Cell::Json(one), Cell::Json(other)) => parsed(one) == parsed(other),
+        (Cell::Json(one), Cell::Json(other)) => is_same_json(&parsed(one), &parsed(other)),
+        (Cell::Real(one), Cell::Real(other)) => one == other,
+        _ => one == other,
+    }
+}
+
+fn is_same_json(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => one.as_f64() == other.as_f64(),
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same_json(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            one.len() == other.len()
+                && one.iter().all(|(name, one)| other.get(name).is_some_and(|other| is_same_json(one, other)))
+        }
         _ => one == other,
     }
 }

@@ -34,7 +34,9 @@ const PATIENCE_MAX: Span = Span::from_millis(3_600_000);
 const STATEMENT_TIMEOUTS: RangeInclusive<Span> = Span::from_millis(1_000)..=Span::from_millis(3_600_000);
 /// Times between commits to the lake: each makes a file per table, customer and day.
 const LAKE_COMMIT_INTERVALS: RangeInclusive<Span> = Span::from_millis(1_000)..=Span::from_millis(3_600_000);
-/// Time from one round of upkeep of a lake to the next.
+/// How long months of the histories of serving tables stay.
+const RETENTION_MIN: Span = Span::from_days(1);
+/// Time from one round of upkeep to the next.
 const UPKEEP_EVERY_MIN: Span = Span::from_millis(60_000);
 /// Bytes of records in one commit to the lake.
 const LAKE_BATCH_BYTES: RangeInclusive<ByteSize> = ByteSize(1 << 20)..=ByteSize(256 << 20);
@@ -317,6 +319,19 @@ impl Check<'_> {
         if !(MOMENT..=PATIENCE_MAX).contains(&serving.batch_age) {
             let message = format!("`batch_age` cannot be {}", serving.batch_age);
             self.report("SKU-020", &at("batch_age"), message, &format!("choose {MOMENT} to {PATIENCE_MAX}"));
+        }
+        if let Some(retention) = serving.retention.filter(|retention| *retention < RETENTION_MIN) {
+            let message = format!("`retention` cannot be {retention}");
+            self.report(
+                "SKU-020",
+                &at("retention"),
+                message,
+                &format!("choose {RETENTION_MIN} or more, or leave it out"),
+            );
+        }
+        if serving.upkeep_every < UPKEEP_EVERY_MIN {
+            let message = format!("`upkeep_every` cannot be {}", serving.upkeep_every);
+            self.report("SKU-020", &at("upkeep_every"), message, &format!("choose {UPKEEP_EVERY_MIN} or more"));
         }
         if let Some(timeout) = serving.statement_timeout.filter(|timeout| !STATEMENT_TIMEOUTS.contains(timeout)) {
             let message = format!("`statement_timeout` cannot be {timeout}");

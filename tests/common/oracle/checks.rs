@@ -20,8 +20,18 @@ use super::{COMPETE_READS, Finished, Obligations};
 
 /// Topics that depend on the order in which tasks took turns, and are recomputed instead.
 const RECOMPUTED: [&str; 2] = ["features.v1", "alerts.v1"];
-/// Tables of those, and the one that has the hours in which what cannot be read arrived.
-const NOT_OF_THE_FILES: [&str; 3] = ["product_features", "alerts", "data_quality"];
+/// Tables and views of those, and those that have the times at which something arrived.
+const NOT_OF_THE_FILES: [&str; 9] = [
+    "product_features",
+    "product_features_daily",
+    "category_price_ranges",
+    "market_position",
+    "daily_movers",
+    "alerts",
+    "open_alerts",
+    "data_quality",
+    "history_months",
+];
 /// Columns and a table that are of a log and not of an event.
 const OF_A_LOG: [&str; 7] =
     [tables::POSITIONS, "log_offset", "last_partition", "last_offset", "first_at", "last_at", "message"];

@@ -60,8 +60,7 @@ impl Database {
         let opened = match place {
             Place::Sqlite(path) => sqlite::open(path).await.map(Self::Sqlite),
             Place::Postgres(server) => {
-                let opened = within(SERVING_CONNECT_TIMEOUT, postgres::Connection::open(server, sink)).await;
-                opened.map(|open| Self::Postgres(Box::new(open)))
+                postgres::Connection::open(server, sink).await.map(|open| Self::Postgres(Box::new(open)))
             }
         };
         opened.map_err(|error| error.of(place))

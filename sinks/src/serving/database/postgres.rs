@@ -18,7 +18,7 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::{Cell, EventId, Kind, OpenError, Row, Statement, Text, Timestamp};
-use crate::limits::SERVING_GRACE;
+use crate::limits::{SERVING_CONNECT_TIMEOUT, SERVING_GRACE};
 use crate::serving::place::Server;
 use crate::serving::schema;
 use crate::sql::within;
@@ -37,9 +37,11 @@ pub(in crate::serving) struct Connection {
 
 impl Connection {
     pub(super) async fn open(server: &Server, sink: &str) -> Result<Self, OpenError> {
-        let mut inner = connect(server, sink).await?;
-        let state = State::of(&mut inner, &server.schema).await?;
+        let mut inner = within(SERVING_CONNECT_TIMEOUT, connect(server, sink)).await?;
+        let state = within(SERVING_CONNECT_TIMEOUT, State::of(&mut inner, &server.schema)).await?;
         if !state.is_current {
+            // However long it takes to bring many rows up to date.
+            sqlx::raw_sql("SET statement_timeout = 0").execute(&mut inner).await?;
             if !state.has_schema {
                 let make = format!("CREATE SCHEMA IF NOT EXISTS \"{}\"", server.schema);
                 let made = sqlx::raw_sql(AssertSqlSafe(make)).execute(&mut inner).await;
@@ -51,6 +53,7 @@ impl Connection {
                 }
             }
             schema::POSTGRES.run(&mut inner).await?;
+            sqlx::raw_sql(AssertSqlSafe(opening(server))).execute(&mut inner).await?;
         }
         schema::check_columns(&columns(&mut inner, &server.schema).await?).map_err(OpenError::Unfit)?;
         Ok(Self { inner, patience: server.statement_timeout + SERVING_GRACE, months: BTreeSet::new() })

@@ -149,7 +149,7 @@ fn both_databases_give_the_same_answers() {
     assert!(stranger.contains("name: None") && stranger.contains("open_alerts: 0"), "{stranger}");
     assert_eq!(nobody, "None");
     assert_eq!(rivals.matches("Rival {").count(), 10);
-    assert!(rivals.ends_with(&rivals[rivals.find("landed_price_micros: None").expect("the last")..]), "{rivals}");
+    assert!(rivals.find("landed_price_micros: None") > rivals.rfind("Rival {"), "without a price comes last: {rivals}");
     assert!(movers.starts_with("[Mover { product: \"P19\"") && movers.matches("Mover {").count() == 5, "{movers}");
     assert!(quality.contains("count: 725424"), "{quality}");
 }
@@ -186,15 +186,17 @@ async fn plan(pool: &Pool, question: &str, given: &[Cell]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Tables and views that grow with time, and with products.
-const GROWING: [&str; 6] =
-    ["price_history", "product_features", "competition", "alerts", "data_quality", "daily_movers"];
+/// Tables and views that grow with time, and with products; SQLite shows them by the names that a question gives them.
+const GROWING: [&str; 7] =
+    ["price_history", "product_features", "figures", "competition", "alert", "data_quality", "daily_movers"];
 
 /// Whether a plan goes through a whole one of them, or a part of it.
 fn goes_through_a_table(plan: &str) -> bool {
     plan.lines().any(|line| {
         let scanned = line.split_once("Seq Scan on ").or_else(|| line.split_once("SCAN "));
-        scanned.is_some_and(|(_, name)| GROWING.iter().any(|growing| name.starts_with(growing)))
+        scanned.is_some_and(|(_, name)| {
+            GROWING.iter().any(|growing| name.starts_with(growing) && !name.starts_with("alert_states"))
+        })
     })
 }
 

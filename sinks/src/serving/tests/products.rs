@@ -152,6 +152,27 @@ fn views_tell_of_categories_places_and_changes() {
     serving.is_alike();
 }
 
+/// Tables that had a history before it was known when its rows came in: as if they came in now.
+#[test]
+fn a_history_that_was_there_before_stays() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("serving.db");
+    let made = "SELECT group_concat('DROP ' || type || ' IF EXISTS ' || name, ';') FROM (SELECT * FROM sqlite_master \
+        WHERE name IN ('products', 'listings', 'sellers', 'rank_history', 'review_daily', 'product_features_daily', \
+        'history_months', 'alert_states', 'open_alerts', 'category_price_ranges', 'market_position', 'daily_movers', \
+        'alerts_by_time', 'offers_latest_by_seller', 'data_quality_by_hour') ORDER BY type DESC)";
+    let offers = vec![seen("S", 1, None, DAY, 1), seen("S", 1, None, 40 * DAY, 2)];
+    let mut serving = in_sqlite(&path);
+    wait(serving.positions(&identity("c"))).expect("opens");
+    wait(serving.land(&batch("offers.v1", None, offers))).expect("lands");
+    drop(serving);
+    let drops = query(&path, made).remove(0) + "; DELETE FROM _sqlx_migrations WHERE version = 3";
+    execute(&path, drops.leak());
+    wait(in_sqlite(&path).positions(&identity("c"))).expect("is brought up to date");
+    let months = "SELECT month || ' ' || (latest_ingested_at > 1700000000000000) FROM history_months ORDER BY month";
+    assert_eq!(query(&path, months), ["1970-01-01 1", "1970-02-01 1"]);
+}
+
 /// Months go when the last of their rows came in long ago, whatever their event time; others stay.
 #[test]
 fn histories_are_as_long_as_retention() {
