@@ -101,7 +101,9 @@ fn tend(loaded: &Loaded) -> Result<(), Failure> {
         let upkeep = Upkeep { place, retention: settings.retention };
         let gone = event_loop.block_on(upkeep.round(Clock::System.now())).map_err(|error| away(&error, loaded))?;
         output::text(&format!("{} is tended\n", upkeep.place));
-        gone.iter().for_each(|month| output::text(&format!("gone: {month}\n")));
+        for month in gone {
+            output::text(&format!("gone: {month}\n"));
+        }
     }
     Ok(())
 }

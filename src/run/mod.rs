@@ -42,7 +42,7 @@ use crate::config::Loaded;
 use complete::Writers;
 use overview::Overview;
 use stations::Station;
-use upkeep::{Seen, Tending, Work};
+use upkeep::{Seen, Tending};
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -95,11 +95,7 @@ impl Pipeline {
     pub fn run(self, report: &(dyn Fn(Look<'_>) + Sync)) -> Result<Summary, RunError> {
         let started = Instant::now();
         let Self { loaded, broker, control, connectors, workers, sinks, writers, stations, tended, http } = self;
-        let seen = tended.iter().filter_map(|table| match &table.work {
-            Work::Lake(_, seen) => Some(seen.clone()),
-            Work::Serving(..) => None,
-        });
-        let seen: Vec<Seen> = seen.collect();
+        let seen: Vec<Seen> = tended.iter().filter_map(Tending::seen).collect();
         let stations: Arc<[Station]> = stations.into();
         let look = || {
             let summary = Summary::of(&stations, started.elapsed());

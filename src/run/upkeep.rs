@@ -23,7 +23,7 @@ pub(super) struct Tending {
 
 pub(super) enum Work {
     /// A table of a lake.
-    Lake(lake::Upkeep, Seen),
+    Lake(Box<lake::Upkeep>, Seen),
     /// The serving tables of a station.
     Serving(serving::Upkeep, String),
 }
@@ -33,6 +33,16 @@ pub(super) enum Work {
 pub(super) struct Seen {
     pub(super) station: String,
     pub(super) tended: Arc<Tended>,
+}
+
+impl Tending {
+    /// What a table of a lake has come to.
+    pub(super) fn seen(&self) -> Option<Seen> {
+        match &self.work {
+            Work::Lake(_, seen) => Some(seen.clone()),
+            Work::Serving(..) => None,
+        }
+    }
 }
 
 /// Works until the run stops.

@@ -257,7 +257,7 @@ fn add_sink(pipeline: &mut Pipeline, settings: &SinkConfig, names: Names<'_>) ->
         for ((station, table), every) in tables.into_iter().zip(every.into_iter().cycle()) {
             let upkeep = Upkeep::new(&settings.name, place.clone(), table, lake.upkeep.clone(), Clock::System);
             let tended = Seen { station, tended: Arc::default() };
-            pipeline.tended.push(Tending { work: Work::Lake(upkeep, tended), every: every.into() });
+            pipeline.tended.push(Tending { work: Work::Lake(Box::new(upkeep), tended), every: every.into() });
         }
     } else {
         return Err(OpenError::Data(format!("sink `{}` has no kind", settings.name)));

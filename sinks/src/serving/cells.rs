@@ -140,6 +140,14 @@ impl Serialize for Cell {
     }
 }
 
+/// Some cells.
+macro_rules! cells {
+    ($($value:expr),+ $(,)?) => {
+        [$($crate::serving::cells::Cell::from($value)),+]
+    };
+}
+pub(super) use cells;
+
 /// A row of cells.
 macro_rules! row {
     ($($value:expr),+ $(,)?) => {

@@ -30,8 +30,8 @@ pub struct Config {
     /// ever unless said.
     #[serde(default)]
     pub retention: Option<Span>,
-    /// How often retention is looked after, and Postgres makes its kept views anew (category_price_ranges, market_position,
-    /// daily_movers).
+    /// How often retention is looked after, and Postgres makes its kept views anew (`category_price_ranges`,
+    /// `market_position`, `daily_movers`).
     #[serde(default = "upkeep_every")]
     pub upkeep_every: Span,
 }

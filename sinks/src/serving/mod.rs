@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `tables` describes the tables; `rows` decides purely which rows a batch becomes; `writer` writes them, one statement per
-//! table and batch, together with the positions.
+//! table and batch, together with the positions. Beside it, `read` answers questions, `upkeep` drops months and refreshes views,
+//! and `verify` compares the tables with their topics.
 
 mod cells;
 mod config;

@@ -214,6 +214,12 @@ impl Rows {
             self.add(&PRICE_HISTORY, said);
             self.came_in(&PRICE_HISTORY, e);
         }
+        self.of_listing(offer, offset);
+    }
+
+    /// What an offer says of its seller and of its listing, whatever the price.
+    fn of_listing(&mut self, offer: &Offer, offset: u64) {
+        let e = &offer.envelope;
         if let Some(seller) = &offer.seller {
             let seen = row![&e.customer, &e.source, &e.marketplace, seller, 1_i64, e.observed_at, e.observed_at];
             self.merge(&SELLERS, seen);

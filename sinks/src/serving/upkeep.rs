@@ -2,7 +2,7 @@
 
 use skuflow_schemas::{BusinessDate, Day, Span, Timestamp};
 
-use super::cells::{Cell, Kind, row};
+use super::cells::{Cell, Kind, cells};
 use super::database::Database;
 use super::history::behind;
 use super::place::Place;
@@ -22,7 +22,7 @@ pub struct Upkeep {
 
 impl Upkeep {
     /// One round; the months that went, as in `price_history 2026-01`. Who lands meanwhile waits while a month goes: Postgres
-    /// drops a table for it, SQLite deletes rows. What a round could not do, the next one does.
+    /// drops a table for it, `SQLite` deletes rows. What a round could not do, the next one does.
     ///
     /// # Errors
     /// Why it was not done, and what to do.
@@ -62,7 +62,7 @@ impl Upkeep {
 async fn old_months(database: &mut Database, history: &Table, before: Timestamp) -> sqlx::Result<Vec<BusinessDate>> {
     let old = "SELECT month FROM history_months WHERE history = $1 AND latest_ingested_at < $2 \
         AND (dropped_before IS NULL OR latest_ingested_at >= dropped_before) ORDER BY month";
-    let found = database.ask(old, &row![history.name, before], &[Kind::Day]).await?;
+    let found = database.ask(old, &cells![history.name, before], &[Kind::Day]).await?;
     Ok(found.iter().filter_map(|row| if let [Cell::Day(month)] = row[..] { Some(month) } else { None }).collect())
 }
 
@@ -72,14 +72,14 @@ async fn drop_month(
     month: BusinessDate,
     before: Timestamp,
 ) -> sqlx::Result<()> {
-    let old = row![history.name, month, before];
+    let old = cells![history.name, month, before];
     if database.dialect() == Dialect::Postgres {
         return database.ask("SELECT drop_month($1, $2, $3)", &old, &[]).await.map(|_| ());
     }
     let (by, span) = if history.key.contains(&"day") {
-        ("day", row![month, behind(month)])
+        ("day", cells![month, behind(month)])
     } else {
-        ("observed_at", row![Day(month.0).start(), Day(behind(month).0).start()])
+        ("observed_at", cells![Day(month.0).start(), Day(behind(month).0).start()])
     };
     let delete = format!("DELETE FROM {} WHERE {by} >= $1 AND {by} < $2", history.name);
     // Asked again when nobody else writes: a row may have come in since.

@@ -251,7 +251,7 @@ fn is_same(one: &Cell, other: &Cell) -> bool {
     let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
     match (one, other) {
         (Cell::Json(one), Cell::Json(other)) => is_same_json(&parsed(one), &parsed(other)),
-        (Cell::Real(one), Cell::Real(other)) => one == other,
+        (Cell::Real(one), Cell::Real(other)) => one - other == 0.0,
         _ => one == other,
     }
 }

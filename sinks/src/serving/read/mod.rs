@@ -12,7 +12,7 @@ pub use queries::{Mover, OpenAlert, Price, Product, Rival, SourceQuality};
 use self::queries::{MOVERS, OPEN_ALERTS, PRICES, PRODUCT, QUALITY, RIVALS};
 use self::record::Record;
 use super::Place;
-use super::cells::{Cell, row};
+use super::cells::{Cell, cells};
 use super::database::Pool;
 use crate::SinkError;
 
@@ -59,7 +59,7 @@ impl Reader {
     /// # Errors
     /// As of [`Self::open`].
     pub async fn product(&self, customer: &str, product: &str) -> Result<Option<Product>, SinkError> {
-        Ok(self.ask(PRODUCT, &row![Text::from(customer), Text::from(product)]).await?.pop())
+        Ok(self.ask(PRODUCT, &cells![Text::from(customer), Text::from(product)]).await?.pop())
     }
 
     /// The prices of a listing in a span of event time, `limit` of them from behind `after`.
@@ -76,7 +76,7 @@ impl Reader {
     ) -> Result<Page<Price>, SinkError> {
         let from = after.unwrap_or(Cursor { observed_at: span.start, event_id: EventId::default() });
         let limit = limit.clamp(1, PAGE_MAX);
-        let given = row![
+        let given = cells![
             Text::from(customer),
             &listing.source,
             &listing.marketplace,
@@ -95,7 +95,7 @@ impl Reader {
     /// # Errors
     /// As of [`Self::open`].
     pub async fn rivals(&self, customer: &str, product: &str) -> Result<Vec<Rival>, SinkError> {
-        self.ask(RIVALS, &row![Text::from(customer), Text::from(product)]).await
+        self.ask(RIVALS, &cells![Text::from(customer), Text::from(product)]).await
     }
 
     /// The products whose prices changed most on a day.
@@ -103,7 +103,7 @@ impl Reader {
     /// # Errors
     /// As of [`Self::open`].
     pub async fn movers(&self, customer: &str, day: BusinessDate, limit: u32) -> Result<Vec<Mover>, SinkError> {
-        self.ask(MOVERS, &row![Text::from(customer), day, limit.clamp(1, PAGE_MAX)]).await
+        self.ask(MOVERS, &cells![Text::from(customer), day, limit.clamp(1, PAGE_MAX)]).await
     }
 
     /// Alerts that nobody has resolved, the latest first, `limit` of them from behind `after`.
@@ -118,7 +118,7 @@ impl Reader {
     ) -> Result<Page<OpenAlert>, SinkError> {
         let latest = Cursor { observed_at: Timestamp::from_micros(YEAR_9999), event_id: EventId([0xff; 16]) };
         let (from, limit) = (after.unwrap_or(latest), limit.clamp(1, PAGE_MAX));
-        let given = row![Text::from(customer), from.observed_at, from.event_id, limit];
+        let given = cells![Text::from(customer), from.observed_at, from.event_id, limit];
         let rows = self.ask::<OpenAlert>(OPEN_ALERTS, &given).await?;
         Ok(page(rows, limit, |alert| Cursor { observed_at: alert.observed_at, event_id: alert.event_id }))
     }
@@ -128,7 +128,7 @@ impl Reader {
     /// # Errors
     /// As of [`Self::open`].
     pub async fn quality(&self, customer: &str, span: Range<Timestamp>) -> Result<Vec<SourceQuality>, SinkError> {
-        self.ask(QUALITY, &row![Text::from(customer), span.start, span.end]).await
+        self.ask(QUALITY, &cells![Text::from(customer), span.start, span.end]).await
     }
 
     async fn ask<T: Record>(&self, query: &str, given: &[Cell]) -> Result<Vec<T>, SinkError> {

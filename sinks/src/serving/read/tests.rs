@@ -7,7 +7,7 @@ use skuflow_runtime::testing::postgres::{Postgres, postgres};
 
 use super::*;
 use crate::serving::Server;
-use crate::serving::cells::Kind;
+use crate::serving::cells::{Kind, row};
 use crate::serving::database::Database;
 use crate::serving::statements::Dialect;
 
@@ -73,7 +73,7 @@ fn places(dir: &Path) -> Vec<Place> {
     let number = MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let in_postgres = |postgres: &Postgres| {
         let url = postgres.database(&format!("reads{number}")).parse().expect("a url");
-        Place::Postgres(Server { url, schema: "skuflow".into(), statement_timeout: Duration::from_secs(60) })
+        Place::Postgres(Server { url, schema: "skuflow".into(), statement_timeout: Duration::from_mins(1) })
     };
     [Some(Place::Sqlite(dir.join("serving.db"))), postgres().map(in_postgres)].into_iter().flatten().collect()
 }
@@ -186,7 +186,7 @@ async fn plan(pool: &Pool, question: &str, given: &[Cell]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Tables and views that grow with time, and with products; SQLite shows them by the names that a question gives them.
+/// Tables and views that grow with time, and with products; `SQLite` shows them by the names that a question gives them.
 const GROWING: [&str; 7] =
     ["price_history", "product_features", "figures", "competition", "alert", "data_quality", "daily_movers"];
 
