@@ -79,6 +79,47 @@ fn a_market_that_is_killed_again_and_again_is_the_same_in_both() {
     assert!(said.contains("TO \"writes\";") && said.contains("GRANT SELECT ON ALL TABLES"), "{said}");
 }
 
+/// Rows that somebody spoiled are built again; what became of alerts is taken along, and the sinks go on.
+#[test]
+fn tables_are_built_again_from_their_topics() {
+    let mut project = Project::market(Market { seed: 13, products: 6, days: 6 });
+    let Some(url) = with_postgres(&mut project, "twin_again") else { return };
+    project.run_once();
+    let server = postgres().expect("there");
+    server.run("twin_again", "UPDATE skuflow.offers_latest SET price_micros = 1");
+    server.run(
+        "twin_again",
+        "INSERT INTO skuflow.alert_states SELECT event_id, 'resolved', now(), 'me', NULL FROM skuflow.alerts LIMIT 2",
+    );
+    recomputed::change(&project, "DELETE FROM made.sales_daily");
+    let states = "INSERT INTO made.alert_states SELECT event_id, 'resolved', 1, 'me', NULL FROM made.alerts LIMIT 2";
+    recomputed::change(&project, states);
+    let (is_right, said) = verified(&project);
+    assert!(!is_right && said.contains("offers_latest") && said.contains("sales_daily"), "{said}");
+    let output = project.command(&["serving", "rebuild"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    is_right_again(&project, &url);
+    assert_eq!(server.run("twin_again", "SELECT count(*) FROM skuflow.alert_states").trim(), "2");
+    assert_eq!(server.run("twin_again", "SELECT count(*) FROM skuflow_before.alert_states").trim(), "2");
+    assert_eq!(project.query("SELECT count(*) || '' FROM alert_states"), ["2"]);
+    let again = project.command(&["serving", "rebuild"]);
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(!again.status.success() && said.contains("is there from an earlier time"), "{said}");
+    project.run_once();
+    is_right_again(&project, &url);
+    server.run("twin_again", "SELECT skuflow.make_months('price_history', ARRAY['2031-01-01']::date[])");
+    assert_eq!(server.run("twin_again", "SELECT 'skuflow.price_history_2031_01'::regclass IS NOT NULL").trim(), "t");
+}
+
+fn is_right_again(project: &Project, url: &str) {
+    let states = "alert_states"; // the two of each are others
+    let but = [tables::POSITIONS, states, "open_alerts"];
+    let sqlite = tables::tables(&project.data.path().join("serving.db"), &but);
+    let differences = tables::differences(&tables::in_postgres(url, "skuflow", &but), &sqlite);
+    assert!(differences.is_empty(), "in Postgres, and in SQLite: {differences:#?}");
+    is_right(project);
+}
+
 /// The control: a row that is another is noticed.
 #[test]
 fn a_row_that_is_another_is_noticed() {

@@ -20,6 +20,8 @@ pub const SERVING_STATEMENT_TIMEOUT: Duration = Duration::from_mins(1);
 pub const SERVING_UPKEEP_TIMEOUT: Duration = Duration::from_mins(10);
 /// How much longer than that we wait for its answer.
 pub const SERVING_GRACE: Duration = Duration::from_secs(5);
+/// Characters of a dead letter's topic and of its code that are told: of more, Postgres could make no key.
+pub const LETTER_KEY_CHARS_MAX: usize = 300;
 /// Records of one commit to a table of the lake at most; all of them are held in memory until then.
 pub const LAKE_RECORDS_MAX: usize = 262_144;
 /// Bytes of their values at most, unless configured; decoded they take about five times as much.

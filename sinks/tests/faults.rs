@@ -6,11 +6,11 @@
 mod tables;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -441,29 +441,58 @@ fn connections_that_are_ended_are_opened_again() {
 /// A network between us and a server; every connection through it can be cut.
 struct Network {
     port: u16,
+    connections: Arc<AtomicUsize>,
     through: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+/// When a connection is cut by itself.
+#[derive(Clone, Copy)]
+enum Cuts {
+    Never,
+    /// Of every second connection, each behind one message more to the server; of every second of these the last one comes
+    /// through, and its answer does not. The others last for a landing or two, so that there is no waiting.
+    Later,
 }
 
 impl Network {
     /// Lasts until the process ends.
-    fn to(port: u16) -> Self {
+    fn to(port: u16, cuts: Cuts) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let network = Self { port: listener.local_addr().expect("bound").port(), through: Arc::default() };
-        let through = network.through.clone();
+        let network = Self {
+            port: listener.local_addr().expect("bound").port(),
+            connections: Arc::default(),
+            through: Arc::default(),
+        };
+        let (connections, through) = (network.connections.clone(), network.through.clone());
         std::thread::spawn(move || {
             for near in listener.incoming().flatten() {
                 let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else { continue };
                 let copy = |end: &TcpStream| end.try_clone().expect("open");
                 through.lock().expect("nobody panics").extend([copy(&near), copy(&far)]);
-                for (mut from, mut to) in [(copy(&near), copy(&far)), (far, near)] {
-                    std::thread::spawn(move || {
-                        let _ = std::io::copy(&mut from, &mut to);
-                        let _ = to.shutdown(Shutdown::Both);
-                    });
-                }
+                let number = connections.fetch_add(1, Ordering::Relaxed);
+                let (mut from, mut to) = (copy(&far), copy(&near));
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+                std::thread::spawn(move || {
+                    let _ = match cuts {
+                        Cuts::Never => std::io::copy(&mut &near, &mut &far).map(|_| ()),
+                        Cuts::Later if number % 2 == 0 => pass(&near, &far, 60, true),
+                        Cuts::Later => pass(&near, &far, number / 4, number % 4 == 1),
+                    };
+                    let _ = near.shutdown(Shutdown::Both).and(far.shutdown(Shutdown::Both));
+                });
             }
         });
         network
+    }
+
+    /// What is at `direct`, through this network.
+    fn before(&self, direct: &reqwest::Url) -> reqwest::Url {
+        let mut through = direct.clone();
+        through.set_port(Some(self.port)).expect("it has one");
+        through
     }
 
     /// Cuts all connections; how many ends there were.
@@ -473,14 +502,57 @@ impl Network {
     }
 }
 
+/// Passes messages on, `some` and, where it `comes_through`, one more.
+fn pass(mut near: &TcpStream, mut far: &TcpStream, some: usize, comes_through: bool) -> std::io::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    for _ in 0..some + usize::from(comes_through) {
+        let bytes = near.read(&mut buffer)?;
+        if bytes == 0 {
+            return Ok(());
+        }
+        far.write_all(&buffer[..bytes])?;
+    }
+    if !comes_through {
+        let _ = near.read(&mut buffer)?; // it is lost
+    }
+    Ok(())
+}
+
+/// The connection is gone behind any message, from the first of a landing to its COMMIT, whether that has come through or not.
+#[test]
+fn a_connection_that_is_cut_behind_any_statement_loses_and_repeats_nothing() {
+    let Some(postgres) = postgres() else { return };
+    let broker = memory();
+    let direct: reqwest::Url = postgres.database("statements").parse().expect("a url");
+    land(Arc::new(broker.clone()), &in_postgres(direct.as_str()), SMALL, Arc::default(), || {});
+    publish(&broker, 1_000..2_500, &AtomicI64::default());
+    let network = Network::to(direct.port().expect("its port"), Cuts::Later);
+    let (place, cut) = (in_postgres(network.before(&direct).as_str()), Cut { records_max: 4, ..SMALL });
+    land(Arc::new(broker.clone()), &place, cut, Arc::default(), || {});
+    let connections = network.connections.load(Ordering::Relaxed);
+    assert!(connections > 100, "{connections} connections, of which each second was cut one message later");
+    assert_same(&rows(&in_postgres(direct.as_str())), &rows_of_one_run(&broker), "cut");
+}
+
+#[test]
+fn a_server_that_only_reads_for_now_is_waited_for() {
+    let Some(postgres) = postgres() else { return };
+    let (broker, place) = (memory(), in_postgres(&postgres.database("reads")));
+    land(Arc::new(broker.clone()), &place, SMALL, Arc::default(), || {});
+    publish(&broker, 1_000..1_200, &AtomicI64::default());
+    let set = |how: &str| postgres.run("postgres", &format!("ALTER DATABASE reads {how}"));
+    set("SET default_transaction_read_only = on");
+    in_trouble(&broker, &place, &["read-only"], || drop(set("RESET default_transaction_read_only")));
+    assert_same(&rows(&place), &rows_of_one_run(&broker), "read-only");
+}
+
 #[test]
 fn a_network_that_is_cut_loses_and_repeats_nothing() {
     let Some(postgres) = postgres() else { return };
     let broker = memory();
     let direct: reqwest::Url = postgres.database("network").parse().expect("a url");
-    let network = Network::to(direct.port().expect("its port"));
-    let mut through = direct.clone();
-    through.set_port(Some(network.port)).expect("it has one");
+    let network = Network::to(direct.port().expect("its port"), Cuts::Never);
+    let through = network.before(&direct);
     let mut cuts = 0;
     lands_while(&broker, &in_postgres(through.as_str()), || cuts += network.cut());
     assert!(cuts > 6, "{cuts} ends of connections were cut");

@@ -142,7 +142,7 @@ enum Command {
         #[command(subcommand)]
         command: lake::Lake,
     },
-    /// Print the rights that roles of Postgres need on the serving tables; compare these with their topics, and tend them.
+    /// Print the rights that roles of Postgres need on the serving tables; compare these with their topics, build them again, and tend them.
     Serving {
         #[command(subcommand)]
         command: serving::Serving,

@@ -3,11 +3,12 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 use skuflow_runtime::clock::Clock;
-use skuflow_sinks::serving::{Config, Place, Upkeep, grants, verify};
+use skuflow_sinks::serving::{Config, Place, Sinks, Upkeep, grants, rebuild, verify};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{EXIT_DATA, EXIT_UNAVAILABLE, Failure, Format, failure, output, usage};
 use crate::config::{Loaded, SinkConfig};
+use crate::names::Names;
 use crate::run::{RunError, open_broker};
 
 #[derive(Subcommand)]
@@ -26,6 +27,9 @@ pub(super) enum Serving {
     },
     /// Compare the tables with what their topics make of them, row by row, up to where the sink is. Every difference is a line.
     Verify,
+    /// Build the tables again from the topics, beside those that are there, and swap the two. The old ones stay, under another
+    /// name; what became of alerts is taken along.
+    Rebuild,
     /// Do now what a run does from time to time: drop the months whose `retention` is over, make the views of Postgres anew.
     Tend,
 }
@@ -36,6 +40,7 @@ pub(super) fn serving(command: &Serving, loaded: &Loaded, format: Format) -> Res
             rights(writer.as_deref(), reader.as_deref(), owner.as_deref(), loaded)
         }
         Serving::Verify => verify_all(loaded, format),
+        Serving::Rebuild => rebuild_all(loaded),
         Serving::Tend => tend(loaded),
     }
 }
@@ -90,6 +95,33 @@ fn verify_all(loaded: &Loaded, format: Format) -> Result<(), Failure> {
         0 => Ok(()),
         count => Err(Failure::new(EXIT_DATA, &format!("{count} differences"))),
     }
+}
+
+fn rebuild_all(loaded: &Loaded) -> Result<(), Failure> {
+    let mut by_place: Vec<(Place, Sinks)> = Vec::new();
+    for (sink, _, place) in places(loaded)? {
+        let reads = Names(&loaded.config).topics(&sink.from);
+        match by_place.iter_mut().find(|(known, _)| *known == place) {
+            Some((_, sinks)) => drop(sinks.insert(sink.name.clone(), reads)),
+            None => by_place.push((place, Sinks::from([(sink.name.clone(), reads)]))),
+        }
+    }
+    if by_place.is_empty() {
+        return Err(usage(NO_TABLES));
+    }
+    let broker = open_broker(loaded).map_err(|error| failure(&RunError::Open(error), &loaded.variables))?;
+    let event_loop = event_loop(loaded)?;
+    for (place, sinks) in by_place {
+        let rebuilt = event_loop.block_on(rebuild(&place, &sinks, &*broker)).map_err(|error| away(&error, loaded))?;
+        output::text(&format!("{place} is built again; what was there is {}\n", rebuilt.before));
+        if !rebuilt.missing.is_empty() {
+            output::note(&format!("the log has lost {}, and so have the new tables", rebuilt.missing.join(", ")));
+        }
+        if matches!(place, Place::Postgres(_)) {
+            output::note("rights are those of a new schema: `skuflow serving grants` prints the statements");
+        }
+    }
+    Ok(())
 }
 
 fn tend(loaded: &Loaded) -> Result<(), Failure> {

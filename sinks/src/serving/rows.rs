@@ -16,6 +16,7 @@ use super::tables::{
     Table,
 };
 use crate::Incoming;
+use crate::limits::LETTER_KEY_CHARS_MAX;
 
 /// The best rating where the source does not say.
 const RATING_BEST: f64 = 5.0;
@@ -399,9 +400,10 @@ impl Rows {
     fn dead_letter(&mut self, letter: &DeadLetter, at: Timestamp) {
         // A letter about a text with a NUL tells of it; Postgres takes none.
         let plain = |text: &str| text.replace('\0', "\u{fffd}");
+        let short = |text: &str| plain(text).chars().take(LETTER_KEY_CHARS_MAX).collect::<String>();
         let row = row![
-            plain(&letter.topic),
-            plain(&letter.code),
+            short(&letter.topic),
+            short(&letter.code),
             1_i64,
             at,
             at,

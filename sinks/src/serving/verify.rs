@@ -18,7 +18,7 @@ use super::tables::{ALERT_STATES, ALL, HISTORIES, Rule, SALE_LINES, SINK_OFFSETS
 use super::writer::Serving;
 use crate::consume::read;
 use crate::limits::BATCH_RECORDS_MAX;
-use crate::{Batch, Identity, Part, Range, Sink as _, SinkError};
+use crate::{Batch, Identity, Incoming, Part, Range, Sink as _, SinkError};
 
 /// Rows that are compared at a time.
 const PAGE: usize = 10_000;
@@ -54,11 +54,7 @@ pub async fn verify(place: &Place, broker: &dyn Broker) -> Result<Verified, Sink
     if versions(place).await?[0] == 0 {
         return Err(SinkError::Retry(format!("{place}: no tables are there yet; `skuflow run` makes them")));
     }
-    let topics = broker.topics().map_err(unread)?;
-    let identity = Identity {
-        cluster_id: broker.cluster_id().map_err(unread)?,
-        topic_ids: topics.iter().map(|topic| (topic.name.to_string(), topic.id.clone())).collect(),
-    };
+    let identity = identity(broker)?;
     let mut stored = Database::open(place, "verify").await?;
     let before = positions(&mut stored, place, &identity).await?;
     let scratch = tempfile::tempdir().map_err(|error| SinkError::Retry(error.to_string()))?;
@@ -105,12 +101,21 @@ async fn positions(
     Ok(positions)
 }
 
-fn unread(error: BrokerError) -> SinkError {
+/// Which log it is.
+pub(super) fn identity(broker: &dyn Broker) -> Result<Identity, SinkError> {
+    let topics = broker.topics().map_err(unread)?;
+    Ok(Identity {
+        cluster_id: broker.cluster_id().map_err(unread)?,
+        topic_ids: topics.iter().map(|topic| (topic.name.to_string(), topic.id.clone())).collect(),
+    })
+}
+
+pub(super) fn unread(error: BrokerError) -> SinkError {
     SinkError::Retry(error.to_string())
 }
 
-/// Lands some offsets of a partition.
-async fn land(
+/// Lands some offsets of a partition. Records that the database refuses are left out: they are dead letters of the sink.
+pub(super) async fn land(
     broker: &dyn Broker,
     of: &TopicPartition,
     offsets: std::ops::Range<Offset>,
@@ -134,7 +139,14 @@ async fn land(
             next = offsets.end; // behind the last record are marks of transactions
         }
         let part = Part { range: Range { from: landed, to: next }, records };
-        serving.land(&Batch { parts: BTreeMap::from([(of.clone(), part)]) }).await?;
+        let mut batch = Batch { parts: BTreeMap::from([(of.clone(), part)]) };
+        while let Err(error) = serving.land(&batch).await {
+            let SinkError::Refused(refusals) = error else { return Err(error) };
+            let refused: BTreeSet<Offset> = refusals.iter().map(|refusal| refusal.offset).collect();
+            for part in batch.parts.values_mut() {
+                part.records.retain(|record| !matches!(record, Incoming::Event(_, at) if refused.contains(at)));
+            }
+        }
         landed = Some(next);
     }
     Ok(())

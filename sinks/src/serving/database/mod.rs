@@ -66,6 +66,13 @@ impl Database {
         opened.map_err(|error| error.of(place))
     }
 
+    /// A database of Postgres, whatever tables are there.
+    pub(super) async fn bare(server: &Server) -> sqlx::Result<Self> {
+        within(SERVING_CONNECT_TIMEOUT, postgres::Connection::bare(server))
+            .await
+            .map(|open| Self::Postgres(Box::new(open)))
+    }
+
     pub(super) fn dialect(&self) -> Dialect {
         match self {
             Self::Sqlite(_) => Dialect::Sqlite,

@@ -18,7 +18,7 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::{Cell, EventId, Kind, OpenError, Row, Statement, Text, Timestamp};
-use crate::limits::{SERVING_CONNECT_TIMEOUT, SERVING_GRACE};
+use crate::limits::{SERVING_CONNECT_TIMEOUT, SERVING_GRACE, SERVING_UPKEEP_TIMEOUT};
 use crate::serving::place::Server;
 use crate::serving::schema;
 use crate::sql::within;
@@ -56,6 +56,14 @@ impl Connection {
             sqlx::raw_sql(AssertSqlSafe(opening(server))).execute(&mut inner).await?;
         }
         schema::check_columns(&columns(&mut inner, &server.schema).await?).map_err(OpenError::Unfit)?;
+        Ok(Self { inner, patience: server.statement_timeout + SERVING_GRACE, months: BTreeSet::new() })
+    }
+
+    /// For statements that take as long as they need.
+    pub(super) async fn bare(server: &Server) -> sqlx::Result<Self> {
+        let server =
+            Server { statement_timeout: server.statement_timeout.max(SERVING_UPKEEP_TIMEOUT), ..server.clone() };
+        let inner = connect(&server, "rebuild").await?;
         Ok(Self { inner, patience: server.statement_timeout + SERVING_GRACE, months: BTreeSet::new() })
     }
 
@@ -99,7 +107,7 @@ impl Connection {
     }
 }
 
-async fn connect(server: &Server, sink: &str) -> Result<PgConnection, OpenError> {
+async fn connect(server: &Server, sink: &str) -> sqlx::Result<PgConnection> {
     let mut connection = options(server, sink)?.connect().await?;
     sqlx::raw_sql(AssertSqlSafe(opening(server))).execute(&mut connection).await?;
     Ok(connection)

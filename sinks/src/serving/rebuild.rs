@@ -1,0 +1,163 @@
+//! Builds the tables again from their topics, beside those that are there, and swaps the two. Killed at any moment it leaves one
+//! or the other, or none in a file: then a run builds it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use skuflow_runtime::broker::{Broker, TopicPartition};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use super::cells::{Cell, Kind};
+use super::database::Database;
+use super::place::{Place, Server};
+use super::verify::{identity, land, unread};
+use super::writer::Serving;
+use crate::{Sink as _, SinkError};
+
+/// Sinks by name, and the topics that each reads.
+pub type Sinks = BTreeMap<String, Vec<Arc<str>>>;
+
+/// What was built.
+#[derive(Clone, Debug)]
+pub struct Rebuilt {
+    /// Where the tables are that were there before.
+    pub before: String,
+    /// What the log does not have any more, and the new tables lack: offsets by partition.
+    pub missing: Vec<String>,
+}
+
+/// Builds the tables at `place` again, as `sinks` fill them from their topics. A sink that lands meanwhile goes on in the new
+/// tables, from where they are.
+///
+/// # Errors
+/// Why it was not done, and what to do; the tables are as they were.
+pub async fn rebuild(place: &Place, sinks: &Sinks, broker: &dyn Broker) -> Result<Rebuilt, SinkError> {
+    let (anew, before) = (beside(place, "anew"), beside(place, "before"));
+    make_room(&anew, &before).await?;
+    let (identity, topics) = (identity(broker)?, broker.topics().map_err(unread)?);
+    let mut missing = Vec::new();
+    for (sink, reads) in sinks {
+        let mut serving = Serving::new(sink, anew.clone());
+        serving.positions(&identity).await?;
+        for topic in topics.iter().filter(|topic| reads.contains(&topic.name)) {
+            for number in 0..topic.partitions {
+                let of = TopicPartition::new(topic.name.clone(), number);
+                let (first, next) = broker.offsets(&of).map_err(unread)?;
+                if first > 0 {
+                    missing.push(format!("0..{first} of {of}"));
+                }
+                land(broker, &of, first..next, &mut serving).await?;
+            }
+        }
+    }
+    match (place, &anew, &before) {
+        (Place::Postgres(there), Place::Postgres(anew), Place::Postgres(before)) => {
+            swap_schemas(place, there, anew, &before.schema).await?;
+        }
+        (Place::Sqlite(there), Place::Sqlite(anew), Place::Sqlite(before)) => {
+            swap_files(place, there, anew, before).await?;
+        }
+        _ => unreachable!("all three are in one database"),
+    }
+    Ok(Rebuilt { before: before.to_string(), missing })
+}
+
+/// A place of its own next to another.
+fn beside(place: &Place, what: &str) -> Place {
+    match place {
+        Place::Sqlite(path) => Place::Sqlite(with(path, &format!(".{what}"))),
+        Place::Postgres(server) => {
+            Place::Postgres(Server { schema: format!("{}_{what}", server.schema), ..server.clone() })
+        }
+    }
+}
+
+fn with(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// Removes what a rebuild that was killed has left; what was there before an earlier one is for somebody to remove.
+async fn make_room(anew: &Place, before: &Place) -> Result<(), SinkError> {
+    let in_the_way = |remove: String| SinkError::Fatal(format!("{before} is there from an earlier time: {remove}"));
+    match (anew, before) {
+        (Place::Sqlite(anew), Place::Sqlite(before)) => {
+            if before.exists() {
+                return Err(in_the_way("move the file away".into()));
+            }
+            for ending in ["", "-wal", "-shm"] {
+                match std::fs::remove_file(with(anew, ending)) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(of_file(anew, &error)),
+                    _ => {}
+                }
+            }
+            Ok(())
+        }
+        (Place::Postgres(of), Place::Postgres(old)) => {
+            let failed = |error: sqlx::Error| anew.failed(&error);
+            let mut database = Database::bare(of).await.map_err(failed)?;
+            let is_there = format!("SELECT (to_regnamespace('{}') IS NOT NULL)::int::bigint", old.schema);
+            let is_there = database.ask(&is_there, &[], &[Kind::Int]).await.map_err(failed)?;
+            if is_there.concat() == [Cell::Int(1)] {
+                return Err(in_the_way(format!("DROP SCHEMA {} CASCADE", old.schema)));
+            }
+            let drop = format!("DROP SCHEMA IF EXISTS \"{}\" CASCADE", of.schema);
+            database.ask(&drop, &[], &[]).await.map(|_| ()).map_err(failed)
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn swap_schemas(place: &Place, there: &Server, anew: &Server, before: &str) -> Result<(), SinkError> {
+    let failed = |error: sqlx::Error| place.failed(&error);
+    let mut database = Database::bare(anew).await.map_err(failed)?;
+    let (there, anew) = (&there.schema, &anew.schema);
+    let states = format!("SELECT (to_regclass('{there}.alert_states') IS NOT NULL)::int::bigint");
+    let has_states = database.ask(&states, &[], &[Kind::Int]).await.map_err(failed)?.concat() == [Cell::Int(1)];
+    let mut statements = vec!["SELECT refresh_views()::text".to_owned()];
+    if has_states {
+        statements.push(format!("INSERT INTO \"{anew}\".alert_states SELECT * FROM \"{there}\".alert_states"));
+    }
+    statements.extend([
+        format!("ALTER SCHEMA \"{there}\" RENAME TO \"{before}\""),
+        format!("ALTER SCHEMA \"{anew}\" RENAME TO \"{there}\""),
+    ]);
+    let functions = ["make_months(TEXT, DATE[])", "drop_month(TEXT, DATE, TIMESTAMPTZ)", "refresh_views()"];
+    statements.extend(
+        functions
+            .map(|function| format!("ALTER FUNCTION \"{there}\".{function} SET search_path = \"{there}\", pg_temp")),
+    );
+    database.begin().await.map_err(failed)?;
+    for statement in statements {
+        database.ask(&statement, &[], &[]).await.map_err(failed)?;
+    }
+    database.commit().await.map_err(failed)
+}
+
+async fn swap_files(place: &Place, there: &Path, anew: &Path, before: &Path) -> Result<(), SinkError> {
+    let failed = |error: sqlx::Error| place.failed(&error);
+    if there.exists() {
+        let mut old = SqliteConnectOptions::new().filename(there).connect().await.map_err(failed)?;
+        let attach = sqlx::query("ATTACH ?1 AS anew").bind(anew.display().to_string());
+        attach.execute(&mut old).await.map_err(failed)?;
+        let states = sqlx::query_scalar("SELECT count(*) FROM main.sqlite_master WHERE name = 'alert_states'");
+        let states: i64 = states.fetch_one(&mut old).await.map_err(failed)?;
+        if states > 0 {
+            let copy = "INSERT INTO anew.alert_states SELECT * FROM main.alert_states";
+            sqlx::raw_sql(copy).execute(&mut old).await.map_err(failed)?;
+        }
+        old.close().await.map_err(failed)?; // what is in its log is in the file then, unless somebody else has it open
+        if with(there, "-wal").exists() {
+            return Err(SinkError::Retry(format!("{place}: another process has it open; stop the run")));
+        }
+        std::fs::rename(there, before).map_err(|error| of_file(there, &error))?;
+    }
+    std::fs::rename(anew, there).map_err(|error| of_file(anew, &error))
+}
+
+fn of_file(path: &Path, error: &std::io::Error) -> SinkError {
+    SinkError::Retry(format!("{}: {error}", path.display()))
+}
