@@ -25,8 +25,12 @@ fn with_postgres(project: &mut Project, database: &str) -> Option<String> {
 }
 
 fn same(project: &Project, url: &str) {
-    let sqlite = tables::tables(&project.data.path().join("serving.db"), &[tables::POSITIONS]);
-    let postgres = tables::in_postgres(url, "skuflow", &[tables::POSITIONS]);
+    same_but(project, url, &[tables::POSITIONS]);
+}
+
+fn same_but(project: &Project, url: &str, but: &[&str]) {
+    let sqlite = tables::tables(&project.data.path().join("serving.db"), but);
+    let postgres = tables::in_postgres(url, "skuflow", but);
     assert!(sqlite.values().map(Vec::len).sum::<usize>() > 50, "there are rows");
     let differences = tables::differences(&postgres, &sqlite);
     assert!(differences.is_empty(), "in Postgres, and in SQLite: {differences:#?}");
@@ -112,11 +116,7 @@ fn tables_are_built_again_from_their_topics() {
 }
 
 fn is_right_again(project: &Project, url: &str) {
-    let states = "alert_states"; // the two of each are others
-    let but = [tables::POSITIONS, states, "open_alerts"];
-    let sqlite = tables::tables(&project.data.path().join("serving.db"), &but);
-    let differences = tables::differences(&tables::in_postgres(url, "skuflow", &but), &sqlite);
-    assert!(differences.is_empty(), "in Postgres, and in SQLite: {differences:#?}");
+    same_but(project, url, &[tables::POSITIONS, "alert_states", "open_alerts"]); // the two of each are others
     is_right(project);
 }
 

@@ -209,10 +209,7 @@ impl Consume {
 
     async fn session<S: Sink>(&self, sink: &mut S, buried: &mut Buried) -> Result<(), Failed> {
         let topics = self.broker.topics()?;
-        let identity = Identity {
-            cluster_id: self.broker.cluster_id()?,
-            topic_ids: topics.iter().map(|topic| (topic.name.to_string(), topic.id.clone())).collect(),
-        };
+        let identity = Identity::of(self.broker.as_ref(), &topics)?;
         let stored = sink.positions(&identity).await?;
         let mut session = Session {
             consume: self,

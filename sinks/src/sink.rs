@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 
-use skuflow_runtime::broker::{Offset, OwnedRecord, TopicPartition};
+use skuflow_runtime::broker::{Broker, BrokerError, Offset, OwnedRecord, TopicInfo, TopicPartition};
 use skuflow_schemas::{DeadLetter, Envelope, Event, Text, Timestamp};
 
 use crate::letters::Refusal;
@@ -33,6 +33,17 @@ pub struct Identity {
     pub cluster_id: String,
     /// Topics by name: their ids.
     pub topic_ids: BTreeMap<String, String>,
+}
+
+impl Identity {
+    /// The log of a broker that has these topics.
+    ///
+    /// # Errors
+    /// As of [`Broker::cluster_id`].
+    pub(crate) fn of(broker: &dyn Broker, topics: &[TopicInfo]) -> Result<Self, BrokerError> {
+        let topic_ids = topics.iter().map(|topic| (topic.name.to_string(), topic.id.clone())).collect();
+        Ok(Self { cluster_id: broker.cluster_id()?, topic_ids })
+    }
 }
 
 /// Records of some partitions, to be landed together.

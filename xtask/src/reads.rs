@@ -16,6 +16,8 @@ use skuflow_sinks::serving::{Place, Reader, Server, Serving};
 use skuflow_sinks::{Batch, Identity, Incoming, Part, Range, Sink as _, SinkError};
 use sqlx::{Connection as _, PgConnection, Row as _};
 
+use crate::peer::quantile;
+
 const DATABASE: &str = "reads";
 const LISTINGS: u64 = 100_000;
 const PRODUCTS: u64 = 20_000;
@@ -25,7 +27,8 @@ const BATCH_AGE: Duration = Duration::from_millis(500);
 /// 2026-01-01, in seconds.
 const YEAR: i64 = 1_767_225_600;
 const DAY: i64 = 86_400;
-const GOAL: Duration = Duration::from_millis(20);
+/// Milliseconds.
+const GOAL: f64 = 20.0;
 /// A rate is too much when this share of the questions is not answered in its time.
 const KEPT: f64 = 0.95;
 
@@ -81,14 +84,14 @@ pub fn measure(load: Load) -> Result<()> {
     let mut last = load.rate;
     for rate in std::iter::successors(Some(load.rate * 2), |rate| Some(rate * 3 / 2)) {
         let answers = event_loop.block_on(ask(&reader, Load { rate, seconds: 10, ..load }));
-        let (p95, rate_kept) = (answers.quantile(0.95), answers.count() as f64 / (rate * 10) as f64);
-        println!("{rate:>6} questions/s: p95 {:.1} ms, {:.0} % answered in time", millis(p95), rate_kept * 100.0);
+        let (p95, rate_kept) = (quantile(&answers.sorted(), 0.95), answers.count() as f64 / (rate * 10) as f64);
+        println!("{rate:>6} questions/s: p95 {p95:.1} ms, {:.0} % answered in time", rate_kept * 100.0);
         if p95 > GOAL || rate_kept < KEPT {
             break;
         }
         last = rate;
     }
-    println!("saturation: {last} questions/s are the most of these with p95 <= {} ms", GOAL.as_millis());
+    println!("saturation: {last} questions/s are the most of these with p95 <= {GOAL} ms");
     is_over.store(true, Ordering::Relaxed);
     writer.join().expect("the writer")?;
     Ok(())
@@ -222,24 +225,25 @@ fn offer(offset: u64) -> Offer {
 /// The questions, in turns.
 const QUESTIONS: [&str; 6] = ["product", "prices", "rivals", "movers", "open alerts", "quality"];
 
-/// How long each question took.
-struct Answers([Vec<Duration>; QUESTIONS.len()]);
+/// How many milliseconds each question took.
+struct Answers([Vec<f64>; QUESTIONS.len()]);
 
 impl Answers {
     fn count(&self) -> usize {
         self.0.iter().map(Vec::len).sum()
     }
 
-    fn quantile(&self, share: f64) -> Duration {
-        quantile(self.0.iter().flatten().copied().collect(), share)
+    /// Of all, in order.
+    fn sorted(&self) -> Vec<f64> {
+        sorted(self.0.concat())
     }
 
     fn print(&self) {
         println!("{:<14}{:>8}{:>10}{:>10}{:>10}{:>10}", "", "count", "p50 ms", "p95 ms", "p99 ms", "max ms");
-        let all = ("all", self.0.iter().flatten().copied().collect::<Vec<_>>());
-        let each = QUESTIONS.into_iter().zip(self.0.iter().cloned());
+        let all = ("all", self.sorted());
+        let each = QUESTIONS.into_iter().zip(self.0.iter().cloned().map(sorted));
         for (name, times) in each.chain([all]) {
-            let at = |share| millis(quantile(times.clone(), share));
+            let at = |share| quantile(&times, share);
             println!(
                 "{name:<14}{:>8}{:>10.1}{:>10.1}{:>10.1}{:>10.1}",
                 times.len(),
@@ -252,19 +256,14 @@ impl Answers {
     }
 }
 
-fn quantile(mut times: Vec<Duration>, share: f64) -> Duration {
-    times.sort_unstable();
-    let at = (times.len() as f64 * share).ceil() as usize;
-    times.get(at.saturating_sub(1)).copied().unwrap_or_default()
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
+fn sorted(mut times: Vec<f64>) -> Vec<f64> {
+    times.sort_unstable_by(f64::total_cmp);
+    times
 }
 
 /// Asks at a rate, whether or not answers come; those that have come a second after the last question count.
 async fn ask(reader: &Reader, load: Load) -> Answers {
-    let times: Arc<[Mutex<Vec<Duration>>; QUESTIONS.len()]> = Arc::default();
+    let times: Arc<[Mutex<Vec<f64>>; QUESTIONS.len()]> = Arc::default();
     let began = tokio::time::Instant::now();
     for number in 0..load.rate * load.seconds {
         let due = began + Duration::from_nanos(number * 1_000_000_000 / load.rate);
@@ -273,7 +272,7 @@ async fn ask(reader: &Reader, load: Load) -> Answers {
         tokio::spawn(async move {
             if question(&reader, number).await.is_ok() {
                 let which = number as usize % QUESTIONS.len();
-                times[which].lock().expect("no holder panics").push(due.elapsed());
+                times[which].lock().expect("no holder panics").push(due.elapsed().as_secs_f64() * 1000.0);
             }
         });
     }

@@ -12,9 +12,9 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use super::cells::{Cell, Kind};
 use super::database::Database;
 use super::place::{Place, Server};
-use super::verify::{identity, land, unread};
+use super::verify::{land, unread};
 use super::writer::Serving;
-use crate::{Sink as _, SinkError};
+use crate::{Identity, Sink as _, SinkError};
 
 /// Sinks by name, and the topics that each reads.
 pub type Sinks = BTreeMap<String, Vec<Arc<str>>>;
@@ -36,7 +36,8 @@ pub struct Rebuilt {
 pub async fn rebuild(place: &Place, sinks: &Sinks, broker: &dyn Broker) -> Result<Rebuilt, SinkError> {
     let (anew, before) = (beside(place, "anew"), beside(place, "before"));
     make_room(&anew, &before).await?;
-    let (identity, topics) = (identity(broker)?, broker.topics().map_err(unread)?);
+    let topics = broker.topics().map_err(unread)?;
+    let identity = Identity::of(broker, &topics).map_err(unread)?;
     let mut missing = Vec::new();
     for (sink, reads) in sinks {
         let mut serving = Serving::new(sink, anew.clone());
@@ -99,9 +100,8 @@ async fn make_room(anew: &Place, before: &Place) -> Result<(), SinkError> {
         (Place::Postgres(of), Place::Postgres(old)) => {
             let failed = |error: sqlx::Error| anew.failed(&error);
             let mut database = Database::bare(of).await.map_err(failed)?;
-            let is_there = format!("SELECT (to_regnamespace('{}') IS NOT NULL)::int::bigint", old.schema);
-            let is_there = database.ask(&is_there, &[], &[Kind::Int]).await.map_err(failed)?;
-            if is_there.concat() == [Cell::Int(1)] {
+            let is_there = format!("to_regnamespace('{}') IS NOT NULL", old.schema);
+            if holds(&mut database, &is_there).await.map_err(failed)? {
                 return Err(in_the_way(format!("DROP SCHEMA {} CASCADE", old.schema)));
             }
             let drop = format!("DROP SCHEMA IF EXISTS \"{}\" CASCADE", of.schema);
@@ -111,12 +111,18 @@ async fn make_room(anew: &Place, before: &Place) -> Result<(), SinkError> {
     }
 }
 
+/// Whether Postgres says so.
+async fn holds(database: &mut Database, condition: &str) -> sqlx::Result<bool> {
+    let found = database.ask(&format!("SELECT ({condition})::int::bigint"), &[], &[Kind::Int]).await?;
+    Ok(found.concat() == [Cell::Int(1)])
+}
+
 async fn swap_schemas(place: &Place, there: &Server, anew: &Server, before: &str) -> Result<(), SinkError> {
     let failed = |error: sqlx::Error| place.failed(&error);
     let mut database = Database::bare(anew).await.map_err(failed)?;
     let (there, anew) = (&there.schema, &anew.schema);
-    let states = format!("SELECT (to_regclass('{there}.alert_states') IS NOT NULL)::int::bigint");
-    let has_states = database.ask(&states, &[], &[Kind::Int]).await.map_err(failed)?.concat() == [Cell::Int(1)];
+    let states = format!("to_regclass('{there}.alert_states') IS NOT NULL");
+    let has_states = holds(&mut database, &states).await.map_err(failed)?;
     let mut statements = vec!["SELECT refresh_views()::text".to_owned()];
     if has_states {
         statements.push(format!("INSERT INTO \"{anew}\".alert_states SELECT * FROM \"{there}\".alert_states"));

@@ -60,10 +60,13 @@ fn in_sqlite(path: &Path) -> Serving {
 }
 
 fn batch(topic: &str, from: Option<u64>, events: Vec<Event>) -> Batch {
-    let start = from.unwrap_or(0);
-    let to = start + events.len() as u64;
-    let records = events.into_iter().zip(start..).map(|(event, offset)| Incoming::Event(event, offset)).collect();
-    Batch { parts: BTreeMap::from([(TopicPartition::new(topic, 0), Part { range: Range { from, to }, records })]) }
+    let offsets = from.unwrap_or(0)..;
+    of(topic, from, events.into_iter().zip(offsets).map(|(event, offset)| Incoming::Event(event, offset)).collect())
+}
+
+fn of(topic: &str, from: Option<u64>, records: Vec<Incoming>) -> Batch {
+    let range = Range { from, to: from.unwrap_or(0) + records.len() as u64 };
+    Batch { parts: BTreeMap::from([(TopicPartition::new(topic, 0), Part { range, records })]) }
 }
 
 fn land(serving: &mut Twin, batch: &Batch) -> Result<Landed, SinkError> {

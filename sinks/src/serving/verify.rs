@@ -54,7 +54,7 @@ pub async fn verify(place: &Place, broker: &dyn Broker) -> Result<Verified, Sink
     if versions(place).await?[0] == 0 {
         return Err(SinkError::Retry(format!("{place}: no tables are there yet; `skuflow run` makes them")));
     }
-    let identity = identity(broker)?;
+    let identity = broker.topics().and_then(|topics| Identity::of(broker, &topics)).map_err(unread)?;
     let mut stored = Database::open(place, "verify").await?;
     let before = positions(&mut stored, place, &identity).await?;
     let scratch = tempfile::tempdir().map_err(|error| SinkError::Retry(error.to_string()))?;
@@ -99,15 +99,6 @@ async fn positions(
         positions.insert(sink.to_string(), stored);
     }
     Ok(positions)
-}
-
-/// Which log it is.
-pub(super) fn identity(broker: &dyn Broker) -> Result<Identity, SinkError> {
-    let topics = broker.topics().map_err(unread)?;
-    Ok(Identity {
-        cluster_id: broker.cluster_id().map_err(unread)?,
-        topic_ids: topics.iter().map(|topic| (topic.name.to_string(), topic.id.clone())).collect(),
-    })
 }
 
 pub(super) fn unread(error: BrokerError) -> SinkError {

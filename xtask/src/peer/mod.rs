@@ -20,7 +20,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::option;
 use cluster::{Cluster, Sender, ends};
-use live::{Live, quantile};
+use live::Live;
+pub use live::quantile;
 use load::Market;
 use measure::{Took, catch_up};
 use program::{Kind, Programs, Running, Setting};

@@ -29,11 +29,6 @@ fn tracked(product: &str, native_id: &str, role: Role, second: i64) -> Event {
     Event::Listing(Box::new(Listing { envelope: envelope(second), listing, product: product.into(), role }))
 }
 
-fn of(topic: &str, from: Option<u64>, records: Vec<Incoming>) -> Batch {
-    let range = Range { from, to: from.unwrap_or(0) + records.len() as u64 };
-    Batch { parts: BTreeMap::from([(TopicPartition::new(topic, 0), Part { range, records })]) }
-}
-
 fn ended(event: &Event) -> Incoming {
     Incoming::Ended(event.key().as_str().into())
 }
