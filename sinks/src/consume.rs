@@ -190,9 +190,9 @@ impl Consume {
     /// The sink's name, and what will not get better by itself.
     pub async fn run<S: Sink>(&self, sink: &mut S) -> Result<(), String> {
         let mut failures = 0;
-        let mut buried = BTreeSet::new();
+        let (mut cut, mut buried) = (self.cut, BTreeSet::new());
         loop {
-            match self.session(sink, &mut buried).await {
+            match self.session(sink, &mut cut, &mut buried).await {
                 Ok(()) => return Ok(()),
                 Err(Failed::Anew) => continue,
                 Err(Failed::Fatal(reason)) => return Err(format!("sink {}: {reason}", self.name)),
@@ -207,7 +207,7 @@ impl Consume {
         }
     }
 
-    async fn session<S: Sink>(&self, sink: &mut S, buried: &mut Buried) -> Result<(), Failed> {
+    async fn session<S: Sink>(&self, sink: &mut S, cut: &mut Cut, buried: &mut Buried) -> Result<(), Failed> {
         let topics = self.broker.topics()?;
         let identity = Identity::of(self.broker.as_ref(), &topics)?;
         let stored = sink.positions(&identity).await?;
@@ -219,7 +219,8 @@ impl Consume {
             turn: 0,
             buried,
             strange: Vec::new(),
-            batcher: Batcher::new(self.cut),
+            batcher: Batcher::new(*cut),
+            cut,
         };
         for place in &session.places {
             session.reader.begin(&place.of, place.next)?;
@@ -308,6 +309,9 @@ struct Session<'a> {
     /// Records of the batch that are no events.
     strange: Vec<Refusal>,
     batcher: Batcher,
+    /// As configured, unless a batch took too long: then half of it, and with each that lands a bit more. What is too much
+    /// again costs a whole time-out, so it is seldom tried.
+    cut: &'a mut Cut,
 }
 
 impl Session<'_> {
@@ -358,8 +362,15 @@ impl Session<'_> {
                 self.buried.extend(places); // not before: who passes over them must know that their letters are written
                 return Err(Failed::Anew);
             }
+            Err(SinkError::TooLong(reason)) => {
+                self.cut.records_max = (size.0 / 2).max(1);
+                return Err(Failed::Again(format!("{reason}; a batch of {} is tried", self.cut.records_max)));
+            }
             landed => landed?,
         };
+        self.cut.records_max =
+            self.consume.cut.records_max.min(self.cut.records_max + (self.cut.records_max / 16).max(1));
+        self.batcher = Batcher::new(*self.cut);
         self.consume.progress.landed(landed, size, began.elapsed());
         let mut positions = BTreeMap::new();
         for place in &mut self.places {

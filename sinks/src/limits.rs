@@ -78,6 +78,12 @@ pub const COMPACT_BYTES_MAX: u64 = 256 << 20;
 pub const MERGE_FILES_MAX: usize = 128;
 /// How long a file and its part of the table are left alone before the file is put together with others, in microseconds.
 pub const QUIET_MICROS: i64 = 3_600_000_000;
+/// Offsets of a partition whose events are read back from a table at a time; they are in memory together.
+pub const EVENTS_OFFSETS: u64 = 100_000;
+/// Bytes of the files that stay open from one of these pieces to the next: those of a bucket are copies on disk.
+pub const EVENTS_BYTES_MAX: u64 = 1 << 30;
+/// How many they are at most.
+pub const EVENTS_FILES_MAX: usize = 64;
 /// Rows of a table whose offsets `fsck` compares one by one at most, 8 bytes each.
 pub const FSCK_ROWS_MAX: u64 = 1 << 25;
 /// How long who tends a lake may be silent before another takes over, in microseconds.

@@ -123,6 +123,9 @@ pub enum SinkError {
     /// It may work later: disk full, locked, away. Nothing was landed.
     #[error("{0}")]
     Retry(String),
+    /// It took longer than it may: a smaller batch may land. Nothing was landed.
+    #[error("{0}")]
+    TooLong(String),
     /// Somebody else lands here: read the positions again.
     #[error("fenced: {0}")]
     Fenced(String),

@@ -69,6 +69,21 @@ pub(crate) enum Trouble {
     Defect,
 }
 
+/// Whether a statement took longer than it may.
+pub(crate) fn is_too_long(error: &Error) -> bool {
+    const QUERY_CANCELED: &str = "57014";
+    match error {
+        Error::Database(error) => error.code().is_some_and(|code| code == QUERY_CANCELED),
+        Error::Io(error) => error.kind() == std::io::ErrorKind::TimedOut, // see `within`
+        _ => false,
+    }
+}
+
+/// Whether a row is refused because its key is there already.
+pub(crate) fn is_double(error: &Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
 /// By result code, see <https://www.sqlite.org/rescode.html>.
 pub(crate) fn of_sqlite(error: &Error) -> Trouble {
     match error {

@@ -49,6 +49,8 @@ const TOPICS: [&str; 10] = [
 /// What no sink writes.
 const NOT_OURS: &str = "alert_states";
 const PARTITIONS: u32 = 3;
+/// One behind each message, lost and come through.
+const KILLS_BEHIND_MESSAGES: usize = 160;
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -385,15 +387,37 @@ fn a_full_disk_under_the_tables_alone_is_waited_for() {
     let broker = memory();
     let (database, ballast) = (disk.path().join("serving.db"), disk.path().join("ballast"));
     for round in 0..3 {
-        let mut file = std::fs::File::create(&ballast).expect("some space");
-        while file.write_all(&[1; 4096]).is_ok() {}
-        drop(file);
+        fill(&ballast);
         let kinds = ["is full", "I/O error", "unable to open"];
         in_trouble(&broker, &in_file(&database), &kinds, || std::fs::remove_file(&ballast).expect("there"));
         assert_same(&rows(&in_file(&database)), &rows_of_one_run(&broker), &format!("round {round}"));
         let from = 1_000 + 200 * round;
         publish(&broker, from..from + 200, &AtomicI64::default());
     }
+}
+
+#[test]
+fn a_full_disk_under_a_server_is_waited_for() {
+    let (Some(disk), Some(postgres)) = (SmallDisk::mount(48 << 20), Postgres::start()) else { return };
+    let (folder, ballast) = (disk.path().join("database"), disk.path().join("ballast"));
+    std::fs::create_dir(&folder).expect("some space");
+    let (broker, place) = (memory(), in_postgres(&postgres.database_in("small", &folder)));
+    for round in 0..3 {
+        fill(&ballast);
+        // The first time it has no tables yet, and cannot even note what it looked up of its catalog.
+        let kinds: &[&str] = if round == 0 { &["No space left", "init file"] } else { &["No space left"] };
+        in_trouble(&broker, &place, kinds, || std::fs::remove_file(&ballast).expect("there"));
+        assert_same(&rows(&place), &rows_of_one_run(&broker), &format!("round {round}"));
+        let from = 1_000 + 1_500 * round;
+        publish(&broker, from..from + 1_500, &AtomicI64::default());
+        postgres.run("small", "SELECT 1"); // it notes that again, as its catalog has changed
+    }
+}
+
+/// Takes all the space there is.
+fn fill(ballast: &Path) {
+    let mut file = std::fs::File::create(ballast).expect("some space");
+    while file.write_all(&[1; 4096]).is_ok() {}
 }
 
 /// The server dies at any moment, as in a loss of power, and comes again.
@@ -445,10 +469,13 @@ struct Network {
     through: Arc<Mutex<Vec<TcpStream>>>,
 }
 
-/// When a connection is cut by itself.
-#[derive(Clone, Copy)]
+/// What becomes of a connection by itself.
+#[derive(Clone)]
 enum Cuts {
     Never,
+    /// Behind one message more of every second connection, this process is killed. Of every other one the last message comes
+    /// through.
+    Kills(Arc<Mutex<Option<Child>>>),
     /// Of every second connection, each behind one message more to the server; of every second of these the last one comes
     /// through, and its answer does not. The others last for a landing or two, so that there is no waiting.
     Later,
@@ -470,7 +497,7 @@ impl Network {
                 let copy = |end: &TcpStream| end.try_clone().expect("open");
                 through.lock().expect("nobody panics").extend([copy(&near), copy(&far)]);
                 let number = connections.fetch_add(1, Ordering::Relaxed);
-                let (mut from, mut to) = (copy(&far), copy(&near));
+                let (mut from, mut to, cuts) = (copy(&far), copy(&near), cuts.clone());
                 std::thread::spawn(move || {
                     let _ = std::io::copy(&mut from, &mut to);
                     let _ = to.shutdown(Shutdown::Both);
@@ -480,6 +507,11 @@ impl Network {
                         Cuts::Never => std::io::copy(&mut &near, &mut &far).map(|_| ()),
                         Cuts::Later if number % 2 == 0 => pass(&near, &far, 60, true),
                         Cuts::Later => pass(&near, &far, number / 4, number % 4 == 1),
+                        Cuts::Kills(victim) => {
+                            let passed = pass(&near, &far, number / 2, number % 2 == 1);
+                            let mut victim = victim.lock().expect("nobody panics");
+                            passed.and(victim.as_mut().map_or(Ok(()), Child::kill))
+                        }
                     };
                     let _ = near.shutdown(Shutdown::Both).and(far.shutdown(Shutdown::Both));
                 });
@@ -532,6 +564,37 @@ fn a_connection_that_is_cut_behind_any_statement_loses_and_repeats_nothing() {
     let connections = network.connections.load(Ordering::Relaxed);
     assert!(connections > 100, "{connections} connections, of which each second was cut one message later");
     assert_same(&rows(&in_postgres(direct.as_str())), &rows_of_one_run(&broker), "cut");
+}
+
+/// The process is killed behind any message, from the first of a connection to the COMMITs of its first landings.
+#[test]
+fn killed_behind_any_statement_the_rows_are_those_of_one_run() {
+    let Some(postgres) = postgres() else { return };
+    let (dir, clock) = (tempfile::tempdir().expect("a temporary directory"), Arc::default());
+    let direct: reqwest::Url = postgres.database("kills").parse().expect("a url");
+    let (log, one_run, victim) =
+        (dir.path().join("log"), in_file(&dir.path().join("one-run.db")), Arc::<Mutex<Option<Child>>>::default());
+    let broker = embedded(&log, &clock);
+    make_topics(broker.as_ref());
+    publish(broker.as_ref(), 0..3_000, &clock);
+    land(broker, &one_run, Cut::default(), Arc::default(), || {});
+    let network = Network::to(direct.port().expect("its port"), Cuts::Kills(victim.clone()));
+    let (place, mut landings) = (in_postgres(network.before(&direct).as_str()), Vec::new());
+    for kill in 0..KILLS_BEHIND_MESSAGES {
+        let mut slot = victim.lock().expect("nobody panics");
+        let child = slot.insert(start_child(dir.path(), &place));
+        drop(child.stdin.take()); // it waits for nothing
+        let lines = std::io::BufReader::new(child.stderr.take().expect("piped")).lines();
+        drop(slot);
+        landings.push(lines.map_while(Result::ok).filter(|line| line == "landed").count());
+        let child = victim.lock().expect("nobody panics").take();
+        let ended = child.expect("only killed").wait().expect("was started");
+        assert!(!ended.success(), "kill {kill}: the child ended by itself");
+    }
+    assert!(landings.iter().filter(|landed| **landed > 0).count() > 5, "behind which there was none: {landings:?}");
+    let direct = in_postgres(direct.as_str());
+    land(embedded(&log, &clock), &direct, SMALL, Arc::default(), || {});
+    assert_same(&rows(&direct), &rows(&one_run), "killed");
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 use skuflow_runtime::clock::Clock;
-use skuflow_sinks::serving::{Config, Place, Sinks, Upkeep, grants, rebuild, verify};
+use skuflow_sinks::lake::Table;
+use skuflow_sinks::serving::{Config, Lakes, Place, Sinks, Upkeep, grants, rebuild, verify};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{EXIT_DATA, EXIT_UNAVAILABLE, Failure, Format, failure, output, usage};
@@ -26,9 +27,10 @@ pub(super) enum Serving {
         owner: Option<String>,
     },
     /// Compare the tables with what their topics make of them, row by row, up to where the sink is. Every difference is a line.
+    /// What the log has lost is read from the config's lake, if that has it.
     Verify,
-    /// Build the tables again from the topics, beside those that are there, and swap the two. The old ones stay, under another
-    /// name; what became of alerts is taken along.
+    /// Build the tables again from the topics, and from the config's lake what the log has lost, beside those that are there,
+    /// and swap the two. The old ones stay, under another name; what became of alerts is taken along.
     Rebuild,
     /// Do now what a run does from time to time: drop the months whose `retention` is over, make the views of Postgres anew.
     Tend,
@@ -55,6 +57,25 @@ fn places(loaded: &Loaded) -> Result<Vec<(&SinkConfig, &Config, Place)>, Failure
     Ok(places)
 }
 
+/// The tables of the config's lakes that hold events, by topic.
+fn lakes(loaded: &Loaded) -> Result<Lakes, Failure> {
+    let mut lakes = Lakes::new();
+    for (sink, _, place) in super::lake::places(loaded)? {
+        for name in &sink.from {
+            if let Some(table) = Table::of_topic(name).filter(|table| !table.is_raw()) {
+                lakes.insert(Names(&loaded.config).topic(name), (place.clone(), table));
+            }
+        }
+    }
+    Ok(lakes)
+}
+
+fn note_restored(restored: &[String]) {
+    if !restored.is_empty() {
+        output::note(&format!("the log has lost {}: read from the lake", restored.join(", ")));
+    }
+}
+
 const NO_TABLES: &str = "no sink has serving tables; add one with `serving = { url = … }`";
 
 fn away(error: &impl ToString, loaded: &Loaded) -> Failure {
@@ -71,7 +92,7 @@ fn verify_all(loaded: &Loaded, format: Format) -> Result<(), Failure> {
         return Err(usage(NO_TABLES));
     }
     let broker = open_broker(loaded).map_err(|error| failure(&RunError::Open(error), &loaded.variables))?;
-    let event_loop = event_loop(loaded)?;
+    let (event_loop, lakes) = (event_loop(loaded)?, lakes(loaded)?);
     let mut rows: Vec<Value> = Vec::new();
     let mut verified_before: Vec<Place> = Vec::new();
     for (_, _, place) in places {
@@ -79,8 +100,9 @@ fn verify_all(loaded: &Loaded, format: Format) -> Result<(), Failure> {
             continue; // sinks may share it
         }
         verified_before.push(place.clone());
-        let verified = event_loop.block_on(verify(&place, &*broker));
+        let verified = event_loop.block_on(verify(&place, &*broker, &lakes));
         let verified = verified.map_err(|error| away(&error, loaded))?;
+        note_restored(&verified.restored);
         if !verified.missing.is_empty() {
             let missing = verified.missing.join(", ");
             output::note(&format!(
@@ -110,10 +132,12 @@ fn rebuild_all(loaded: &Loaded) -> Result<(), Failure> {
         return Err(usage(NO_TABLES));
     }
     let broker = open_broker(loaded).map_err(|error| failure(&RunError::Open(error), &loaded.variables))?;
-    let event_loop = event_loop(loaded)?;
+    let (event_loop, lakes) = (event_loop(loaded)?, lakes(loaded)?);
     for (place, sinks) in by_place {
-        let rebuilt = event_loop.block_on(rebuild(&place, &sinks, &*broker)).map_err(|error| away(&error, loaded))?;
+        let rebuilt = event_loop.block_on(rebuild(&place, &sinks, &*broker, &lakes));
+        let rebuilt = rebuilt.map_err(|error| away(&error, loaded))?;
         output::text(&format!("{place} is built again; what was there is {}\n", rebuilt.before));
+        note_restored(&rebuilt.restored);
         if !rebuilt.missing.is_empty() {
             output::note(&format!("the log has lost {}, and so have the new tables", rebuilt.missing.join(", ")));
         }

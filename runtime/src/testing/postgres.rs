@@ -91,6 +91,19 @@ impl Postgres {
         self.url(name)
     }
 
+    /// Makes a database whose files are in an empty folder of their own; where clients find it.
+    ///
+    /// # Panics
+    /// Where there is one of this name.
+    pub fn database_in(&self, name: &str, folder: &Path) -> String {
+        if rustix::process::getuid().is_root() {
+            chown(folder, Some(NOBODY), Some(NOBODY)).expect("root may");
+        }
+        self.run("postgres", &format!("CREATE TABLESPACE {name} LOCATION '{}'", folder.display()));
+        self.run("postgres", &format!("CREATE DATABASE {name} TABLESPACE {name}"));
+        self.url(name)
+    }
+
     /// Where clients find a database.
     pub fn url(&self, name: &str) -> String {
         format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{name}", self.leash.port)

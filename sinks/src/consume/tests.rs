@@ -198,6 +198,33 @@ fn what_had_landed_before_is_not_counted() {
     assert_eq!(consume.progress.records(), 0);
 }
 
+/// A store that is given no time for more records than this.
+struct Slow(usize, Notes);
+
+impl Sink for Slow {
+    async fn positions(&mut self, identity: &Identity) -> Result<BTreeMap<TopicPartition, Offset>, SinkError> {
+        self.1.positions(identity).await
+    }
+
+    async fn land(&mut self, batch: &Batch) -> Result<Landed, SinkError> {
+        if batch.records().count() > self.0 {
+            Err(SinkError::TooLong("time is up".into()))
+        } else {
+            self.1.land(batch).await
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_takes_too_long_is_made_smaller_until_it_lands() {
+    let broker = broker("t", &[50]);
+    let consume = consume(&broker, &["t"], SMALL);
+    let mut slow = Slow(3, Notes::default());
+    run(&consume, &mut slow).expect("lands");
+    let sizes: Vec<usize> = slow.1.landings.iter().map(|landing| landing[&0]).collect();
+    assert_eq!((&sizes[..3], sizes.iter().sum::<usize>()), (&[2, 3, 2][..], 50), "10, 5 and 4 are too many: {sizes:?}");
+}
+
 /// Records that are no events, and those that the store does not take, are dead letters, once; the rest lands.
 #[test]
 fn what_is_refused_becomes_a_dead_letter_once() {

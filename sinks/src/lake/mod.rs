@@ -6,6 +6,8 @@
 //!   readers ◀─ catalog: one pointer per table ◀─ commit: guard, snapshot, swap ◀─────────┘
 //! ```
 //!
+//! `events` goes the way back: from a snapshot's files to the events that were landed.
+//!
 //! Files first, then one swap of the pointer, which shows them and moves the positions together. `plan`, `columns`,
 //! `bounds`, `offsets` and `tables` are pure. What a file or a swap came to is looked up where it is not known, and nothing is
 //! deleted that anybody may name: the `ledger` says what is on its way and what is over, `upkeep` removes that.
@@ -15,6 +17,7 @@ mod catalog;
 mod columns;
 mod commit;
 mod config;
+mod events;
 mod file;
 mod ledger;
 mod look;
@@ -32,6 +35,7 @@ mod writer;
 
 pub use catalog::{Address, CATALOG_FILE, CATALOG_NAME, Config as CatalogConfig, Login, Rest};
 pub use config::{Config, Period, S3Config, Upkeep as UpkeepConfig};
+pub use events::Events;
 pub use look::{ColumnSeen, FileSeen, Look, SnapshotSeen, look};
 pub use place::{Access, BucketPlace, Keys, Place, Root};
 pub use steps::{Hook, Step};

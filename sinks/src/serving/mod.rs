@@ -10,6 +10,7 @@
 //! table and batch, together with the positions. Beside it, `read` answers questions, `upkeep` drops months and refreshes views,
 //! and `verify` compares the tables with their topics.
 
+mod again;
 mod cells;
 mod config;
 mod database;
@@ -27,6 +28,7 @@ mod upkeep;
 mod verify;
 mod writer;
 
+pub use again::Lakes;
 pub use config::Config;
 pub use database::{examine, versions};
 pub use place::{Place, Server};

@@ -1,4 +1,4 @@
-//! Builds the tables again from their topics, beside those that are there, and swaps the two. Killed at any moment it leaves one
+//! Builds the tables again from their topics, and from a lake, beside those that are there, and swaps the two. Killed at any moment it leaves one
 //! or the other, or none in a file: then a run builds it.
 
 use std::collections::BTreeMap;
@@ -9,12 +9,12 @@ use skuflow_runtime::broker::{Broker, TopicPartition};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
+use super::again::{Lakes, Sources, unread};
 use super::cells::{Cell, Kind};
 use super::database::Database;
 use super::place::{Place, Server};
-use super::verify::{land, unread};
 use super::writer::Serving;
-use crate::{Identity, Sink as _, SinkError};
+use crate::{Sink as _, SinkError};
 
 /// Sinks by name, and the topics that each reads.
 pub type Sinks = BTreeMap<String, Vec<Arc<str>>>;
@@ -24,32 +24,27 @@ pub type Sinks = BTreeMap<String, Vec<Arc<str>>>;
 pub struct Rebuilt {
     /// Where the tables are that were there before.
     pub before: String,
-    /// What the log does not have any more, and the new tables lack: offsets by partition.
+    /// What the log does not have any more, and was read from a lake: offsets by partition.
+    pub restored: Vec<String>,
+    /// What neither has, and the new tables lack.
     pub missing: Vec<String>,
 }
 
-/// Builds the tables at `place` again, as `sinks` fill them from their topics. A sink that lands meanwhile goes on in the new
-/// tables, from where they are.
+/// Builds the tables at `place` again, as `sinks` fill them from their topics; what the log has lost is read from `lakes`. A sink
+/// that lands meanwhile goes on in the new tables, from where they are.
 ///
 /// # Errors
 /// Why it was not done, and what to do; the tables are as they were.
-pub async fn rebuild(place: &Place, sinks: &Sinks, broker: &dyn Broker) -> Result<Rebuilt, SinkError> {
+pub async fn rebuild(place: &Place, sinks: &Sinks, broker: &dyn Broker, lakes: &Lakes) -> Result<Rebuilt, SinkError> {
     let (anew, before) = (beside(place, "anew"), beside(place, "before"));
     make_room(&anew, &before).await?;
-    let topics = broker.topics().map_err(unread)?;
-    let identity = Identity::of(broker, &topics).map_err(unread)?;
-    let mut missing = Vec::new();
+    let mut sources = Sources::new(broker, lakes)?;
     for (sink, reads) in sinks {
         let mut serving = Serving::new(sink, anew.clone());
-        serving.positions(&identity).await?;
-        for topic in topics.iter().filter(|topic| reads.contains(&topic.name)) {
+        serving.positions(&sources.identity).await?;
+        for topic in broker.topics().map_err(unread)?.iter().filter(|topic| reads.contains(&topic.name)) {
             for number in 0..topic.partitions {
-                let of = TopicPartition::new(topic.name.clone(), number);
-                let (first, next) = broker.offsets(&of).map_err(unread)?;
-                if first > 0 {
-                    missing.push(format!("0..{first} of {of}"));
-                }
-                land(broker, &of, first..next, &mut serving).await?;
+                sources.land(&TopicPartition::new(topic.name.clone(), number), None, &mut serving).await?;
             }
         }
     }
@@ -62,7 +57,7 @@ pub async fn rebuild(place: &Place, sinks: &Sinks, broker: &dyn Broker) -> Resul
         }
         _ => unreachable!("all three are in one database"),
     }
-    Ok(Rebuilt { before: before.to_string(), missing })
+    Ok(Rebuilt { before: before.to_string(), restored: sources.restored, missing: sources.missing })
 }
 
 /// A place of its own next to another.
@@ -146,7 +141,7 @@ async fn swap_schemas(place: &Place, there: &Server, anew: &Server, before: &str
 async fn swap_files(place: &Place, there: &Path, anew: &Path, before: &Path) -> Result<(), SinkError> {
     let failed = |error: sqlx::Error| place.failed(&error);
     if there.exists() {
-        let mut old = SqliteConnectOptions::new().filename(there).connect().await.map_err(failed)?;
+        let mut old = open(there).await.map_err(failed)?;
         let attach = sqlx::query("ATTACH ?1 AS anew").bind(anew.display().to_string());
         attach.execute(&mut old).await.map_err(failed)?;
         let states = sqlx::query_scalar("SELECT count(*) FROM main.sqlite_master WHERE name = 'alert_states'");
@@ -155,13 +150,29 @@ async fn swap_files(place: &Place, there: &Path, anew: &Path, before: &Path) -> 
             let copy = "INSERT INTO anew.alert_states SELECT * FROM main.alert_states";
             sqlx::raw_sql(copy).execute(&mut old).await.map_err(failed)?;
         }
-        old.close().await.map_err(failed)?; // what is in its log is in the file then, unless somebody else has it open
-        if with(there, "-wal").exists() {
-            return Err(SinkError::Retry(format!("{place}: another process has it open; stop the run")));
-        }
+        old.close().await.map_err(failed)?;
+        settle(place, there).await?;
+    }
+    settle(place, anew).await?;
+    if there.exists() {
         std::fs::rename(there, before).map_err(|error| of_file(there, &error))?;
     }
     std::fs::rename(anew, there).map_err(|error| of_file(anew, &error))
+}
+
+async fn open(path: &Path) -> sqlx::Result<sqlx::SqliteConnection> {
+    SqliteConnectOptions::new().filename(path).connect().await
+}
+
+/// Brings what is in a file's log into the file, so that it can be renamed: nobody else may have it open.
+async fn settle(place: &Place, path: &Path) -> Result<(), SinkError> {
+    let failed = |error: sqlx::Error| place.failed(&error);
+    let mut file = open(path).await.map_err(failed)?;
+    // Without a log, who has it open is found out.
+    let mode = sqlx::query_scalar("PRAGMA journal_mode = DELETE").fetch_one(&mut file).await;
+    let is_alone = mode.is_ok_and(|mode: String| mode == "delete");
+    file.close().await.map_err(failed)?;
+    if is_alone { Ok(()) } else { Err(SinkError::Retry(format!("{place}: another process has it open; stop the run"))) }
 }
 
 fn of_file(path: &Path, error: &std::io::Error) -> SinkError {

@@ -26,8 +26,8 @@ const RATING_BEST: f64 = 5.0;
 pub(super) struct Rows {
     /// Of tables that take all of them.
     pub(super) by_table: BTreeMap<&'static Table, Vec<Row>>,
-    /// Of tables that hold the last by time, by key.
-    pub(super) latest: BTreeMap<&'static Table, BTreeMap<Vec<Cell>, Word>>,
+    /// Of tables that hold the last by time, in the order in which it was said, see [`words`].
+    pub(super) latest: BTreeMap<&'static Table, Vec<Said>>,
     /// Of tables that hold what their topic says last, by key: nothing where that is that the key has ended.
     pub(super) last: BTreeMap<&'static Table, BTreeMap<Text, Option<Row>>>,
     /// Of tables that merge rows, by key: what the batch comes to.
@@ -35,6 +35,13 @@ pub(super) struct Rows {
     pub(super) sale_lines: BTreeMap<LineKey, SaleLine>,
     /// By history and day, when the last of its rows came in.
     ingested: BTreeMap<(&'static Table, BusinessDate), Timestamp>,
+}
+
+/// That a row stands, or that it takes back what is not later.
+#[derive(Debug)]
+pub(super) struct Said {
+    row: Ranked,
+    stands: bool,
 }
 
 /// What the records of a batch come to under one key: first `retracted` removes what is stored and not later, then
@@ -50,6 +57,45 @@ pub(super) struct Word {
 pub(super) struct Ranked {
     pub(super) row: Row,
     rank: Rank,
+}
+
+impl Word {
+    fn hear(&mut self, Said { row, stands }: Said) {
+        if stands {
+            keep_later(&mut self.standing, row);
+        } else {
+            self.standing.take_if(|known| known.rank <= row.rank);
+            keep_later(&mut self.retracted, row);
+        }
+    }
+
+    /// The key that it is about.
+    fn key(&self, table: &Table) -> Option<&[Cell]> {
+        self.standing.as_ref().or(self.retracted.as_ref()).map(|row| row.key(table))
+    }
+}
+
+impl Ranked {
+    fn key(&self, table: &Table) -> &[Cell] {
+        &self.row[..table.key.len()]
+    }
+}
+
+/// What the rows of a table come to, a word per key, in the order of keys.
+pub(super) fn words(table: &Table, mut said: Vec<Said>) -> Vec<Word> {
+    said.sort_by(|one, other| one.row.key(table).cmp(other.row.key(table))); // of one key, they stay in their order
+    let mut words: Vec<Word> = Vec::new();
+    for said in said {
+        match words.last_mut() {
+            Some(word) if word.key(table) == Some(said.row.key(table)) => word.hear(said),
+            _ => {
+                let mut word = Word::default();
+                word.hear(said);
+                words.push(word);
+            }
+        }
+    }
+    words
 }
 
 /// Event time, then what tells apart rows of one time.
@@ -123,17 +169,11 @@ impl Rows {
     }
 
     fn keep_latest(&mut self, table: &'static Table, rank: Rank, row: Row) {
-        keep_later(&mut self.word(table, &row).standing, Ranked { row, rank });
+        self.latest.entry(table).or_default().push(Said { row: Ranked { row, rank }, stands: true });
     }
 
     fn take_back(&mut self, table: &'static Table, rank: Rank, row: Row) {
-        let word = self.word(table, &row);
-        word.standing.take_if(|known| known.rank <= rank);
-        keep_later(&mut word.retracted, Ranked { row, rank });
-    }
-
-    fn word(&mut self, table: &'static Table, row: &Row) -> &mut Word {
-        self.latest.entry(table).or_default().entry(row[..table.key.len()].into()).or_default()
+        self.latest.entry(table).or_default().push(Said { row: Ranked { row, rank }, stands: false });
     }
 
     fn merge(&mut self, table: &'static Table, row: Row) {

@@ -15,10 +15,11 @@ use super::tables::ALL;
 
 /// By version. What has been released stays as it is: a change is a version of its own, which what reads and writes the one
 /// before can live with.
-const MIGRATIONS: [(&str, &str); 3] = [
+const MIGRATIONS: [(&str, &str); 4] = [
     ("tables", include_str!("../../migrations/0001_tables.sql")),
     ("market", include_str!("../../migrations/0002_market.sql")),
     ("products", include_str!("../../migrations/0003_products.sql")),
+    ("writes", include_str!("../../migrations/0004_writes.sql")),
 ];
 
 /// A word of the files, in the words of `SQLite` and of Postgres.

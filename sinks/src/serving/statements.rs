@@ -1,6 +1,6 @@
 //! The statements that follow from the tables: pure.
 //!
-//! Each takes rows as a whole, `new` in its text: one JSON text of arrays in `SQLite`, an array per column in Postgres.
+//! Each takes rows as a whole, `new` in its text: one JSON text of arrays or, in Postgres, one array of a table's rows.
 
 use super::cells::Kind;
 use super::tables::{Merged, Rule, SINK_OFFSETS, Table, kind};
@@ -12,36 +12,38 @@ pub(super) enum Dialect {
     Postgres,
 }
 
-/// A statement over rows of these columns.
+/// A statement over rows.
 pub(super) struct Statement {
     pub(super) text: String,
-    pub(super) kinds: Vec<Kind>,
+    /// Whose rows they are; none where they are no table's.
+    pub(super) of: Option<&'static Table>,
 }
 
 /// Columns of the rows that move positions: those of [`SINK_OFFSETS`], and where the batch begins.
 const FROM: &str = "from_offset";
 
 impl Dialect {
-    /// The rows that a statement is given, called `new`, with these columns.
+    /// Rows of `columns` that a statement is given, called `new`, as JSON.
     fn given<'a>(self, columns: impl Iterator<Item = &'a str>) -> String {
+        let value = |(at, column)| match (self, kind(column)) {
+            (Self::Postgres, Kind::Int) => format!("(value->>{at})::bigint AS {column}"),
+            _ => format!("value->>{at} AS {column}"),
+        };
+        let (named, rows) = (
+            listed(columns.enumerate().map(value)),
+            match self {
+                Self::Sqlite => "json_each(?1)",
+                Self::Postgres => "jsonb_array_elements($1::jsonb) AS value",
+            },
+        );
+        format!("(SELECT {named} FROM {rows}) AS new")
+    }
+
+    /// Rows of a table that a statement is given.
+    fn given_rows(self, table: &Table) -> String {
         match self {
-            Self::Sqlite => {
-                let named = listed(columns.enumerate().map(|(at, column)| format!("value->>{at} AS {column}")));
-                format!("(SELECT {named} FROM json_each(?1)) AS new")
-            }
-            Self::Postgres => {
-                let names: Vec<&str> = columns.collect();
-                let arrays = names.iter().zip(1..).map(|(column, at)| match kind(column) {
-                    Kind::Text => format!("${at}::text[]"),
-                    Kind::Int => format!("${at}::bigint[]"),
-                    Kind::Real => format!("${at}::float8[]"),
-                    Kind::Instant => format!("${at}::timestamptz[]"),
-                    Kind::Day => format!("${at}::date[]"),
-                    Kind::Id => format!("${at}::uuid[]"),
-                    Kind::Json => format!("${at}::text[]::jsonb[]"),
-                });
-                format!("UNNEST({}) AS new({})", listed(arrays), listed(&names))
-            }
+            Self::Sqlite => self.given(table.columns()),
+            Self::Postgres => "UNNEST($1) AS new".into(), // the table is known by the type that is bound
         }
     }
 
@@ -64,14 +66,6 @@ impl Dialect {
         }
     }
 
-    /// Finds the positions of a sink.
-    pub(super) fn positions(self) -> Statement {
-        let given = self.given(["sink"].into_iter());
-        let text =
-            format!("SELECT stored.* FROM {given} CROSS JOIN sink_offsets AS stored WHERE stored.sink = new.sink");
-        Statement { text, kinds: vec![Kind::Text] }
-    }
-
     /// Moves positions that are where the batch begins.
     pub(super) fn move_positions(self) -> Statement {
         let same = equal("sink_offsets", SINK_OFFSETS.key);
@@ -80,7 +74,7 @@ impl Dialect {
         let text = format!(
             "UPDATE sink_offsets SET {set} FROM {given} WHERE {same} AND sink_offsets.next_offset = new.{FROM}"
         );
-        Statement { text, kinds: moved() }
+        Statement { text, of: None }
     }
 
     /// Makes positions where there are none, and the batch knows of none.
@@ -90,24 +84,20 @@ impl Dialect {
         let text = format!(
             "INSERT INTO sink_offsets SELECT {values} FROM {given} WHERE new.{FROM} IS NULL ON CONFLICT DO NOTHING"
         );
-        Statement { text, kinds: moved() }
+        Statement { text, of: None }
     }
-}
-
-fn moved() -> Vec<Kind> {
-    SINK_OFFSETS.columns().chain([FROM]).map(kind).collect()
 }
 
 impl Table {
-    fn over_rows(&self, text: String) -> Statement {
-        Statement { text, kinds: self.columns().map(kind).collect() }
+    fn over_rows(&'static self, text: String) -> Statement {
+        Statement { text, of: Some(self) }
     }
 
     /// Writes rows, by the table's rule. It names no columns: a table with others is refused.
-    pub(super) fn insert(&self, dialect: Dialect) -> Statement {
+    pub(super) fn insert(&'static self, dialect: Dialect) -> Statement {
         let values = listed(self.columns().map(|column| format!("new.{column}")));
         let replace = || listed(self.says.iter().map(|column| format!("{column} = excluded.{column}")));
-        let name = self.name;
+        let (name, given) = (self.name, dialect.given_rows(self));
         let then = match &self.rule {
             Rule::First => "NOTHING".into(),
             Rule::Replace => format!("UPDATE SET {}", replace()),
@@ -118,20 +108,14 @@ impl Table {
                 format!("UPDATE SET {}", listed(columns.iter().map(|merged| dialect.merged(name, merged))))
             }
         };
-        let (given, key) = (dialect.given(self.columns()), listed(self.key));
+        let key = listed(self.key);
         self.over_rows(format!(
             "INSERT INTO {name} SELECT {values} FROM {given} WHERE true ON CONFLICT ({key}) DO {then}"
         ))
     }
 
-    /// All its rows; it is given none.
-    #[cfg(test)]
-    pub(super) fn all(&self) -> Statement {
-        Statement { text: format!("SELECT * FROM {}", self.name), kinds: Vec::new() }
-    }
-
     /// Finds the stored rows that have the keys of those given, and keeps them as they are until the transaction ends.
-    pub(super) fn select(&self, dialect: Dialect) -> Statement {
+    pub(super) fn select(&'static self, dialect: Dialect) -> Statement {
         let lock = match dialect {
             Dialect::Sqlite => "", // one transaction writes at a time
             Dialect::Postgres => " FOR UPDATE OF stored",
@@ -140,29 +124,28 @@ impl Table {
     }
 
     /// Removes the stored rows that have the keys of those given, where `condition` holds.
-    pub(super) fn delete(&self, dialect: Dialect, condition: &str) -> Statement {
+    pub(super) fn delete(&'static self, dialect: Dialect, condition: &str) -> Statement {
         let (name, key) = (self.name, listed(self.key));
         let found = listed(self.key.iter().map(|column| format!("stored.{column}")));
         let stored = self.stored(dialect);
         self.over_rows(format!("DELETE FROM {name} WHERE ({key}) IN (SELECT {found} {stored} AND {condition})"))
     }
 
-    /// Removes the stored rows that have the keys given.
-    pub(super) fn end(&self, dialect: Dialect) -> Statement {
-        let (key, given) = (listed(self.key), dialect.given(self.key.iter().copied()));
-        let text = format!("DELETE FROM {} WHERE ({key}) IN (SELECT {key} FROM {given})", self.name);
-        Statement { text, kinds: self.key.iter().map(|column| kind(column)).collect() }
+    /// Removes the stored rows that have the keys of those given, which may have nothing else.
+    pub(super) fn end(&'static self, dialect: Dialect) -> Statement {
+        let (name, key, given) = (self.name, listed(self.key), dialect.given_rows(self));
+        self.over_rows(format!("DELETE FROM {name} WHERE ({key}) IN (SELECT {key} FROM {given})"))
     }
 
     /// Removes the stored rows that those given take back: those that are not later.
-    pub(super) fn retract(&self, dialect: Dialect) -> Statement {
+    pub(super) fn retract(&'static self, dialect: Dialect) -> Statement {
         let Rule::Latest([at, tie]) = &self.rule else { unreachable!("{} does not hold the last by time", self.name) };
         self.delete(dialect, &format!("(stored.{at}, stored.{tie}) <= (new.{at}, new.{tie})"))
     }
 
     /// Those given beside the stored ones with their keys. In `SQLite`, joins of this kind keep their order.
     fn stored(&self, dialect: Dialect) -> String {
-        let given = dialect.given(self.columns());
+        let given = dialect.given_rows(self);
         format!("FROM {given} CROSS JOIN {} AS stored WHERE {}", self.name, equal("stored", self.key))
     }
 }

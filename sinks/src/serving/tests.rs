@@ -17,6 +17,7 @@ mod market;
 mod postgres;
 mod products;
 mod twin;
+mod whole;
 
 use self::twin::Twin;
 use super::{Place, Serving};
@@ -409,19 +410,24 @@ fn publish(broker: &Memory) {
     }
 }
 
-fn consume(broker: &Memory, path: &Path) -> (Result<(), String>, u64) {
+/// What feeds a sink all that is there.
+fn consumer(broker: &Memory, name: &str) -> Consume {
     let control = Arc::new(Control::new(true));
     control.complete(&"sales.v1".into());
-    let consume = Consume {
+    Consume {
         form: Form::Event,
-        name: "tables".into(),
+        name: name.into(),
         topics: vec!["sales.v1".into()],
-        transactional_id: "sink".into(),
+        transactional_id: name.into(),
         broker: Arc::new(broker.clone()),
         cut: Cut::default(),
         control,
         progress: Arc::new(Progress::default()),
-    };
+    }
+}
+
+fn consume(broker: &Memory, path: &Path) -> (Result<(), String>, u64) {
+    let consume = consumer(broker, "tables");
     let ended = wait(consume.run(&mut in_sqlite(path)));
     (ended, consume.progress.records())
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
-use skuflow_runtime::broker::{Broker, BrokerError, Offset, TopicPartition};
-use skuflow_runtime::limits::FETCH_BYTES_MAX;
+use skuflow_runtime::broker::{Broker, Offset, TopicPartition};
 use skuflow_schemas::BusinessDate;
 
+use super::again::{Lakes, Sources};
 use super::cells::{Cell, Kind, Row};
 use super::database::{Database, versions};
 use super::history::month;
@@ -16,9 +16,7 @@ use super::place::Place;
 use super::rows::day;
 use super::tables::{ALERT_STATES, ALL, HISTORIES, Rule, SALE_LINES, SINK_OFFSETS, Table, kind};
 use super::writer::Serving;
-use crate::consume::read;
-use crate::limits::BATCH_RECORDS_MAX;
-use crate::{Batch, Identity, Incoming, Part, Range, Sink as _, SinkError};
+use crate::{Identity, Sink as _, SinkError};
 
 /// Rows that are compared at a time.
 const PAGE: usize = 10_000;
@@ -39,38 +37,38 @@ pub struct Difference {
 pub struct Verified {
     /// Rows of the tables that were compared.
     pub rows: u64,
-    /// What the log does not have any more: offsets by partition. What was made of it cannot be compared: sums are left out,
-    /// and rows that only the tables have are not counted as differences.
+    /// What the log does not have any more, and a lake has: offsets by partition.
+    pub restored: Vec<String>,
+    /// What neither has. What was made of it cannot be compared: sums are left out, and rows that only the tables have are not
+    /// counted as differences.
     pub missing: Vec<String>,
     /// Row by row.
     pub differences: Vec<Difference>,
 }
 
-/// Compares the tables at `place`, as all sinks that land there have filled them, with the log.
+/// Compares the tables at `place`, as all sinks that land there have filled them, with the log and, for what it has lost, with
+/// `lakes`.
 ///
 /// # Errors
 /// Why they could not be compared.
-pub async fn verify(place: &Place, broker: &dyn Broker) -> Result<Verified, SinkError> {
+pub async fn verify(place: &Place, broker: &dyn Broker, lakes: &Lakes) -> Result<Verified, SinkError> {
     if versions(place).await?[0] == 0 {
         return Err(SinkError::Retry(format!("{place}: no tables are there yet; `skuflow run` makes them")));
     }
-    let identity = broker.topics().and_then(|topics| Identity::of(broker, &topics)).map_err(unread)?;
+    let mut sources = Sources::new(broker, lakes)?;
     let mut stored = Database::open(place, "verify").await?;
-    let before = positions(&mut stored, place, &identity).await?;
+    let before = positions(&mut stored, place, &sources.identity).await?;
     let scratch = tempfile::tempdir().map_err(|error| SinkError::Retry(error.to_string()))?;
     let anew = Place::Sqlite(scratch.path().join("anew.db"));
-    let mut verified = Verified::default();
     for (sink, positions) in &before {
         let mut serving = Serving::new(sink, anew.clone());
-        serving.positions(&identity).await?;
+        serving.positions(&sources.identity).await?;
         for (of, end) in positions {
-            let (first, _) = broker.offsets(of).map_err(unread)?;
-            if first > 0 {
-                verified.missing.push(format!("0..{first} of {of}"));
-            }
-            land(broker, of, first..*end, &mut serving).await?;
+            sources.land(of, Some(*end), &mut serving).await?;
         }
     }
+    let Sources { identity, restored, missing, .. } = sources;
+    let mut verified = Verified { restored, missing, ..Verified::default() };
     let anew = Database::open(&anew, "verify").await?;
     let is_whole = verified.missing.is_empty();
     let mut compared = Compared { anew, stored, place, is_whole, dropped: BTreeSet::new() };
@@ -99,48 +97,6 @@ async fn positions(
         positions.insert(sink.to_string(), stored);
     }
     Ok(positions)
-}
-
-pub(super) fn unread(error: BrokerError) -> SinkError {
-    SinkError::Retry(error.to_string())
-}
-
-/// Lands some offsets of a partition. Records that the database refuses are left out: they are dead letters of the sink.
-pub(super) async fn land(
-    broker: &dyn Broker,
-    of: &TopicPartition,
-    offsets: std::ops::Range<Offset>,
-    serving: &mut Serving,
-) -> Result<(), SinkError> {
-    let mut reader = broker.reader().map_err(unread)?;
-    let (mut next, mut landed) = (offsets.start, None);
-    while next < offsets.end {
-        let mut records = Vec::new();
-        let (fetched, before) = (reader.fetch(of, next, FETCH_BYTES_MAX).map_err(unread)?, next);
-        for record in fetched.iter().flat_map(|batch| batch.from(before)) {
-            if record.offset >= offsets.end || records.len() == BATCH_RECORDS_MAX {
-                break;
-            }
-            next = record.offset + 1;
-            // What is no event is a dead letter, and in no table.
-            let incoming = read(of, &record, &mut Vec::new()).map_err(SinkError::Fatal)?;
-            records.extend(incoming);
-        }
-        if next == before {
-            next = offsets.end; // behind the last record are marks of transactions
-        }
-        let part = Part { range: Range { from: landed, to: next }, records };
-        let mut batch = Batch { parts: BTreeMap::from([(of.clone(), part)]) };
-        while let Err(error) = serving.land(&batch).await {
-            let SinkError::Refused(refusals) = error else { return Err(error) };
-            let refused: BTreeSet<Offset> = refusals.iter().map(|refusal| refusal.offset).collect();
-            for part in batch.parts.values_mut() {
-                part.records.retain(|record| !matches!(record, Incoming::Event(_, at) if refused.contains(at)));
-            }
-        }
-        landed = Some(next);
-    }
-    Ok(())
 }
 
 /// Two databases side by side.

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use skuflow_runtime::broker::{Offset, TopicPartition};
 use sqlx::Error;
 
-use super::cells::{Cell, Kind, Row, row};
+use super::cells::{Cell, Kind, Row, cells, row};
 use super::database::Database;
 use super::place::Place;
 use super::remedy::{of_changed, trouble};
-use super::rows::{LineKey, Rows, SaleLine, daily_changes};
-use super::tables::{SALE_LINES, SALES_DAILY, SINK_OFFSETS, Table, kind};
+use super::rows::{LineKey, Rows, SaleLine, daily_changes, words};
+use super::tables::{Rule, SALE_LINES, SALES_DAILY, SINK_OFFSETS, Table, kind};
 use crate::limits::REFUSED_MAX;
-use crate::sql::Trouble;
+use crate::sql::{Trouble, is_double, is_too_long};
 use crate::{Batch, Identity, Incoming, Landed, Part, Refusal, Sink, SinkError};
 
 /// The serving tables in a database.
@@ -22,18 +22,26 @@ pub struct Serving {
     identity: Identity,
     /// None before it is needed, and after an error: what was not committed goes with it.
     database: Option<Database>,
+    /// Whether anything has landed since it was opened.
+    has_landed: bool,
+    /// A history has each row once, unless the same event came twice: after the first that did, every row is asked for.
+    doubles: Doubles,
 }
 
 impl Serving {
     /// The tables at `place` as seen by the sink called `name`. Nothing is opened before it is needed.
     pub fn new(name: &str, place: Place) -> Self {
-        Self { name: name.into(), place, identity: Identity::default(), database: None }
+        let identity = Identity::default();
+        Self { name: name.into(), place, identity, database: None, has_landed: false, doubles: Doubles::Fail }
     }
 
     async fn open(&mut self) -> Result<Database, SinkError> {
         match self.database.take() {
             Some(open) => Ok(open),
-            None => Database::open(&self.place, &self.name).await,
+            None => {
+                self.has_landed = false;
+                Database::open(&self.place, &self.name).await
+            }
         }
     }
 
@@ -45,8 +53,19 @@ impl Serving {
                 Ok(value)
             }
             Err(WriteError::Fenced(reason)) => Err(SinkError::Fenced(reason)),
-            Err(WriteError::Sql(error)) => Err(self.place.failed(&error)),
+            // They were others under it: whether they are good is known when they are opened again.
+            Err(WriteError::Sql(error)) if self.has_landed && self.trouble(&error) == Trouble::Tables => {
+                Err(SinkError::Retry(format!("{}: the tables are others than before: {error}", self.place)))
+            }
+            Err(WriteError::Sql(error)) => Err(match self.place.failed(&error) {
+                SinkError::Retry(reason) if is_too_long(&error) => SinkError::TooLong(reason),
+                failed => failed,
+            }),
         }
+    }
+
+    fn trouble(&self, error: &Error) -> Trouble {
+        trouble(error, self.place.dialect())
     }
 }
 
@@ -76,9 +95,19 @@ impl Sink for Serving {
 
     async fn land(&mut self, batch: &Batch) -> Result<Landed, SinkError> {
         let mut database = self.open().await?;
-        let landed = write(&mut database, &self.name, &self.identity, batch).await;
+        let mut landed = write(&mut database, self, batch).await;
         if let Err(WriteError::Sql(error)) = &landed
-            && trouble(error, self.place.dialect()) == Trouble::Row
+            && self.doubles == Doubles::Fail
+            && is_double(error)
+        {
+            self.doubles = Doubles::Pass;
+            landed = match database.rollback().await {
+                Ok(()) => write(&mut database, self, batch).await,
+                Err(error) => Err(error.into()),
+            };
+        }
+        if let Err(WriteError::Sql(error)) = &landed
+            && self.trouble(error) == Trouble::Row
         {
             let refused = refused(&mut database, &self.place, batch).await;
             let refusals = self.outcome(database, refused)?;
@@ -93,8 +122,18 @@ impl Sink for Serving {
                 None => self.place.failed(error),
             });
         }
-        self.outcome(database, landed)
+        let landed = self.outcome(database, landed)?;
+        self.has_landed = true;
+        Ok(landed)
     }
+}
+
+/// Rows of a history that are there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubles {
+    /// They may make a batch fail, where not to look for them is cheaper.
+    Fail,
+    Pass,
 }
 
 /// How far a sink has come in a partition.
@@ -107,7 +146,8 @@ struct Position {
 
 async fn stored_positions(database: &mut Database, sink: &str) -> Result<Vec<Position>, Error> {
     let kinds: Vec<Kind> = SINK_OFFSETS.columns().map(kind).collect();
-    let stored = database.fetch(&database.dialect().positions(), &[row![sink.to_owned()]], &kinds).await?;
+    let stored = "SELECT * FROM sink_offsets WHERE sink = $1";
+    let stored = database.ask(stored, &cells![sink.to_owned()], &kinds).await?;
     let positions = stored.into_iter().map(|row| {
         let [_, Cell::Text(topic), Cell::Int(partition), Cell::Text(cluster), Cell::Text(id), Cell::Int(next)] =
             row.as_slice()
@@ -140,7 +180,8 @@ impl From<Error> for WriteError {
     }
 }
 
-async fn write(database: &mut Database, sink: &str, identity: &Identity, batch: &Batch) -> Result<Landed, WriteError> {
+async fn write(database: &mut Database, serving: &Serving, batch: &Batch) -> Result<Landed, WriteError> {
+    let Serving { name: sink, identity, doubles, .. } = serving;
     let rows = Rows::of(batch.records());
     for (history, months) in rows.months() {
         database.prepare(history, &months).await?;
@@ -150,7 +191,7 @@ async fn write(database: &mut Database, sink: &str, identity: &Identity, batch: 
         database.rollback().await?;
         return landed_before(&stored_positions(database, sink).await?, batch);
     }
-    let mut landed = write_rows(database, rows).await?;
+    let mut landed = write_rows(database, rows, *doubles).await?;
     landed.records = batch.records().count() as u64;
     database.commit().await?;
     Ok(landed)
@@ -164,7 +205,7 @@ async fn refused(database: &mut Database, place: &Place, batch: &Batch) -> Resul
     database.rollback().await?;
     while let Some(part) = parts.pop() {
         database.begin().await?;
-        let tried = write_rows(database, Rows::of(part.iter().map(|(_, record)| *record))).await;
+        let tried = write_rows(database, Rows::of(part.iter().map(|(_, record)| *record)), Doubles::Pass).await;
         database.rollback().await?;
         match (tried, part) {
             (Ok(_), _) => {}
@@ -220,29 +261,30 @@ fn landed_before(stored: &[Position], batch: &Batch) -> Result<Landed, WriteErro
     }
 }
 
-async fn write_rows(database: &mut Database, rows: Rows) -> Result<Landed, WriteError> {
+async fn write_rows(database: &mut Database, rows: Rows, doubles: Doubles) -> Result<Landed, WriteError> {
     let dialect = database.dialect();
     let mut written = BTreeMap::new();
     for (table, rows) in &rows.by_table {
-        written.insert(table.name, insert(database, table, rows).await?);
+        written.insert(table.name, insert(database, table, rows, doubles).await?);
     }
-    for (table, words) in &rows.latest {
-        let retracted: Vec<&Row> = words.values().filter_map(|word| Some(&word.retracted.as_ref()?.row)).collect();
-        let standing: Vec<&Row> = words.values().filter_map(|word| Some(&word.standing.as_ref()?.row)).collect();
+    for (table, said) in rows.latest {
+        let words = words(table, said);
+        let retracted: Vec<&Row> = words.iter().filter_map(|word| Some(&word.retracted.as_ref()?.row)).collect();
+        let standing: Vec<&Row> = words.iter().filter_map(|word| Some(&word.standing.as_ref()?.row)).collect();
         if !retracted.is_empty() {
             database.run(&table.retract(dialect), &retracted).await?;
         }
-        written.insert(table.name, insert(database, table, &standing).await?);
+        written.insert(table.name, insert(database, table, &standing, doubles).await?);
     }
     for (table, words) in &rows.last {
         let ended: Vec<Row> =
             words.iter().filter(|(_, said)| said.is_none()).map(|(key, _)| row![key.clone()]).collect();
         let said: Vec<&Row> = words.values().flatten().collect();
         database.run(&table.end(dialect), &ended).await?;
-        written.insert(table.name, insert(database, table, &said).await?);
+        written.insert(table.name, insert(database, table, &said, doubles).await?);
     }
     for (table, rows) in rows.merged {
-        written.insert(table.name, insert(database, table, &rows.into_values().collect::<Vec<_>>()).await?);
+        written.insert(table.name, insert(database, table, &rows.into_values().collect::<Vec<_>>(), doubles).await?);
     }
     written.extend(write_sales(database, rows.sale_lines).await?);
     written.retain(|_, count| *count > 0);
@@ -264,8 +306,8 @@ async fn write_sales(
     lines.retain(|key, line| stored.get(key).is_none_or(|known| known < line));
     let days = daily_changes(&lines, &stored);
     let rows: Vec<Row> = lines.iter().map(line_row).collect();
-    let lines = insert(database, &SALE_LINES, &rows).await?;
-    let touched = insert(database, &SALES_DAILY, &days).await?;
+    let lines = insert(database, &SALE_LINES, &rows, Doubles::Pass).await?;
+    let touched = insert(database, &SALES_DAILY, &days, Doubles::Pass).await?;
     database.run(&SALES_DAILY.delete(dialect, "stored.order_lines = 0"), &days).await?;
     Ok(vec![(SALE_LINES.name, lines), (SALES_DAILY.name, touched)])
 }
@@ -322,9 +364,14 @@ fn stored_line(row: &Row) -> Result<(LineKey, SaleLine), Error> {
     Ok((key, line))
 }
 
-async fn insert(database: &mut Database, table: &Table, rows: &[impl AsRef<[Cell]>]) -> Result<u64, Error> {
-    if rows.is_empty() {
-        return Ok(0);
+async fn insert(
+    database: &mut Database,
+    table: &'static Table,
+    rows: &[impl AsRef<[Cell]>],
+    doubles: Doubles,
+) -> Result<u64, Error> {
+    match (&table.rule, doubles) {
+        (Rule::First, Doubles::Fail) => database.append(table, rows).await,
+        _ => database.run(&table.insert(database.dialect()), rows).await,
     }
-    database.run(&table.insert(database.dialect()), rows).await
 }

@@ -303,7 +303,10 @@ impl Check<'_> {
                 format!("sink `{}` has more than one kind", sink.name),
                 "make two sinks of it",
             ),
-            (Some(serving), None) => self.serving(index, serving, sources.0),
+            (Some(serving), None) => {
+                self.serving(index, serving, sources.0);
+                self.share(index, sink, serving);
+            }
             (None, Some(lake)) => {
                 self.lake(index, sink, lake);
                 self.files(index, lake, sources);
@@ -337,6 +340,26 @@ impl Check<'_> {
             let message = format!("`statement_timeout` cannot be {timeout}");
             let (shortest, longest) = STATEMENT_TIMEOUTS.into_inner();
             self.report("SKU-020", &at("statement_timeout"), message, &format!("choose {shortest} to {longest}"));
+        }
+    }
+
+    /// Sinks that fill the same tables: each topic counts once, and a month goes when its time is over.
+    fn share(&mut self, index: usize, sink: &SinkConfig, serving: &serving::Config) {
+        let place = |settings: &serving::Config| (settings.url.clone(), settings.schema.clone());
+        let others = self.config.sink[..index].iter();
+        let others = others.filter_map(|other| Some((other, other.serving.as_ref()?)));
+        let others: Vec<_> = others.filter(|(_, settings)| place(settings) == place(serving)).collect();
+        for (at, name) in sink.from.iter().enumerate() {
+            if let Some((other, _)) = others.iter().find(|(other, _)| other.from.contains(name)) {
+                let message = format!("sink `{}` fills these tables from `{name}` already", other.name);
+                let path = [Field("sink"), Item(index), Field("from"), Item(at)];
+                self.report("SKU-034", &path, message, "what is counted would be counted twice");
+            }
+        }
+        if let Some((other, _)) = others.iter().find(|(_, settings)| settings.retention != serving.retention) {
+            let message = format!("sink `{}` has another `retention` for these tables", other.name);
+            let path = [Field("sink"), Item(index), Field("serving"), Field("retention")];
+            self.report("SKU-034", &path, message, "write the same, or leave out both");
         }
     }
 

@@ -1,7 +1,9 @@
 //! Columns of `curated.alerts`.
 
-use super::common::around;
-use super::{Column, Read, Row, family, list};
+use skuflow_schemas::Alert;
+
+use super::common::{self, around};
+use super::{Column, Misfit, Read, Row, Stored, family, list};
 
 family!(alert, Alert);
 
@@ -43,4 +45,18 @@ pub(in crate::lake) fn alerts() -> Vec<Column> {
             Read::Json(|row| list(&alert(row).evidence)),
         ),
     ])
+}
+
+pub(super) fn restored(row: Stored<'_>) -> Result<Alert, Misfit> {
+    Ok(Alert {
+        envelope: common::restored(row)?,
+        product: row.must("product")?,
+        rule: row.must("rule")?,
+        severity: row.named("severity")?,
+        message: row.must("message")?,
+        seller: row.get("seller")?,
+        dedup_key: row.must("dedup_key")?,
+        value: row.get("value")?,
+        evidence: row.json("evidence")?, // JSON has no numbers that are not finite: such a one was written as none
+    })
 }

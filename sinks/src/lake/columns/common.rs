@@ -2,7 +2,7 @@
 
 use skuflow_schemas::Envelope;
 
-use super::{Column, Content, Read, Row};
+use super::{Column, Content, Misfit, Read, Row, Stored};
 
 /// What an event says about itself.
 pub(super) mod about {
@@ -55,4 +55,19 @@ pub(super) fn around(own: Vec<Column>) -> Vec<Column> {
         Column::required("_ingested_at", "when the lake took the row in", Read::Time(|row| Some(row.ingested_at))),
     ]);
     columns
+}
+
+/// What the event of a row says about itself.
+pub(super) fn restored(row: Stored<'_>) -> Result<Envelope, Misfit> {
+    Ok(Envelope {
+        event_id: row.must("event_id")?,
+        ingested_at: row.must("ingested_at")?,
+        customer: row.must("customer")?,
+        source: row.must("source")?,
+        marketplace: row.must("marketplace")?,
+        observed_at: row.must("observed_at")?,
+        source_event_id: row.get("source_event_id")?,
+        source_version: row.get("source_version")?,
+        cause_id: row.get("cause_id")?,
+    })
 }

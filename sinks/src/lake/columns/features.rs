@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use skuflow_schemas::{Change, FEATURES, FeatureSpec, Values};
+use serde::de::value::{Error, F64Deserializer, MapDeserializer};
+use serde::de::{Deserialize, Deserializer, IntoDeserializer, Visitor};
+use serde::forward_to_deserialize_any;
+use skuflow_schemas::{Change, FEATURES, FeatureSpec, Features, Reasons, Values};
 
-use super::common::around;
-use super::{Column, Read, Row, family, money};
+use super::common::{self, around};
+use super::{Column, Misfit, Read, Row, Stored, family, money};
 
 family!(vector, Features);
 
@@ -53,4 +56,73 @@ pub(in crate::lake) fn features() -> Vec<Column> {
         Column::new("change_entered", "whether the seller is new on the product: without an offer in the last 30 days", "no offer changed", Read::Flag(|row| Some(change(row)?.entered))),
     ]);
     around(own)
+}
+
+pub(super) fn restored(row: Stored<'_>) -> Result<Features, Misfit> {
+    let (values, reasons) = figures(row)?;
+    Ok(Features {
+        envelope: common::restored(row)?,
+        product: row.must("product")?,
+        currency: row.get("currency")?,
+        values,
+        reasons,
+        change: restored_change(row)?,
+    })
+}
+
+fn restored_change(row: Stored<'_>) -> Result<Option<Change>, Misfit> {
+    let Some(listing) = row.get("change_listing")? else { return Ok(None) };
+    Ok(Some(Change {
+        listing,
+        seller: row.get("change_seller")?,
+        role: row.named("change_role")?,
+        price: row.get("change_price")?,
+        previous_price: row.get("change_previous_price")?,
+        availability: row.named("change_availability")?,
+        previous_availability: row.named("change_previous_availability")?,
+        buy_box: row.named("change_buy_box")?,
+        previous_buy_box: row.named("change_previous_buy_box")?,
+        entered: row.get("change_entered")?.unwrap_or_default(),
+    }))
+}
+
+/// The figures that are there, and why others are not: of one that was added after the row was written, nobody said.
+fn figures(row: Stored<'_>) -> Result<(Values, Reasons), Misfit> {
+    const PRESENT: &str = "present";
+    let nulls: BTreeMap<String, String> = row.json("nulls")?;
+    let (mut values, mut reasons) = (Vec::new(), Vec::new());
+    for FeatureSpec { name, .. } in FEATURES {
+        let value = row.get(name)?.map(|value| (*name, Present(value)));
+        let reason = if value.is_some() { Some(PRESENT) } else { nulls.get(*name).map(String::as_str) };
+        values.extend(value);
+        reasons.extend(reason.map(|reason| (*name, reason)));
+    }
+    let values = Values::deserialize(MapDeserializer::<_, Error>::new(values.into_iter()));
+    let reasons = Reasons::deserialize(MapDeserializer::<_, Error>::new(reasons.into_iter()));
+    let unknown = |error| format!("its figures: {error}");
+    Ok((values.map_err(unknown)?, reasons.map_err(unknown)?))
+}
+
+/// A figure that is there, for a field that may have none.
+struct Present(f64);
+
+impl<'de> Deserializer<'de> for Present {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_some(F64Deserializer::new(self.0))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl IntoDeserializer<'_> for Present {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
 }

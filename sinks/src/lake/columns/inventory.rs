@@ -1,7 +1,9 @@
 //! Columns of `processed.inventory`.
 
-use super::common::around;
-use super::{Column, Read, Row, family, list};
+use skuflow_schemas::Inventory;
+
+use super::common::{self, around};
+use super::{Column, Misfit, Read, Row, Stored, family, list};
 
 family!(stock, Inventory);
 
@@ -30,4 +32,16 @@ pub(in crate::lake) fn inventory() -> Vec<Column> {
             Read::Json(|row| list(&stock(row).suspect)),
         ),
     ])
+}
+
+pub(super) fn restored(row: Stored<'_>) -> Result<Inventory, Misfit> {
+    Ok(Inventory {
+        envelope: common::restored(row)?,
+        native_id: row.must("native_id")?,
+        location: row.must("location")?,
+        quantity: row.must("quantity")?,
+        relation: row.named("relation")?,
+        suspect: row.json("suspect")?,
+        track: None, // copies for products are not in the table
+    })
 }

@@ -1,6 +1,7 @@
-//! Columns: from an event to the values of a row, and from rows to Arrow arrays.
+//! Columns: from an event to the values of a row, and from rows to Arrow arrays; and the way back.
 
 mod alerts;
+mod back;
 mod build;
 mod common;
 mod features;
@@ -9,11 +10,12 @@ mod offers;
 mod raw;
 mod sales;
 
-use skuflow_schemas::{Event, EventId, Money, Values};
+use skuflow_schemas::{Event, EventId, Family, Money, Values};
 
 use crate::RawRecord;
 
 pub(super) use alerts::alerts;
+pub(super) use back::{Misfit, Names, Piece, Stored, name_of};
 pub(super) use build::{array, null_array};
 pub(super) use features::features;
 pub(super) use inventory::inventory;
@@ -114,6 +116,20 @@ fn money(name: &str, about: &str, null: &str, read: fn(&Row<'_>) -> Option<Money
 /// A list as JSON; nothing where it is empty.
 fn list<T: serde::Serialize>(list: &[T]) -> Option<String> {
     if list.is_empty() { None } else { serde_json::to_string(list).ok() }
+}
+
+/// The event of a row of the family's table, equal to the one that was landed, but for what its columns cannot hold: of a
+/// figure that is there, a reason other than `present`; and numbers in the evidence of an alert that are not finite. Nothing
+/// there would be of use either.
+pub(super) fn restored(family: Family, row: Stored<'_>) -> Result<Event, Misfit> {
+    Ok(match family {
+        Family::Offer => Event::Offer(Box::new(offers::restored(row)?)),
+        Family::Sale => Event::Sale(Box::new(sales::restored(row)?)),
+        Family::Inventory => Event::Inventory(Box::new(inventory::restored(row)?)),
+        Family::Features => Event::Features(Box::new(features::restored(row)?)),
+        Family::Alert => Event::Alert(Box::new(alerts::restored(row)?)),
+        other => unreachable!("no table holds {}", other.name()),
+    })
 }
 
 /// The value of a family in its own table.

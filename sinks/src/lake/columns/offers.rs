@@ -1,7 +1,9 @@
 //! Columns of `processed.offers`.
 
-use super::common::around;
-use super::{Column, Read, Row, family, list, money};
+use skuflow_schemas::{Extraction, Offer, Pack, Vantage};
+
+use super::common::{self, around};
+use super::{Column, Misfit, Read, Row, Stored, family, list, money};
 
 family!(offer, Offer);
 
@@ -36,4 +38,43 @@ pub(in crate::lake) fn offers() -> Vec<Column> {
         Column::new("pack_unit", "g, kg, ml, l or piece", "the source does not say", Read::Text(|row| Some(offer(row).pack.as_ref()?.unit.as_str()))),
     ]);
     around(own)
+}
+
+pub(super) fn restored(row: Stored<'_>) -> Result<Offer, Misfit> {
+    let extraction = match row.get("extraction_method")? {
+        Some(method) => Some(Extraction { method, confidence: row.get("extraction_confidence")? }),
+        None => None,
+    };
+    let pack = match row.get("pack_unit")? {
+        Some(unit) => Some(Pack { quantity: row.must("pack_quantity")?, unit }),
+        None => None,
+    };
+    Ok(Offer {
+        envelope: common::restored(row)?,
+        native_id: row.must("native_id")?,
+        seller: row.get("seller")?,
+        price: row.get("price")?,
+        shipping: row.get("shipping")?,
+        landed_price: row.get("landed_price")?,
+        list_price: row.get("list_price")?,
+        availability: row.named("availability")?,
+        stock_level: row.get("stock_level")?,
+        condition: row.named("condition")?,
+        fulfilment: row.named("fulfilment")?,
+        buy_box: row.named("buy_box")?,
+        offer_count: row.get("offer_count")?,
+        ranks: row.json("ranks")?,
+        rating: row.get("rating")?,
+        rating_best: row.get("rating_best")?,
+        review_count: row.get("review_count")?,
+        vantage: Vantage {
+            country: row.get("vantage_country")?,
+            postal: row.get("vantage_postal")?,
+            membership: row.get("vantage_membership")?,
+        },
+        extraction,
+        suspect: row.json("suspect")?,
+        track: None, // copies for products are not in the table
+        pack,
+    })
 }

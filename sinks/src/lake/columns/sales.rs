@@ -1,7 +1,9 @@
 //! Columns of `processed.sales`.
 
-use super::common::around;
-use super::{Column, Read, Row, family, list, money};
+use skuflow_schemas::Sale;
+
+use super::common::{self, around};
+use super::{Column, Misfit, Read, Row, Stored, family, list, money};
 
 family!(sale, Sale);
 
@@ -34,4 +36,19 @@ pub(in crate::lake) fn sales() -> Vec<Column> {
         ),
     ]);
     around(own)
+}
+
+pub(super) fn restored(row: Stored<'_>) -> Result<Sale, Misfit> {
+    Ok(Sale {
+        envelope: common::restored(row)?,
+        native_id: row.must("native_id")?,
+        order_id: row.must("order_id")?,
+        line_id: row.must("line_id")?,
+        units: row.must("units")?,
+        unit_price: row.get("unit_price")?,
+        status: row.named("status")?,
+        business_date: row.must("business_date")?,
+        suspect: row.json("suspect")?,
+        track: None, // copies for products are not in the table
+    })
 }

@@ -45,7 +45,7 @@ async fn read_live(io: &FileIO, metadata: &TableMetadata) -> iceberg::Result<Vec
 }
 
 /// Whether rows are removed by files that name them: other files cannot take the place of theirs.
-pub(super) async fn has_deletes(open: &Open, entry: &Entry) -> Result<bool, SinkError> {
+pub(in crate::lake) async fn has_deletes(open: &Open, entry: &Entry) -> Result<bool, SinkError> {
     let manifests = stored(&open.io, &entry.metadata).await.map_err(|error| failed(&entry.location, &error))?;
     Ok(manifests.iter().any(|manifest| manifest.content == iceberg::spec::ManifestContentType::Deletes))
 }

@@ -27,6 +27,7 @@ use serde::Serialize;
 use skuflow_runtime::clock::Clock;
 use uuid::Uuid;
 
+pub(super) use files::has_deletes;
 pub use fsck::Difference;
 
 use super::commit::Open;

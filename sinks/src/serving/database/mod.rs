@@ -123,15 +123,19 @@ impl Database {
         }
     }
 
+    /// Adds rows whose keys are not there: in Postgres, one that is makes it fail.
+    pub(super) async fn append(&mut self, table: &'static Table, rows: &[impl AsRef<[Cell]>]) -> sqlx::Result<u64> {
+        match self {
+            Self::Postgres(open) if !rows.is_empty() => open.copy(table, rows).await,
+            _ => self.run(&table.insert(self.dialect()), rows).await,
+        }
+    }
+
     /// All rows of a table.
     #[cfg(test)]
     pub(super) async fn all(&mut self, table: &Table) -> sqlx::Result<Vec<Row>> {
         let kinds: Vec<Kind> = table.columns().map(super::tables::kind).collect();
-        let none: &[Row] = &[];
-        match self {
-            Self::Sqlite(open) => sqlite::fetch(open, &table.all(), none, &kinds).await,
-            Self::Postgres(open) => open.fetch(&table.all(), none, &kinds).await,
-        }
+        self.ask(&format!("SELECT * FROM {}", table.name), &[], &kinds).await
     }
 
     /// What a query finds, as rows of `kinds`; `given` stand for `$1` and so on.
@@ -180,4 +184,10 @@ pub async fn examine(server: &Server) -> Result<String, SinkError> {
     let place = Place::Postgres(server.clone());
     let examined = within(SERVING_CONNECT_TIMEOUT, postgres::examine(server)).await.map_err(|error| error.of(&place));
     Ok(format!("{place} {}", examined?))
+}
+
+/// Rows as one JSON text of arrays.
+fn as_json(rows: &[impl AsRef<[Cell]>]) -> String {
+    let rows: Vec<&[Cell]> = rows.iter().map(AsRef::as_ref).collect();
+    serde_json::to_string(&rows).unwrap_or_default()
 }

@@ -1,26 +1,23 @@
-//! Postgres: rows as one array per column, in its binary format.
+//! Postgres: rows as one array of a table's rows, or as COPY takes them, in its binary format.
 
-use std::collections::BTreeSet;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use skuflow_schemas::BusinessDate;
-use sqlx::encode::IsNull;
-use sqlx::error::BoxDynError;
 use sqlx::migrate::MigrateError;
-use sqlx::postgres::types::Oid;
-use sqlx::postgres::{
-    PgArgumentBuffer, PgArguments, PgBindIterExt as _, PgConnectOptions, PgHasArrayType, PgRow, PgTypeInfo, PgValueRef,
-};
-use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Decode, Encode, Executor, PgConnection, Postgres, Row as _, Type, query,
-};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor, PgConnection, Postgres, Row as _, query};
 use uuid::Uuid;
 
-use super::{Cell, EventId, Kind, OpenError, Row, Statement, Text, Timestamp};
+use self::wire::{Day, Instant, RowType, Rows};
+use super::{Cell, EventId, Kind, OpenError, Row, Statement, Text};
 use crate::limits::{SERVING_CONNECT_TIMEOUT, SERVING_GRACE, SERVING_UPKEEP_TIMEOUT};
 use crate::serving::place::Server;
 use crate::serving::schema;
+use crate::serving::tables::{Table, kind};
 use crate::sql::within;
 
 /// What is older lacks something that the tables need.
@@ -33,6 +30,8 @@ pub(in crate::serving) struct Connection {
     patience: Duration,
     /// Months whose partitions are known to be there, by history.
     months: BTreeSet<(&'static str, BusinessDate)>,
+    /// What a row of each table is here.
+    row_types: BTreeMap<String, RowType>,
 }
 
 impl Connection {
@@ -55,8 +54,9 @@ impl Connection {
             schema::POSTGRES.run(&mut inner).await?;
             sqlx::raw_sql(AssertSqlSafe(opening(server))).execute(&mut inner).await?;
         }
-        schema::check_columns(&columns(&mut inner, &server.schema).await?).map_err(OpenError::Unfit)?;
-        Ok(Self { inner, patience: server.statement_timeout + SERVING_GRACE, months: BTreeSet::new() })
+        check(&mut inner, &server.schema).await?;
+        let row_types = row_types(&mut inner, &server.schema).await?;
+        Ok(Self { inner, patience: server.statement_timeout + SERVING_GRACE, months: BTreeSet::new(), row_types })
     }
 
     /// For statements that take as long as they need.
@@ -64,7 +64,8 @@ impl Connection {
         let server =
             Server { statement_timeout: server.statement_timeout.max(SERVING_UPKEEP_TIMEOUT), ..server.clone() };
         let inner = connect(&server, "rebuild").await?;
-        Ok(Self { inner, patience: server.statement_timeout + SERVING_GRACE, months: BTreeSet::new() })
+        let patience = server.statement_timeout + SERVING_GRACE;
+        Ok(Self { inner, patience, months: BTreeSet::new(), row_types: BTreeMap::new() })
     }
 
     pub(super) async fn say(&mut self, word: &'static str) -> sqlx::Result<()> {
@@ -72,8 +73,20 @@ impl Connection {
     }
 
     pub(super) async fn run(&mut self, statement: &Statement, rows: &[impl AsRef<[Cell]>]) -> sqlx::Result<u64> {
-        let done = within(self.patience, bound(statement, rows).execute(&mut self.inner)).await?;
-        Ok(done.rows_affected())
+        let query = bound(&self.row_types, statement, rows)?;
+        Ok(within(self.patience, query.execute(&mut self.inner)).await?.rows_affected())
+    }
+
+    /// A server takes plain rows by COPY with a tenth less of its processor time than by a statement.
+    pub(super) async fn copy(&mut self, table: &Table, rows: &[impl AsRef<[Cell]>]) -> sqlx::Result<u64> {
+        let statement = format!("COPY {} FROM STDIN (FORMAT binary)", table.name);
+        let bytes = wire::copied(rows).map_err(sqlx::Error::Encode)?;
+        within(self.patience, async {
+            let mut copy = self.inner.copy_in_raw(&statement).await?;
+            copy.send(bytes).await?;
+            copy.finish().await
+        })
+        .await
     }
 
     pub(super) async fn fetch(
@@ -82,7 +95,8 @@ impl Connection {
         rows: &[impl AsRef<[Cell]>],
         kinds: &[Kind],
     ) -> sqlx::Result<Vec<Row>> {
-        cells(&within(self.patience, bound(statement, rows).fetch_all(&mut self.inner)).await?, kinds)
+        let query = bound(&self.row_types, statement, rows)?;
+        cells(&within(self.patience, query.fetch_all(&mut self.inner)).await?, kinds)
     }
 
     pub(super) async fn ask(&mut self, text: &str, given: &[Cell], kinds: &[Kind]) -> sqlx::Result<Vec<Row>> {
@@ -224,7 +238,7 @@ pub(super) async fn examine(server: &Server) -> Result<String, OpenError> {
         )));
     }
     if state.is_current {
-        schema::check_columns(&columns(&mut connection, &server.schema).await?).map_err(OpenError::Unfit)?;
+        check(&mut connection, &server.schema).await?;
     }
     Ok(match state.made {
         0 => "answers; its tables can be made".into(),
@@ -239,6 +253,25 @@ pub(super) async fn version(server: &Server) -> Result<usize, OpenError> {
     Ok(State::of(&mut connection, &server.schema).await?.made)
 }
 
+/// Whether tables and functions are as they were made.
+async fn check(connection: &mut PgConnection, schema: &str) -> Result<(), OpenError> {
+    schema::check_columns(&columns(connection, schema).await?).map_err(OpenError::Unfit)?;
+    let strays = query(
+        "SELECT format('%I.%I(%s)', $1, proname, pg_get_function_identity_arguments(oid)) FROM pg_proc WHERE pronamespace = to_regnamespace($1) AND prosecdef
+         AND NOT format('search_path=%I, pg_temp', $1) = ANY (proconfig) ORDER BY 1",
+    );
+    let strays = strays.bind(schema).fetch_all(connection).await?;
+    let strays = strays.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<Vec<String>>>()?;
+    if strays.is_empty() {
+        return Ok(());
+    }
+    let remedy = strays.iter().map(|stray| format!("ALTER FUNCTION {stray} SET search_path = \"{schema}\", pg_temp"));
+    let remedy = remedy.collect::<Vec<_>>().join("; ");
+    Err(OpenError::Unfit(format!(
+        "the schema was renamed, and its functions look for its old name; as its owner: {remedy}"
+    )))
+}
+
 /// Columns of the tables in the schema, by table, in their order.
 async fn columns(connection: &mut PgConnection, schema: &str) -> sqlx::Result<Vec<(String, String)>> {
     let columns = query(
@@ -250,52 +283,30 @@ async fn columns(connection: &mut PgConnection, schema: &str) -> sqlx::Result<Ve
     columns.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
+/// What a row of each table is, by table.
+async fn row_types(connection: &mut PgConnection, schema: &str) -> sqlx::Result<BTreeMap<String, RowType>> {
+    let types = query(
+        "SELECT c.relname::text, c.reltype, t.typarray FROM pg_class c JOIN pg_type t ON t.oid = c.reltype
+         WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'p')",
+    );
+    let types = types.bind(schema).fetch_all(connection).await?;
+    types.iter().map(|row| Ok((row.try_get(0)?, RowType { row: row.try_get(1)?, array: row.try_get(2)? }))).collect()
+}
+
 fn bound<'q>(
+    row_types: &BTreeMap<String, RowType>,
     statement: &'q Statement,
     rows: &'q [impl AsRef<[Cell]>],
-) -> sqlx::query::Query<'q, Postgres, PgArguments> {
+) -> sqlx::Result<sqlx::query::Query<'q, Postgres, PgArguments>> {
     // Made of names in `tables` alone; what records say is bound.
-    let mut query = query(AssertSqlSafe(statement.text.clone()));
-    for (at, kind) in statement.kinds.iter().enumerate() {
-        let cells = rows.iter().map(move |row| &row.as_ref()[at]);
-        query = match kind {
-            Kind::Text | Kind::Json => query.bind(cells.map(text).bind_iter()),
-            Kind::Int => query.bind(cells.map(int).bind_iter()),
-            Kind::Real => query.bind(cells.map(real).bind_iter()),
-            Kind::Instant => query.bind(cells.map(instant).bind_iter()),
-            Kind::Day => query.bind(cells.map(day).bind_iter()),
-            Kind::Id => query.bind(cells.map(id).bind_iter()),
-        };
-    }
-    query
-}
-
-fn text(cell: &Cell) -> Option<&str> {
-    match cell {
-        Cell::Text(text) => Some(text),
-        Cell::Json(text) => Some(text),
-        _ => None,
-    }
-}
-
-fn int(cell: &Cell) -> Option<i64> {
-    if let Cell::Int(number) = cell { Some(*number) } else { None }
-}
-
-fn real(cell: &Cell) -> Option<f64> {
-    if let Cell::Real(number) = cell { Some(*number) } else { None }
-}
-
-fn instant(cell: &Cell) -> Option<Instant> {
-    if let Cell::Instant(at) = cell { Some(Instant(*at)) } else { None }
-}
-
-fn day(cell: &Cell) -> Option<Day> {
-    if let Cell::Day(day) = cell { Some(Day(*day)) } else { None }
-}
-
-fn id(cell: &Cell) -> Option<Uuid> {
-    if let Cell::Id(id) = cell { Some(Uuid::from_bytes(id.0)) } else { None }
+    let query = query(AssertSqlSafe(statement.text.clone()));
+    Ok(match statement.of {
+        None => query.bind(super::as_json(rows)),
+        Some(table) => {
+            let row_type = row_types.get(table.name).ok_or(sqlx::Error::ColumnNotFound(table.name.into()))?;
+            query.bind(Rows::new(*row_type, table.columns().map(kind), rows))
+        }
+    })
 }
 
 fn cell(row: &PgRow, at: usize, kind: Kind) -> sqlx::Result<Cell> {
@@ -311,50 +322,3 @@ fn cell(row: &PgRow, at: usize, kind: Kind) -> sqlx::Result<Cell> {
         Kind::Id => row.try_get::<Option<Uuid>, _>(at)?.map(|id| EventId(id.into_bytes())).into(),
     })
 }
-
-/// `TIMESTAMPTZ`: microseconds since 2000.
-struct Instant(Timestamp);
-/// `DATE`: days since 2000.
-struct Day(BusinessDate);
-
-/// From 1970 to 2000.
-const DAYS: i32 = 10_957;
-const MICROS: i64 = DAYS as i64 * 86_400_000_000;
-
-macro_rules! wire_type {
-    ($name:ident, $oid:literal, $array_oid:literal, $number:ty, $to:expr, $from:expr) => {
-        impl Type<Postgres> for $name {
-            fn type_info() -> PgTypeInfo {
-                PgTypeInfo::with_oid(Oid($oid))
-            }
-        }
-
-        impl PgHasArrayType for $name {
-            fn array_type_info() -> PgTypeInfo {
-                PgTypeInfo::with_oid(Oid($array_oid))
-            }
-        }
-
-        impl Encode<'_, Postgres> for $name {
-            fn encode_by_ref(&self, into: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-                let number: $number = $to(&self.0);
-                Encode::<Postgres>::encode(number, into)
-            }
-        }
-
-        impl Decode<'_, Postgres> for $name {
-            fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
-                let number = <$number as Decode<Postgres>>::decode(value)?;
-                Ok(Self($from(number)))
-            }
-        }
-    };
-}
-
-// The numbers of types that are built in never change.
-wire_type!(Instant, 1184, 1185, i64, |at: &Timestamp| at.micros().saturating_sub(MICROS), |micros: i64| {
-    Timestamp::from_micros(micros.saturating_add(MICROS))
-});
-wire_type!(Day, 1082, 1182, i32, |day: &BusinessDate| day.0.saturating_sub(DAYS), |days: i32| BusinessDate(
-    days.saturating_add(DAYS)
-));

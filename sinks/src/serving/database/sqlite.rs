@@ -6,7 +6,7 @@ use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor, Row as _, Sqlite};
 
-use super::{Cell, EventId, Kind, OpenError, Place, Pool, Row, Statement, Text, Timestamp};
+use super::{Cell, EventId, Kind, OpenError, Place, Pool, Row, Statement, Text, Timestamp, as_json};
 use crate::limits::BUSY_TIMEOUT;
 use crate::serving::schema;
 
@@ -55,7 +55,7 @@ pub(super) async fn run(
 ) -> sqlx::Result<u64> {
     // Made of names in `tables` alone; what records say is bound.
     let query = sqlx::query(AssertSqlSafe(statement.text.clone()));
-    Ok(query.bind(text(rows)).execute(connection).await?.rows_affected())
+    Ok(query.bind(as_json(rows)).execute(connection).await?.rows_affected())
 }
 
 pub(super) async fn fetch(
@@ -64,11 +64,8 @@ pub(super) async fn fetch(
     rows: &[impl AsRef<[Cell]>],
     kinds: &[Kind],
 ) -> sqlx::Result<Vec<Row>> {
-    let mut query = sqlx::query(AssertSqlSafe(statement.text.clone()));
-    if !statement.kinds.is_empty() {
-        query = query.bind(text(rows));
-    }
-    cells(&query.fetch_all(connection).await?, kinds)
+    let query = sqlx::query(AssertSqlSafe(statement.text.clone()));
+    cells(&query.bind(as_json(rows)).fetch_all(connection).await?, kinds)
 }
 
 /// The text is made of our own words; what is `given` is bound.
@@ -96,11 +93,6 @@ pub(super) async fn ask<'e>(
 
 fn cells(rows: &[SqliteRow], kinds: &[Kind]) -> sqlx::Result<Vec<Row>> {
     rows.iter().map(|row| kinds.iter().enumerate().map(|(at, kind)| cell(row, at, *kind)).collect()).collect()
-}
-
-fn text(rows: &[impl AsRef<[Cell]>]) -> String {
-    let rows: Vec<&[Cell]> = rows.iter().map(AsRef::as_ref).collect();
-    serde_json::to_string(&rows).unwrap_or_default()
 }
 
 fn cell(row: &SqliteRow, at: usize, kind: Kind) -> sqlx::Result<Cell> {

@@ -11,9 +11,13 @@ fn copy(seller: u64, second: i64, retracted: bool, offset: u64) -> Incoming {
     Incoming::Event(Event::Offer(Box::new(Offer { envelope, seller, track, ..Offer::default() })), offset)
 }
 
+fn keyed(table: &Table, said: Vec<Said>) -> Vec<(Vec<Cell>, Word)> {
+    words(table, said).into_iter().map(|word| (word.key(table).expect("it has one").to_vec(), word)).collect()
+}
+
 /// What the statements do to a table: by key, the place in time of its row.
 fn land(stored: &mut BTreeMap<Vec<Cell>, Rank>, rows: Rows) {
-    for (key, word) in rows.latest.into_values().flatten() {
+    for (key, word) in rows.latest.into_iter().flat_map(|(table, said)| keyed(table, said)) {
         let retracted = word.retracted.map(|row| row.rank);
         if stored.get(&key).is_some_and(|known| Some(*known) <= retracted) {
             stored.remove(&key);
@@ -68,8 +72,9 @@ fn a_figure_is_a_number_or_null_with_a_reason() {
     (features.reasons.price_index, features.reasons.score_quality) = (Reason::Present, Reason::Present);
     features.envelope.event_id = EventId([7; 16]);
     let record = Incoming::Event(Event::Features(Box::new(features)), 3);
-    let rows = Rows::of([record].iter());
-    let word = rows.latest[&PRODUCT_FEATURES].values().next().expect("a product");
+    let mut rows = Rows::of([record].iter());
+    let words = words(&PRODUCT_FEATURES, rows.latest.remove(&PRODUCT_FEATURES).expect("some"));
+    let [word] = &words[..] else { panic!("a product") };
     let row = &word.standing.as_ref().expect("its figures").row;
     let said = |name: &str| row[PRODUCT_FEATURES.place(name)].clone();
     let figures = [said("price_index"), said("score_quality"), said("price_gap")];

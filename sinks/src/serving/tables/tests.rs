@@ -6,10 +6,11 @@ use super::*;
 use crate::serving::schema;
 
 const MARKET: &str = include_str!("../../../migrations/0002_market.sql");
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../../migrations/0001_tables.sql"),
     MARKET,
     include_str!("../../../migrations/0003_products.sql"),
+    include_str!("../../../migrations/0004_writes.sql"),
 ];
 
 /// What the migrations make in `SQLite`.

@@ -1,5 +1,7 @@
 //! What only Postgres has: partitions, rights, a server that says no.
 
+use std::time::Duration;
+
 use skuflow_runtime::testing::postgres::USER;
 
 use super::twin::{Twin, in_postgres, schema, server};
@@ -103,7 +105,7 @@ fn what_is_wrong_is_said_before_and_when_it_opens() {
     let Some((mut serving, good)) = in_schema(&dir.path().join("serving.db")) else { return };
     assert!(examined(&good).ends_with("answers; its tables can be made"), "{}", examined(&good));
     wait(serving.positions(&identity("c"))).expect("opens");
-    assert!(examined(&good).ends_with("answers; its tables are of version 3"), "{}", examined(&good));
+    assert!(examined(&good).ends_with("answers; its tables are of version 4"), "{}", examined(&good));
     let with = |change: &dyn Fn(&mut reqwest::Url)| {
         let mut bad = good.clone();
         change(&mut bad.url);
@@ -167,4 +169,48 @@ fn a_writer_needs_no_more_than_its_rights() {
     refused(format!("DROP TABLE {schema}.alerts"));
     refused(format!("ALTER TABLE {schema}.alerts ADD COLUMN mine TEXT"));
     assert_eq!(say(&format!("SELECT count(*) FROM {schema}.alerts")).trim(), "0", "it is still there");
+}
+
+/// Tables built beside and swapped for those that a sink is writing to: it goes on in the new ones, also when the old are gone.
+#[test]
+fn tables_are_swapped_under_an_open_connection() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let Some((mut serving, server)) = in_schema(&dir.path().join("serving.db")) else { return };
+    let schema = &server.schema;
+    let first = || batch("sales.v1", None, vec![sale("1", "A", 1, 1)]);
+    let beside = Server { schema: format!("{schema}_anew"), ..server.clone() };
+    for serving in [&mut serving, &mut Serving::new("tables", Place::Postgres(beside))] {
+        wait(serving.positions(&identity("c"))).expect("opens");
+        wait(serving.land(&first())).expect("lands");
+    }
+    say(&format!("ALTER SCHEMA {schema} RENAME TO {schema}_before; ALTER SCHEMA {schema}_anew RENAME TO {schema}"));
+    wait(serving.land(&batch("sales.v1", Some(1), vec![sale("2", "A", 1, 2)]))).expect("lands in the new ones");
+    let renamed = examined(&server);
+    let (_, remedy) = renamed.split_once("as its owner: ").unwrap_or_else(|| panic!("{renamed}"));
+    say(&format!("DROP SCHEMA {schema}_before CASCADE; {remedy}"));
+    let next = batch("sales.v1", Some(2), vec![sale("3", "A", 1, 3)]);
+    let gone = wait(serving.land(&next));
+    assert!(matches!(gone, Err(SinkError::Retry(_))), "the types of the old rows are gone: {gone:?}");
+    wait(serving.land(&next)).expect("lands on a new connection");
+    assert_eq!(say(&format!("SELECT count(*) FROM {schema}.sale_lines")).trim(), "3");
+}
+
+/// A server that takes long for each row, and is given no time for many.
+#[test]
+fn a_batch_that_takes_too_long_is_told_from_one_that_fails() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let Some((mut serving, server)) = in_schema(&dir.path().join("serving.db")) else { return };
+    wait(serving.positions(&identity("c"))).expect("opens");
+    let schema = &server.schema;
+    say(&format!(
+        "CREATE FUNCTION {schema}.rest() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.02); RETURN new; END $$; \
+         CREATE TRIGGER rest BEFORE INSERT ON {schema}.sale_lines FOR EACH ROW EXECUTE FUNCTION {schema}.rest()"
+    ));
+    let hasty = Server { statement_timeout: Duration::from_secs(1), ..server };
+    let mut serving = Serving::new("tables", Place::Postgres(hasty));
+    wait(serving.positions(&identity("c"))).expect("opens");
+    let events = |count: i64| (0..count).map(|line| sale(&line.to_string(), "A", 1, line)).collect();
+    let long = wait(serving.land(&batch("sales.v1", None, events(200))));
+    assert!(matches!(long, Err(SinkError::TooLong(_))), "{long:?}");
+    wait(serving.land(&batch("sales.v1", None, events(5)))).expect("a smaller one lands");
 }
