@@ -54,10 +54,9 @@ impl<'a> Sources<'a> {
         let mut landing = Landing { serving, of, landed: None };
         if first > 0 {
             let found = self.land_from_lake(&mut landing, first.min(end)).await?;
-            let lost = match &found {
-                None => vec![0..first],
-                Some(found) => vec![0..found.start, found.end..first],
-            };
+            // Where there is nothing of it, all before `first` is missing.
+            let had = found.clone().unwrap_or(first..first);
+            let lost = [0..had.start, had.end..first];
             self.restored.extend(found.map(|found| told(&found, of)));
             self.missing.extend(lost.iter().filter(|lost| !lost.is_empty()).map(|lost| told(lost, of)));
         }

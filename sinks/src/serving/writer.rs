@@ -36,13 +36,11 @@ impl Serving {
     }
 
     async fn open(&mut self) -> Result<Database, SinkError> {
-        match self.database.take() {
-            Some(open) => Ok(open),
-            None => {
-                self.has_landed = false;
-                Database::open(&self.place, &self.name).await
-            }
+        if let Some(open) = self.database.take() {
+            return Ok(open);
         }
+        self.has_landed = false;
+        Database::open(&self.place, &self.name).await
     }
 
     /// What a call came to; the database is kept where it went well.

@@ -112,7 +112,7 @@ fn what_was_landed_is_read_back() {
         let events = events(table, 80);
         wait(async {
             land(dir.path(), table, table.topic, &events, 50).await;
-            for window in [1, 50, WINDOW_OFFSETS] {
+            for window in [1, 50, EVENTS_OFFSETS] {
                 check(dir.path(), table, &events, window).await;
             }
         });
@@ -291,7 +291,7 @@ fn columns_may_come_and_go() {
         assert_eq!(found, expected[&0][..1]);
         // A column that is added has another id than that of the same name before it.
         land(dir.path(), table, table.topic, &expected, 1).await;
-        check(dir.path(), table, &expected, WINDOW_OFFSETS).await;
+        check(dir.path(), table, &expected, EVENTS_OFFSETS).await;
     });
 }
 

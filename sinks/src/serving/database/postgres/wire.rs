@@ -98,8 +98,8 @@ fn put_cell(into: &mut Vec<u8>, cell: &Cell) -> Result<(), BoxDynError> {
         }
         Cell::Int(number) => put_long(into, number.to_be_bytes()),
         Cell::Real(number) => put_long(into, number.to_be_bytes()),
-        Cell::Instant(at) => put_long(into, micros(at).to_be_bytes()),
-        Cell::Day(day) => put_numbers(into, [4, days(day)]),
+        Cell::Instant(at) => put_long(into, micros(*at).to_be_bytes()),
+        Cell::Day(day) => put_numbers(into, [4, days(*day)]),
         Cell::Id(id) => {
             put_numbers(into, [16]);
             into.extend_from_slice(&id.0);
@@ -145,11 +145,11 @@ const DAY: u32 = 1082;
 const DAYS: i32 = 10_957;
 const MICROS: i64 = DAYS as i64 * 86_400_000_000;
 
-fn micros(at: &Timestamp) -> i64 {
+fn micros(at: Timestamp) -> i64 {
     at.micros().saturating_sub(MICROS)
 }
 
-fn days(day: &BusinessDate) -> i32 {
+fn days(day: BusinessDate) -> i32 {
     day.0.saturating_sub(DAYS)
 }
 
@@ -163,7 +163,7 @@ macro_rules! wire_type {
 
         impl Encode<'_, Postgres> for $name {
             fn encode_by_ref(&self, into: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-                Encode::<Postgres>::encode($to(&self.0), into)
+                Encode::<Postgres>::encode($to(self.0), into)
             }
         }
 
