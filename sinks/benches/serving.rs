@@ -24,8 +24,9 @@ use uuid::Uuid;
 const OFFERS: u64 = 200_000;
 /// Offers of a transaction.
 const BATCH: u64 = 5_000;
-/// Every listing is offered this often.
+/// Every listing is offered this often on average.
 const REPEATS: u64 = 4;
+const LISTINGS: u64 = OFFERS / REPEATS;
 /// Rows of a statement of many rows, as Kafka Connect's JDBC sink has them by default (`batch.size`).
 const MANY: usize = 3_000;
 /// Parameters that a statement of Postgres may have.
@@ -87,7 +88,7 @@ fn main() {
     let postgres = Postgres::start().expect("Postgres is needed");
     let url = postgres.database("bench");
     let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
-    println!("{count} offers of {} listings, {BATCH} in a transaction; the best of {ROUNDS}", count / REPEATS);
+    println!("{count} offers of {LISTINGS} listings, {BATCH} in a transaction; the best of {ROUNDS}");
     println!("{:<34}{:>10}{:>14}{:>14}{:>16}", "", "seconds", "client CPU", "server CPU", "offers/CPU-s");
     let mut best: [Option<Cost>; SIDES.len()] = [const { None }; SIDES.len()];
     for round in 0..ROUNDS {
@@ -184,7 +185,7 @@ fn identity() -> Identity {
     Identity { cluster_id: "bench".into(), topic_ids: BTreeMap::from([("offers.v1".into(), "1".into())]) }
 }
 
-/// Offers `from..to` of a log: listings in turns, a second apart.
+/// Offers `from..to` of a log: a hundred a second, of listings here and there.
 fn batch(from: u64, to: u64) -> Batch {
     let records = (from..to).map(|offset| Incoming::Event(Event::Offer(Box::new(offer(offset))), offset)).collect();
     let range = Range { from: (from > 0).then_some(from), to };
@@ -192,7 +193,7 @@ fn batch(from: u64, to: u64) -> Batch {
 }
 
 fn offer(offset: u64) -> Offer {
-    let listing = offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (OFFERS / REPEATS);
+    let listing = offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) % LISTINGS;
     let observed_at = Timestamp::from_millis(1_790_000_000_000 + offset as i64 * 1000 / 100);
     let mut id = [0; 16];
     id[..8].copy_from_slice(&offset.wrapping_mul(0xd134_2543_de82_ef95).to_be_bytes());

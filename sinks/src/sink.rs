@@ -123,7 +123,7 @@ pub enum SinkError {
     /// It may work later: disk full, locked, away. Nothing was landed.
     #[error("{0}")]
     Retry(String),
-    /// It took longer than it may: a smaller batch may land. Nothing was landed.
+    /// It took longer than it may: a smaller batch may land. As of `Retry`, the stored positions say whether it has.
     #[error("{0}")]
     TooLong(String),
     /// Somebody else lands here: read the positions again.

@@ -139,6 +139,8 @@ pub(crate) fn of_postgres(error: &Error) -> Trouble {
         [b'0', b'8', ..] | [b'4', b'0', ..] | [b'5', b'3' | b'5' | b'7' | b'8', ..] => Trouble::Passing,
         b"25006" | b"25P02" | b"25P03" | b"25P04" | b"XX000" => Trouble::Passing,
         [b'X', b'X', ..] => Trouble::Damaged,
+        // COPY with other columns than the table has
+        b"22P04" => Trouble::Tables,
         // data, constraints, what is too large for an index
         [b'2', b'2' | b'3', ..] | b"54000" => Trouble::Row,
         _ => Trouble::Tables,

@@ -63,7 +63,7 @@ fn lakes(loaded: &Loaded) -> Result<Lakes, Failure> {
     for (sink, _, place) in super::lake::places(loaded)? {
         for name in &sink.from {
             if let Some(table) = Table::of_topic(name).filter(|table| !table.is_raw()) {
-                lakes.insert(Names(&loaded.config).topic(name), (place.clone(), table));
+                lakes.entry(Names(&loaded.config).topic(name)).or_insert((place.clone(), table));
             }
         }
     }
@@ -72,7 +72,7 @@ fn lakes(loaded: &Loaded) -> Result<Lakes, Failure> {
 
 fn note_restored(restored: &[String]) {
     if !restored.is_empty() {
-        output::note(&format!("the log has lost {}: read from the lake", restored.join(", ")));
+        output::note(&format!("the log has lost its beginning; read from the lake: {}", restored.join(", ")));
     }
 }
 
@@ -94,12 +94,12 @@ fn verify_all(loaded: &Loaded, format: Format) -> Result<(), Failure> {
     let broker = open_broker(loaded).map_err(|error| failure(&RunError::Open(error), &loaded.variables))?;
     let (event_loop, lakes) = (event_loop(loaded)?, lakes(loaded)?);
     let mut rows: Vec<Value> = Vec::new();
-    let mut verified_before: Vec<Place> = Vec::new();
+    let mut verified_before: Vec<String> = Vec::new();
     for (_, _, place) in places {
-        if verified_before.contains(&place) {
+        if verified_before.contains(&place.tables()) {
             continue; // sinks may share it
         }
-        verified_before.push(place.clone());
+        verified_before.push(place.tables());
         let verified = event_loop.block_on(verify(&place, &*broker, &lakes));
         let verified = verified.map_err(|error| away(&error, loaded))?;
         note_restored(&verified.restored);
@@ -123,7 +123,7 @@ fn rebuild_all(loaded: &Loaded) -> Result<(), Failure> {
     let mut by_place: Vec<(Place, Sinks)> = Vec::new();
     for (sink, _, place) in places(loaded)? {
         let reads = Names(&loaded.config).topics(&sink.from);
-        match by_place.iter_mut().find(|(known, _)| *known == place) {
+        match by_place.iter_mut().find(|(known, _)| known.tables() == place.tables()) {
             Some((_, sinks)) => drop(sinks.insert(sink.name.clone(), reads)),
             None => by_place.push((place, Sinks::from([(sink.name.clone(), reads)]))),
         }

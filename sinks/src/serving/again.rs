@@ -52,15 +52,20 @@ impl<'a> Sources<'a> {
         let (first, next) = self.broker.offsets(of).map_err(unread)?;
         let end = end.unwrap_or(next);
         let mut landing = Landing { serving, of, landed: None };
+        let mut next = first;
         if first > 0 {
-            let found = self.land_from_lake(&mut landing, first.min(end)).await?;
-            // Where there is nothing of it, all before `first` is missing.
-            let had = found.clone().unwrap_or(first..first);
-            let lost = [0..had.start, had.end..first];
+            // All that the lake has: the log may lose more while it is read.
+            let found = self.land_from_lake(&mut landing, end).await?;
+            let lost_before = first.min(end);
+            let had = found.clone().unwrap_or(lost_before..lost_before);
+            next = first.max(had.end);
+            let lost = [0..had.start.min(lost_before), had.end..lost_before];
             self.restored.extend(found.map(|found| told(&found, of)));
             self.missing.extend(lost.iter().filter(|lost| !lost.is_empty()).map(|lost| told(lost, of)));
         }
-        landing.land_from_log(self.broker, first..end).await
+        landing.land_from_log(self.broker, next..end).await?;
+        // A position before the log's beginning would be taken for a loss.
+        if landing.landed.is_some() { landing.land(Vec::new(), end).await } else { Ok(()) }
     }
 
     /// Lands what a lake has of the offsets before `end`; from where to where it has any.

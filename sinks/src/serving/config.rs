@@ -23,7 +23,7 @@ pub struct Config {
     /// The schema of the tables in Postgres, `skuflow` unless said otherwise; it is made where it is missing.
     #[serde(default)]
     pub schema: Option<String>,
-    /// How long a statement may take in Postgres, 1 m unless said otherwise; then the batch is tried again.
+    /// How long a statement may take in Postgres, 1 m unless said otherwise; then half of the batch is tried.
     #[serde(default)]
     pub statement_timeout: Option<Span>,
     /// How long a month of a history (prices, ranks, reviews, daily figures) stays after the last of its rows came in; for

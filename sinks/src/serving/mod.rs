@@ -6,9 +6,9 @@
 //!   Batch ─▶ rows ─▶ writer ────┘
 //! ```
 //!
-//! `tables` describes the tables; `rows` decides purely which rows a batch becomes; `writer` writes them, one statement per
-//! table and batch, together with the positions. Beside it, `read` answers questions, `upkeep` drops months and refreshes views,
-//! and `verify` compares the tables with their topics.
+//! `tables` describes the tables; `rows` decides purely which rows a batch becomes; `writer` writes them, one statement or COPY
+//! per table and batch, together with the positions. Beside it, `read` answers questions, `upkeep` drops months and refreshes
+//! views; `again` lands once more what has landed, for `verify`, which compares, and `rebuild`, which swaps.
 
 mod again;
 mod cells;

@@ -32,6 +32,17 @@ pub struct Server {
 }
 
 impl Place {
+    /// What tells these tables from others, however they are reached.
+    pub fn tables(&self) -> String {
+        match self {
+            Self::Sqlite(path) => path.components().collect::<PathBuf>().display().to_string(),
+            Self::Postgres(Server { url, schema, .. }) => {
+                let (host, port) = (url.host_str().unwrap_or_default(), url.port().unwrap_or(5432));
+                format!("{host}:{port}{} {schema}", url.path())
+            }
+        }
+    }
+
     pub(super) fn dialect(&self) -> Dialect {
         match self {
             Self::Sqlite(_) => Dialect::Sqlite,

@@ -1,9 +1,10 @@
-//! Builds the tables again from their topics, and from a lake, beside those that are there, and swaps the two. Killed at any moment it leaves one
-//! or the other, or none in a file: then a run builds it.
+//! Builds the tables again from their topics, and from a lake, beside those that are there, and swaps the two. Killed at any
+//! moment it leaves one or the other.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use skuflow_runtime::broker::{Broker, TopicPartition};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -14,6 +15,7 @@ use super::cells::{Cell, Kind};
 use super::database::Database;
 use super::place::{Place, Server};
 use super::writer::Serving;
+use crate::limits::{BUSY_TIMEOUT, SERVING_UPKEEP_TIMEOUT};
 use crate::{Sink as _, SinkError};
 
 /// Sinks by name, and the topics that each reads.
@@ -24,7 +26,7 @@ pub type Sinks = BTreeMap<String, Vec<Arc<str>>>;
 pub struct Rebuilt {
     /// Where the tables are that were there before.
     pub before: String,
-    /// What the log does not have any more, and was read from a lake: offsets by partition.
+    /// What was read from a lake, as the log does not have all of it any more: offsets by partition.
     pub restored: Vec<String>,
     /// What neither has, and the new tables lack.
     pub missing: Vec<String>,
@@ -65,7 +67,8 @@ fn beside(place: &Place, what: &str) -> Place {
     match place {
         Place::Sqlite(path) => Place::Sqlite(with(path, &format!(".{what}"))),
         Place::Postgres(server) => {
-            Place::Postgres(Server { schema: format!("{}_{what}", server.schema), ..server.clone() })
+            let statement_timeout = server.statement_timeout.max(SERVING_UPKEEP_TIMEOUT);
+            Place::Postgres(Server { schema: format!("{}_{what}", server.schema), statement_timeout, ..server.clone() })
         }
     }
 }
@@ -118,7 +121,12 @@ async fn swap_schemas(place: &Place, there: &Server, anew: &Server, before: &str
     let (there, anew) = (&there.schema, &anew.schema);
     let states = format!("to_regclass('{there}.alert_states') IS NOT NULL");
     let has_states = holds(&mut database, &states).await.map_err(failed)?;
+    // Who is landing holds a lock there from its first statement on; who comes later looks for the table again, and finds ours.
+    let is_used = format!("to_regclass('{there}.sink_offsets') IS NOT NULL");
+    let lock = format!("LOCK TABLE \"{there}\".sink_offsets IN ACCESS EXCLUSIVE MODE");
+    let lock = holds(&mut database, &is_used).await.map_err(failed)?.then_some(lock);
     let mut statements = vec!["SELECT refresh_views()::text".to_owned()];
+    statements.extend(lock);
     if has_states {
         statements.push(format!("INSERT INTO \"{anew}\".alert_states SELECT * FROM \"{there}\".alert_states"));
     }
@@ -155,7 +163,10 @@ async fn swap_files(place: &Place, there: &Path, anew: &Path, before: &Path) -> 
     }
     settle(place, anew).await?;
     if there.exists() {
-        std::fs::rename(there, before).map_err(|error| of_file(there, &error))?;
+        // A second name, so that there is a file at every moment; where there are none, another name.
+        std::fs::hard_link(there, before)
+            .or_else(|_| std::fs::rename(there, before))
+            .map_err(|error| of_file(there, &error))?;
     }
     std::fs::rename(anew, there).map_err(|error| of_file(anew, &error))
 }
@@ -164,15 +175,27 @@ async fn open(path: &Path) -> sqlx::Result<sqlx::SqliteConnection> {
     SqliteConnectOptions::new().filename(path).connect().await
 }
 
-/// Brings what is in a file's log into the file, so that it can be renamed: nobody else may have it open.
+/// Brings what is in a file's log into the file, so that it can be renamed: nobody else may have it open. Our own connections
+/// take a moment to end.
 async fn settle(place: &Place, path: &Path) -> Result<(), SinkError> {
     let failed = |error: sqlx::Error| place.failed(&error);
-    let mut file = open(path).await.map_err(failed)?;
-    // Without a log, who has it open is found out.
-    let mode = sqlx::query_scalar("PRAGMA journal_mode = DELETE").fetch_one(&mut file).await;
-    let is_alone = mode.is_ok_and(|mode: String| mode == "delete");
-    file.close().await.map_err(failed)?;
-    if is_alone { Ok(()) } else { Err(SinkError::Retry(format!("{place}: another process has it open; stop the run"))) }
+    let until = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        let mut file = open(path).await.map_err(failed)?;
+        // Without a log, who has it open is found out.
+        let mode = sqlx::query_scalar::<_, String>("PRAGMA journal_mode = DELETE").fetch_one(&mut file).await;
+        file.close().await.map_err(failed)?;
+        let is_in_use =
+            |error: &sqlx::Error| error.as_database_error().is_some_and(|error| error.message().contains("locked"));
+        match mode {
+            Ok(mode) if mode == "delete" => return Ok(()),
+            Err(error) if !is_in_use(&error) => return Err(failed(error)),
+            _ if Instant::now() > until => {
+                return Err(SinkError::Retry(format!("{place}: another process has it open; stop the run")));
+            }
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
 }
 
 fn of_file(path: &Path, error: &std::io::Error) -> SinkError {

@@ -13,8 +13,8 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use super::statements::Dialect;
 use super::tables::ALL;
 
-/// By version. What has been released stays as it is: a change is a version of its own, which what reads and writes the one
-/// before can live with.
+/// By version. What has been released stays as it is: a change is a version of its own, which what reads the one before can
+/// live with.
 const MIGRATIONS: [(&str, &str); 4] = [
     ("tables", include_str!("../../migrations/0001_tables.sql")),
     ("market", include_str!("../../migrations/0002_market.sql")),

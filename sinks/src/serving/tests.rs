@@ -346,7 +346,12 @@ fn tables_that_were_changed_by_hand_are_refused() {
         execute(&path, change);
         let mut serving = in_sqlite(&path);
         let reason = match wait(serving.positions(&identity("c"))) {
-            Ok(_) => refusal(wait(serving.land(&batch("sales.v1", None, vec![sale("1", "A", 2, 1)])))),
+            Ok(_) => {
+                let batch = batch("sales.v1", None, vec![sale("1", "A", 2, 1)]);
+                let first = wait(serving.land(&batch));
+                assert!(matches!(first, Err(SinkError::Retry(_))), "they are looked at once more: {first:?}");
+                refusal(wait(serving.land(&batch)))
+            }
             refused => refusal(refused),
         };
         assert!(reason.contains(part) && reason.contains("move the file away"), "{change}: {reason}");

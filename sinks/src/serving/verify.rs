@@ -37,7 +37,7 @@ pub struct Difference {
 pub struct Verified {
     /// Rows of the tables that were compared.
     pub rows: u64,
-    /// What the log does not have any more, and a lake has: offsets by partition.
+    /// What was read from a lake, as the log does not have all of it any more: offsets by partition.
     pub restored: Vec<String>,
     /// What neither has. What was made of it cannot be compared: sums are left out, and rows that only the tables have are not
     /// counted as differences.
@@ -104,7 +104,7 @@ struct Compared<'a> {
     anew: Database,
     stored: Database,
     place: &'a Place,
-    /// Whether the log is.
+    /// Whether log and lakes have all that was landed.
     is_whole: bool,
     /// Months of which rows were dropped, by history.
     dropped: BTreeSet<(&'static str, BusinessDate)>,
@@ -182,7 +182,7 @@ impl Compared<'_> {
         month(of).is_some_and(|month| self.dropped.contains(&(table.name, month)))
     }
 
-    /// In what two rows of one key differ. Without the beginning of the log, what is stored may be later.
+    /// In what two rows of one key differ. Where the beginning is lost, what is stored may be later.
     fn differ(&self, table: &Table, anew: &Row, stored: &Row) -> Option<String> {
         let rank: &[&str] = match table.rule {
             Rule::Latest(_) => &["observed_at"],

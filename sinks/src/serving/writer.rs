@@ -22,8 +22,8 @@ pub struct Serving {
     identity: Identity,
     /// None before it is needed, and after an error: what was not committed goes with it.
     database: Option<Database>,
-    /// Whether anything has landed since it was opened.
-    has_landed: bool,
+    /// Whether the tables were other than known when something was last tried.
+    is_in_doubt: bool,
     /// A history has each row once, unless the same event came twice: after the first that did, every row is asked for.
     doubles: Doubles,
 }
@@ -32,14 +32,13 @@ impl Serving {
     /// The tables at `place` as seen by the sink called `name`. Nothing is opened before it is needed.
     pub fn new(name: &str, place: Place) -> Self {
         let identity = Identity::default();
-        Self { name: name.into(), place, identity, database: None, has_landed: false, doubles: Doubles::Fail }
+        Self { name: name.into(), place, identity, database: None, is_in_doubt: false, doubles: Doubles::Fail }
     }
 
     async fn open(&mut self) -> Result<Database, SinkError> {
         if let Some(open) = self.database.take() {
             return Ok(open);
         }
-        self.has_landed = false;
         Database::open(&self.place, &self.name).await
     }
 
@@ -51,8 +50,9 @@ impl Serving {
                 Ok(value)
             }
             Err(WriteError::Fenced(reason)) => Err(SinkError::Fenced(reason)),
-            // They were others under it: whether they are good is known when they are opened again.
-            Err(WriteError::Sql(error)) if self.has_landed && self.trouble(&error) == Trouble::Tables => {
+            // They may have become others under an open connection: they are looked at when one is opened again.
+            Err(WriteError::Sql(error)) if !self.is_in_doubt && self.trouble(&error) == Trouble::Tables => {
+                self.is_in_doubt = true;
                 Err(SinkError::Retry(format!("{}: the tables are others than before: {error}", self.place)))
             }
             Err(WriteError::Sql(error)) => Err(match self.place.failed(&error) {
@@ -121,7 +121,7 @@ impl Sink for Serving {
             });
         }
         let landed = self.outcome(database, landed)?;
-        self.has_landed = true;
+        self.is_in_doubt = false;
         Ok(landed)
     }
 }

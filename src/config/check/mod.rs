@@ -305,7 +305,7 @@ impl Check<'_> {
             ),
             (Some(serving), None) => {
                 self.serving(index, serving, sources.0);
-                self.share(index, sink, serving);
+                self.share(index, sink, serving, sources.0);
             }
             (None, Some(lake)) => {
                 self.lake(index, sink, lake);
@@ -344,22 +344,28 @@ impl Check<'_> {
     }
 
     /// Sinks that fill the same tables: each topic counts once, and a month goes when its time is over.
-    fn share(&mut self, index: usize, sink: &SinkConfig, serving: &serving::Config) {
-        let place = |settings: &serving::Config| (settings.url.clone(), settings.schema.clone());
+    fn share(&mut self, index: usize, sink: &SinkConfig, serving: &serving::Config, base: &Path) {
+        let tables = |settings: &serving::Config| settings.place(base).ok().map(|place| place.tables());
         let others = self.config.sink[..index].iter();
         let others = others.filter_map(|other| Some((other, other.serving.as_ref()?)));
-        let others: Vec<_> = others.filter(|(_, settings)| place(settings) == place(serving)).collect();
+        let is_same = |settings: &serving::Config| tables(settings).is_some_and(|these| Some(these) == tables(serving));
+        let others: Vec<_> = others.filter(|(_, settings)| is_same(settings)).collect();
         for (at, name) in sink.from.iter().enumerate() {
             if let Some((other, _)) = others.iter().find(|(other, _)| other.from.contains(name)) {
                 let message = format!("sink `{}` fills these tables from `{name}` already", other.name);
                 let path = [Field("sink"), Item(index), Field("from"), Item(at)];
-                self.report("SKU-034", &path, message, "what is counted would be counted twice");
+                self.report(
+                    "SKU-034",
+                    &path,
+                    message,
+                    "one sink reads a topic for them, or what it counts counts twice",
+                );
             }
         }
         if let Some((other, _)) = others.iter().find(|(_, settings)| settings.retention != serving.retention) {
             let message = format!("sink `{}` has another `retention` for these tables", other.name);
             let path = [Field("sink"), Item(index), Field("serving"), Field("retention")];
-            self.report("SKU-034", &path, message, "write the same, or leave out both");
+            self.report("SKU-020", &path, message, "write the same, or leave out both");
         }
     }
 
