@@ -52,18 +52,16 @@ impl<'a> Sources<'a> {
         let (first, next) = self.broker.offsets(of).map_err(unread)?;
         let end = end.unwrap_or(next);
         let mut landing = Landing { serving, of, landed: None };
-        let mut next = first;
         if first > 0 {
-            // All that the lake has: the log may lose more while it is read.
-            let found = self.land_from_lake(&mut landing, end).await?;
+            // Not more than the log has lost: a lake may have let go what the log still has.
             let lost_before = first.min(end);
+            let found = self.land_from_lake(&mut landing, lost_before).await?;
             let had = found.clone().unwrap_or(lost_before..lost_before);
-            next = first.max(had.end);
-            let lost = [0..had.start.min(lost_before), had.end..lost_before];
+            let lost = [0..had.start, had.end..lost_before];
             self.restored.extend(found.map(|found| told(&found, of)));
             self.missing.extend(lost.iter().filter(|lost| !lost.is_empty()).map(|lost| told(lost, of)));
         }
-        landing.land_from_log(self.broker, next..end).await?;
+        landing.land_from_log(self.broker, first..end).await?;
         // A position before the log's beginning would be taken for a loss.
         if landing.landed.is_some() { landing.land(Vec::new(), end).await } else { Ok(()) }
     }
@@ -98,9 +96,7 @@ impl<'a> Sources<'a> {
             Ok(())
         };
         events.read(of, 0..end, each).await?;
-        let reached = reached.min(end);
-        landing.land(Vec::new(), reached).await?;
-        Ok(first.map(|first| first..reached))
+        Ok(first.map(|first| first..reached.min(end)))
     }
 }
 
