@@ -14,6 +14,7 @@ use super::again::{Lakes, Sources, unread};
 use super::cells::{Cell, Kind};
 use super::database::Database;
 use super::place::{Place, Server};
+use super::rights::{self, FUNCTIONS};
 use super::writer::Serving;
 use crate::limits::{BUSY_TIMEOUT, SERVING_UPKEEP_TIMEOUT};
 use crate::{Sink as _, SinkError};
@@ -41,10 +42,11 @@ pub async fn rebuild(place: &Place, sinks: &Sinks, broker: &dyn Broker, lakes: &
     let (anew, before) = (beside(place, "anew"), beside(place, "before"));
     make_room(&anew, &before).await?;
     let mut sources = Sources::new(broker, lakes)?;
+    let topics = broker.topics().map_err(unread)?;
     for (sink, reads) in sinks {
         let mut serving = Serving::new(sink, anew.clone());
         serving.positions(&sources.identity).await?;
-        for topic in broker.topics().map_err(unread)?.iter().filter(|topic| reads.contains(&topic.name)) {
+        for topic in topics.iter().filter(|topic| reads.contains(&topic.name)) {
             for number in 0..topic.partitions {
                 sources.land(&TopicPartition::new(topic.name.clone(), number), None, &mut serving).await?;
             }
@@ -134,11 +136,7 @@ async fn swap_schemas(place: &Place, there: &Server, anew: &Server, before: &str
         format!("ALTER SCHEMA \"{there}\" RENAME TO \"{before}\""),
         format!("ALTER SCHEMA \"{anew}\" RENAME TO \"{there}\""),
     ]);
-    let functions = ["make_months(TEXT, DATE[])", "drop_month(TEXT, DATE, TIMESTAMPTZ)", "refresh_views()"];
-    statements.extend(
-        functions
-            .map(|function| format!("ALTER FUNCTION \"{there}\".{function} SET search_path = \"{there}\", pg_temp")),
-    );
+    statements.extend(FUNCTIONS.map(|function| rights::settle(function, there)));
     database.begin().await.map_err(failed)?;
     for statement in statements {
         database.ask(&statement, &[], &[]).await.map_err(failed)?;

@@ -4,6 +4,15 @@
 /// anew, by functions in the owner's name.
 const WRITES: &str = "SELECT, INSERT, UPDATE, DELETE";
 
+/// The functions in the owner's name. They look for tables in their own schema.
+pub(super) const FUNCTIONS: [&str; 3] =
+    ["make_months(TEXT, DATE[])", "drop_month(TEXT, DATE, TIMESTAMPTZ)", "refresh_views()"];
+
+/// Lets one of these functions look for tables in the schema that it is in now.
+pub(super) fn settle(function: &str, schema: &str) -> String {
+    format!("ALTER FUNCTION \"{schema}\".{function} SET search_path = \"{schema}\", pg_temp")
+}
+
 /// The statements with which the owner of a schema gives a writer and a reader their rights, on what is there and what comes.
 pub fn grants(schema: &str, owner: &str, writer: Option<&str>, reader: Option<&str>) -> Vec<String> {
     let roles = [(writer, WRITES), (reader, "SELECT")];
@@ -21,12 +30,9 @@ pub fn grants(schema: &str, owner: &str, writer: Option<&str>, reader: Option<&s
         })
         .collect();
     if let Some(writer) = writer.map(quoted) {
-        statements.extend([
-            format!("REVOKE INSERT, UPDATE, DELETE ON {schema}._sqlx_migrations FROM {writer}"),
-            format!("GRANT EXECUTE ON FUNCTION {schema}.make_months(TEXT, DATE[]) TO {writer}"),
-            format!("GRANT EXECUTE ON FUNCTION {schema}.drop_month(TEXT, DATE, TIMESTAMPTZ) TO {writer}"),
-            format!("GRANT EXECUTE ON FUNCTION {schema}.refresh_views() TO {writer}"),
-        ]);
+        statements.push(format!("REVOKE INSERT, UPDATE, DELETE ON {schema}._sqlx_migrations FROM {writer}"));
+        let grant = |function| format!("GRANT EXECUTE ON FUNCTION {schema}.{function} TO {writer}");
+        statements.extend(FUNCTIONS.map(grant));
     }
     statements
 }

@@ -10,7 +10,7 @@ use super::database::Database;
 use super::place::Place;
 use super::remedy::{of_changed, trouble};
 use super::rows::{LineKey, Rows, SaleLine, daily_changes, words};
-use super::tables::{Rule, SALE_LINES, SALES_DAILY, SINK_OFFSETS, Table, kind};
+use super::tables::{SALE_LINES, SALES_DAILY, SINK_OFFSETS, Table, kind};
 use crate::limits::REFUSED_MAX;
 use crate::sql::{Trouble, is_double, is_too_long};
 use crate::{Batch, Identity, Incoming, Landed, Part, Refusal, Sink, SinkError};
@@ -126,7 +126,7 @@ impl Sink for Serving {
     }
 }
 
-/// Rows of a history that are there already.
+/// Rows that are there already, of a table that takes all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doubles {
     /// They may make a batch fail, where not to look for them is cheaper.
@@ -263,7 +263,11 @@ async fn write_rows(database: &mut Database, rows: Rows, doubles: Doubles) -> Re
     let dialect = database.dialect();
     let mut written = BTreeMap::new();
     for (table, rows) in &rows.by_table {
-        written.insert(table.name, insert(database, table, rows, doubles).await?);
+        let count = match doubles {
+            Doubles::Fail => database.append(table, rows).await?,
+            Doubles::Pass => insert(database, table, rows).await?,
+        };
+        written.insert(table.name, count);
     }
     for (table, said) in rows.latest {
         let words = words(table, said);
@@ -272,17 +276,17 @@ async fn write_rows(database: &mut Database, rows: Rows, doubles: Doubles) -> Re
         if !retracted.is_empty() {
             database.run(&table.retract(dialect), &retracted).await?;
         }
-        written.insert(table.name, insert(database, table, &standing, doubles).await?);
+        written.insert(table.name, insert(database, table, &standing).await?);
     }
     for (table, words) in &rows.last {
         let ended: Vec<Row> =
             words.iter().filter(|(_, said)| said.is_none()).map(|(key, _)| row![key.clone()]).collect();
         let said: Vec<&Row> = words.values().flatten().collect();
         database.run(&table.end(dialect), &ended).await?;
-        written.insert(table.name, insert(database, table, &said, doubles).await?);
+        written.insert(table.name, insert(database, table, &said).await?);
     }
     for (table, rows) in rows.merged {
-        written.insert(table.name, insert(database, table, &rows.into_values().collect::<Vec<_>>(), doubles).await?);
+        written.insert(table.name, insert(database, table, &rows.into_values().collect::<Vec<_>>()).await?);
     }
     written.extend(write_sales(database, rows.sale_lines).await?);
     written.retain(|_, count| *count > 0);
@@ -304,8 +308,8 @@ async fn write_sales(
     lines.retain(|key, line| stored.get(key).is_none_or(|known| known < line));
     let days = daily_changes(&lines, &stored);
     let rows: Vec<Row> = lines.iter().map(line_row).collect();
-    let lines = insert(database, &SALE_LINES, &rows, Doubles::Pass).await?;
-    let touched = insert(database, &SALES_DAILY, &days, Doubles::Pass).await?;
+    let lines = insert(database, &SALE_LINES, &rows).await?;
+    let touched = insert(database, &SALES_DAILY, &days).await?;
     database.run(&SALES_DAILY.delete(dialect, "stored.order_lines = 0"), &days).await?;
     Ok(vec![(SALE_LINES.name, lines), (SALES_DAILY.name, touched)])
 }
@@ -362,14 +366,6 @@ fn stored_line(row: &Row) -> Result<(LineKey, SaleLine), Error> {
     Ok((key, line))
 }
 
-async fn insert(
-    database: &mut Database,
-    table: &'static Table,
-    rows: &[impl AsRef<[Cell]>],
-    doubles: Doubles,
-) -> Result<u64, Error> {
-    match (&table.rule, doubles) {
-        (Rule::First, Doubles::Fail) => database.append(table, rows).await,
-        _ => database.run(&table.insert(database.dialect()), rows).await,
-    }
+async fn insert(database: &mut Database, table: &'static Table, rows: &[impl AsRef<[Cell]>]) -> Result<u64, Error> {
+    database.run(&table.insert(database.dialect()), rows).await
 }

@@ -16,6 +16,7 @@ use self::wire::{Day, Instant, RowType, Rows};
 use super::{Cell, EventId, Kind, OpenError, Row, Statement, Text};
 use crate::limits::{SERVING_CONNECT_TIMEOUT, SERVING_GRACE, SERVING_UPKEEP_TIMEOUT};
 use crate::serving::place::Server;
+use crate::serving::rights::{self, FUNCTIONS};
 use crate::serving::schema;
 use crate::serving::tables::{Table, kind};
 use crate::sql::within;
@@ -258,20 +259,19 @@ pub(super) async fn version(server: &Server) -> Result<usize, OpenError> {
 async fn check(connection: &mut PgConnection, schema: &str) -> Result<(), OpenError> {
     schema::check_columns(&columns(connection, schema).await?).map_err(OpenError::Unfit)?;
     let strays = query(
-        "SELECT format('%I.%I(%s)', $1, proname, pg_get_function_identity_arguments(oid)) FROM pg_proc WHERE pronamespace = to_regnamespace($1)
-         AND proname IN ('make_months', 'drop_month', 'refresh_views')
-         AND NOT format('search_path=%I, pg_temp', $1) = ANY (proconfig) ORDER BY 1",
+        "SELECT proname::text FROM pg_proc WHERE pronamespace = to_regnamespace($1)
+         AND NOT format('search_path=%I, pg_temp', $1) = ANY (proconfig)",
     );
     let strays = strays.bind(schema).fetch_all(connection).await?;
     let strays = strays.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<Vec<String>>>()?;
-    if strays.is_empty() {
+    let is_stray = |function: &&str| strays.iter().any(|name| function.split('(').next() == Some(name));
+    let ours = FUNCTIONS.into_iter().filter(is_stray);
+    let remedy: Vec<String> = ours.map(|function| rights::settle(function, schema)).collect();
+    if remedy.is_empty() {
         return Ok(());
     }
-    let remedy = strays.iter().map(|stray| format!("ALTER FUNCTION {stray} SET search_path = \"{schema}\", pg_temp"));
-    let remedy = remedy.collect::<Vec<_>>().join("; ");
-    Err(OpenError::Unfit(format!(
-        "the schema was renamed, and its functions look for its old name; as its owner: {remedy}"
-    )))
+    let what = "the schema was renamed, and its functions look for its old name; as its owner:";
+    Err(OpenError::Unfit(format!("{what} {}", remedy.join("; "))))
 }
 
 /// Columns of the tables in the schema, by table, in their order.
